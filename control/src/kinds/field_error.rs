@@ -1,0 +1,126 @@
+//! A problem with one field, worded as upstream words it.
+//!
+//! Source: `k8s.io/apimachinery/pkg/util/validation/field/errors.go`.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// What is wrong with the field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ErrorKind {
+    Required,
+    Invalid(Value),
+    NotSupported { value: Value, supported: Vec<String> },
+    Duplicate(Value),
+    Forbidden,
+    TooLong { max: usize },
+    TooMany { actual: usize, max: usize },
+    NotFound(Value),
+    TypeInvalid(Value),
+}
+
+impl ErrorKind {
+    /// The cause's reason in a `Status`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Required => "FieldValueRequired",
+            Self::Invalid(_) => "FieldValueInvalid",
+            Self::NotSupported { .. } => "FieldValueNotSupported",
+            Self::Duplicate(_) => "FieldValueDuplicate",
+            Self::Forbidden => "FieldValueForbidden",
+            Self::TooLong { .. } => "FieldValueTooLong",
+            Self::TooMany { .. } => "FieldValueTooMany",
+            Self::NotFound(_) => "FieldValueNotFound",
+            Self::TypeInvalid(_) => "FieldValueTypeInvalid",
+        }
+    }
+}
+
+/// A problem, its path (`spec.containers[0].name`) and the detail behind the value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldError {
+    pub kind: ErrorKind,
+    pub path: String,
+    pub detail: String,
+}
+
+impl FieldError {
+    pub fn new(kind: ErrorKind, path: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { kind, path: path.into(), detail: detail.into() }
+    }
+
+    pub fn required(path: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Required, path, detail)
+    }
+
+    pub fn invalid(
+        path: impl Into<String>,
+        value: impl Into<Value>,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self::new(ErrorKind::Invalid(value.into()), path, detail)
+    }
+
+    pub fn not_supported(
+        path: impl Into<String>,
+        value: impl Into<Value>,
+        supported: &[&str],
+    ) -> Self {
+        let supported = supported.iter().map(|value| (*value).to_owned()).collect();
+        Self::new(ErrorKind::NotSupported { value: value.into(), supported }, path, "")
+    }
+
+    pub fn duplicate(path: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self::new(ErrorKind::Duplicate(value.into()), path, "")
+    }
+
+    pub fn forbidden(path: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Forbidden, path, detail)
+    }
+
+    pub fn too_long(path: impl Into<String>, max: usize) -> Self {
+        Self::new(ErrorKind::TooLong { max }, path, "")
+    }
+
+    pub fn too_many(path: impl Into<String>, actual: usize, max: usize) -> Self {
+        Self::new(ErrorKind::TooMany { actual, max }, path, "")
+    }
+
+    pub fn not_found(path: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self::new(ErrorKind::NotFound(value.into()), path, "")
+    }
+
+    /// The message without the path: a cause's `message`.
+    pub fn body(&self) -> String {
+        let head = match &self.kind {
+            ErrorKind::Required => "Required value".to_owned(),
+            ErrorKind::Invalid(value) => format!("Invalid value: {value}"),
+            ErrorKind::NotSupported { value, supported } => {
+                let supported: Vec<String> =
+                    supported.iter().map(|value| format!("{value:?}")).collect();
+                return format!(
+                    "Unsupported value: {value}: supported values: {}",
+                    supported.join(", ")
+                );
+            }
+            ErrorKind::Duplicate(value) => format!("Duplicate value: {value}"),
+            ErrorKind::Forbidden => "Forbidden".to_owned(),
+            ErrorKind::TooLong { max } => {
+                return format!("Too long: may not be more than {max} bytes");
+            }
+            ErrorKind::TooMany { actual, max } => {
+                return format!("Too many: {actual}: must have at most {max} items");
+            }
+            ErrorKind::NotFound(value) => format!("Not found: {value}"),
+            ErrorKind::TypeInvalid(value) => format!("Invalid value: {value}"),
+        };
+        if self.detail.is_empty() { head } else { format!("{head}: {}", self.detail) }
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.body())
+    }
+}

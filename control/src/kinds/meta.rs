@@ -1,0 +1,1 @@
+//! What all kinds share: names, labels, annotations, ages.

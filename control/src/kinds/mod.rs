@@ -1,0 +1,415 @@
+//! The kinds that the API serves: one file each, and the list of them.
+//!
+//! A kind says what is particular to it: defaults, validation, what an update may change, the
+//! columns of `kubectl get`. All else (verbs, patches, watches, encodings) is one generic handler
+//! in `api`. To add a kind, copy the smallest file here, fill it in, and add a line to `list`.
+//! This module performs no I/O.
+
+mod field_error;
+mod list;
+pub mod meta;
+
+pub use field_error::{ErrorKind, FieldError};
+pub use list::registry;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::auth::UserInfo;
+use crate::status::ApiError;
+
+/// Whether objects live in a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Namespaced,
+    Cluster,
+}
+
+/// What names a kind may bear. Source: `k8s.io/apimachinery/pkg/api/validation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameRule {
+    /// RFC 1123 subdomain, at most 253 characters: most kinds.
+    Subdomain,
+    /// RFC 1123 label, at most 63 characters: namespaces.
+    Label,
+    /// A service's name: a DNS label (1.36 admits a leading digit).
+    ServiceLabel,
+    /// Anything that is one path segment: RBAC.
+    PathSegment,
+}
+
+/// A part of an object with a path of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subresource {
+    Status,
+    /// `autoscaling/v1` Scale over `.spec.replicas`, `.status.replicas` and `.spec.selector`.
+    Scale,
+    Log,
+    Binding,
+    Eviction,
+    Proxy,
+    Finalize,
+}
+
+impl Subresource {
+    /// The last segment of its path.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Scale => "scale",
+            Self::Log => "log",
+            Self::Binding => "binding",
+            Self::Eviction => "eviction",
+            Self::Proxy => "proxy",
+            Self::Finalize => "finalize",
+        }
+    }
+}
+
+/// How a kind is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// In the store, under its own resource.
+    Own,
+    /// In the store, under another resource's keys and in that kind's form (`to_stored`):
+    /// `events.k8s.io` events are stored as core events.
+    As { resource: &'static str },
+    /// Not kept: a create computes an answer (`review`).
+    Virtual,
+}
+
+/// The names and the constant properties of a kind.
+#[derive(Clone, Copy, Debug)]
+pub struct KindInfo {
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    /// The plural, as in the path.
+    pub resource: &'static str,
+    pub singular: &'static str,
+    pub short_names: &'static [&'static str],
+    pub categories: &'static [&'static str],
+    pub scope: Scope,
+    pub names: NameRule,
+    pub storage: Storage,
+    pub subresources: &'static [Subresource],
+    /// The name in upstream's OpenAPI, such as `io.k8s.api.core.v1.Pod`: the key to its schema.
+    pub schema: &'static str,
+    /// Whether a change of anything but metadata and status raises `metadata.generation`.
+    pub has_generation: bool,
+    /// Whether updates without a resourceVersion are allowed (upstream's AllowUnconditionalUpdate).
+    pub unconditional_update: bool,
+    /// Whether a PUT to a name that does not exist creates it (leases, events, endpoints: upstream's AllowCreateOnUpdate).
+    pub create_on_update: bool,
+    /// Grace in seconds that a graceful deletion gets without an option; only pods have one.
+    pub graceful_deletion: bool,
+}
+
+impl KindInfo {
+    /// A namespaced, stored kind with nothing special: name what differs with `..`.
+    pub const fn namespaced(
+        group: &'static str,
+        version: &'static str,
+        kind: &'static str,
+        resource: &'static str,
+        singular: &'static str,
+        schema: &'static str,
+    ) -> Self {
+        Self {
+            group,
+            version,
+            kind,
+            resource,
+            singular,
+            short_names: &[],
+            categories: &[],
+            scope: Scope::Namespaced,
+            names: NameRule::Subdomain,
+            storage: Storage::Own,
+            subresources: &[],
+            schema,
+            has_generation: false,
+            unconditional_update: true,
+            create_on_update: false,
+            graceful_deletion: false,
+        }
+    }
+
+    /// `v1`, or `apps/v1`.
+    pub fn api_version(&self) -> String {
+        match self.group {
+            "" => self.version.to_owned(),
+            group => format!("{group}/{}", self.version),
+        }
+    }
+
+    /// `pods`, or `deployments.apps`: the first part of its store keys.
+    pub fn group_resource(&self) -> String {
+        match self.group {
+            "" => self.resource.to_owned(),
+            group => format!("{}.{group}", self.resource),
+        }
+    }
+
+    /// Where its objects are stored: its own resource unless it shares another's.
+    pub fn stored_resource(&self) -> String {
+        match self.storage {
+            Storage::As { resource } => resource.to_owned(),
+            Storage::Own | Storage::Virtual => self.group_resource(),
+        }
+    }
+
+    pub fn has(&self, subresource: Subresource) -> bool {
+        self.subresources.contains(&subresource)
+    }
+
+    pub fn is_namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+}
+
+/// A column of the Table form. `priority` 0 is shown always, 1 with `-o wide`.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    pub name: &'static str,
+    /// `string`, `integer`, `date`, `boolean` or `number`.
+    pub kind: &'static str,
+    /// `name` for the name column, else empty.
+    pub format: &'static str,
+    pub priority: u8,
+    pub description: &'static str,
+}
+
+impl Column {
+    pub const NAME: Self = Self {
+        name: "Name",
+        kind: "string",
+        format: "name",
+        priority: 0,
+        description: "The object's name, unique among its kind within the namespace.",
+    };
+    pub const AGE: Self = Self::new("Age", "string", 0, "Time since the object was created.");
+
+    pub const fn new(
+        name: &'static str,
+        kind: &'static str,
+        priority: u8,
+        description: &'static str,
+    ) -> Self {
+        Self { name, kind, format: "", priority, description }
+    }
+}
+
+/// Which part of an object a request writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Main,
+    Status,
+}
+
+/// A built-in kind, over its `k8s-openapi` type. Every method has upstream's strategy as its source.
+pub trait Kind: Send + Sync + 'static {
+    type Object: Serialize + DeserializeOwned + schemars::JsonSchema + Send + Sync + 'static;
+    const INFO: KindInfo;
+
+    /// Fills in what the user left out. Idempotent; runs on create, update and patch.
+    fn default(_object: &mut Self::Object) {}
+
+    /// Before a create: sets what the server alone decides. (A `status` that the user sent is
+    /// already dropped where the kind has a status subresource.)
+    fn prepare_create(_object: &mut Self::Object) {}
+
+    /// Before an update of the main part: restores what an update may not touch. (`status` is
+    /// already restored where the kind has a status subresource.)
+    fn prepare_update(_new: &mut Self::Object, _old: &Self::Object) {}
+
+    /// All problems of a new object but those of its metadata.
+    fn validate(object: &Self::Object) -> Vec<FieldError>;
+
+    /// All problems of an update: immutable fields, forbidden moves. `validate(new)` runs beside it.
+    fn validate_update(_new: &Self::Object, _old: &Self::Object) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// All problems of a status update.
+    fn validate_status(_new: &Self::Object, _old: &Self::Object) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// The columns of the Table form, the name first.
+    fn columns() -> &'static [Column] {
+        &[Column::NAME, Column::AGE]
+    }
+
+    /// One row: a cell for each column. `meta::age` prints ages.
+    fn cells(object: &Self::Object, now: Timestamp) -> Vec<Value>;
+
+    /// The field selectors beyond `metadata.name` and `metadata.namespace`, with their values.
+    fn selectable(_object: &Self::Object) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// For `Storage::As`: this version's form → the stored form, and back.
+    fn to_stored(value: Value) -> Value {
+        value
+    }
+    fn from_stored(value: Value) -> Value {
+        value
+    }
+
+    /// For `Storage::Virtual`: fills in the answer.
+    fn review(_object: &mut Self::Object, _user: &UserInfo) -> Result<(), ApiError> {
+        Ok(())
+    }
+}
+
+/// A kind as the handlers see it: over JSON values, object-safe, so that a handler is compiled once
+/// and custom resources can join at run time.
+pub trait AnyKind: Send + Sync {
+    fn info(&self) -> &KindInfo;
+    /// Decodes into the kind's type and back, with defaults filled in. The error is the decoder's.
+    fn default(&self, value: Value) -> Result<Value, String>;
+    fn prepare_create(&self, value: Value) -> Result<Value, String>;
+    fn prepare_update(&self, new: Value, old: &Value) -> Result<Value, String>;
+    /// `old`: `None` for a create.
+    fn validate(&self, new: &Value, old: Option<&Value>, part: Part) -> Vec<FieldError>;
+    fn columns(&self) -> &'static [Column];
+    fn cells(&self, value: &Value, now: Timestamp) -> Vec<Value>;
+    fn selectable(&self, value: &Value) -> Vec<(&'static str, String)>;
+    fn to_stored(&self, value: Value) -> Value;
+    fn from_stored(&self, value: Value) -> Value;
+    fn review(&self, value: Value, user: &UserInfo) -> Result<Value, ApiError>;
+    /// Registers the type's JSON schema, whose descriptions OpenAPI shows.
+    fn json_schema(&self, generator: &mut schemars::SchemaGenerator);
+}
+
+/// Makes an [`AnyKind`] of a [`Kind`].
+pub struct BuiltIn<K>(std::marker::PhantomData<K>);
+
+impl<K: Kind> BuiltIn<K> {
+    pub fn entry() -> Arc<dyn AnyKind> {
+        Arc::new(Self(std::marker::PhantomData))
+    }
+}
+
+fn decode<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
+    T::deserialize(value).map_err(|error| error.to_string())
+}
+
+fn encode<T: Serialize>(object: &T) -> Result<Value, String> {
+    serde_json::to_value(object).map_err(|error| error.to_string())
+}
+
+/// A problem of the whole object: it does not decode.
+fn undecodable(error: String) -> Vec<FieldError> {
+    vec![FieldError::invalid("", "", error)]
+}
+
+impl<K: Kind> AnyKind for BuiltIn<K> {
+    fn info(&self) -> &KindInfo {
+        &K::INFO
+    }
+
+    fn default(&self, value: Value) -> Result<Value, String> {
+        let mut object = decode::<K::Object>(&value)?;
+        K::default(&mut object);
+        encode(&object)
+    }
+
+    fn prepare_create(&self, value: Value) -> Result<Value, String> {
+        let mut object = decode::<K::Object>(&value)?;
+        K::prepare_create(&mut object);
+        encode(&object)
+    }
+
+    fn prepare_update(&self, new: Value, old: &Value) -> Result<Value, String> {
+        let mut object = decode::<K::Object>(&new)?;
+        K::prepare_update(&mut object, &decode(old)?);
+        encode(&object)
+    }
+
+    fn validate(&self, new: &Value, old: Option<&Value>, part: Part) -> Vec<FieldError> {
+        let new = match decode::<K::Object>(new) {
+            Ok(new) => new,
+            Err(error) => return undecodable(error),
+        };
+        let Some(old) = old else { return K::validate(&new) };
+        let old = match decode::<K::Object>(old) {
+            Ok(old) => old,
+            Err(error) => return undecodable(error),
+        };
+        match part {
+            Part::Main => {
+                let mut errors = K::validate(&new);
+                errors.extend(K::validate_update(&new, &old));
+                errors
+            }
+            Part::Status => K::validate_status(&new, &old),
+        }
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        K::columns()
+    }
+
+    fn cells(&self, value: &Value, now: Timestamp) -> Vec<Value> {
+        decode::<K::Object>(value).map_or_else(|_| Vec::new(), |object| K::cells(&object, now))
+    }
+
+    fn selectable(&self, value: &Value) -> Vec<(&'static str, String)> {
+        decode::<K::Object>(value).map_or_else(|_| Vec::new(), |object| K::selectable(&object))
+    }
+
+    fn to_stored(&self, value: Value) -> Value {
+        K::to_stored(value)
+    }
+
+    fn from_stored(&self, value: Value) -> Value {
+        K::from_stored(value)
+    }
+
+    fn review(&self, value: Value, user: &UserInfo) -> Result<Value, ApiError> {
+        let mut object = decode::<K::Object>(&value).map_err(ApiError::bad_request)?;
+        K::review(&mut object, user)?;
+        encode(&object).map_err(ApiError::internal)
+    }
+
+    fn json_schema(&self, generator: &mut schemars::SchemaGenerator) {
+        generator.subschema_for::<K::Object>();
+    }
+}
+
+/// The kinds served: a run-time list, which custom resources will join.
+#[derive(Clone)]
+pub struct Registry {
+    kinds: BTreeMap<(String, String, String), Arc<dyn AnyKind>>,
+}
+
+impl Registry {
+    pub fn new(kinds: Vec<Arc<dyn AnyKind>>) -> Self {
+        let key = |info: &KindInfo| {
+            (info.group.to_owned(), info.version.to_owned(), info.resource.to_owned())
+        };
+        Self { kinds: kinds.into_iter().map(|kind| (key(kind.info()), kind)).collect() }
+    }
+
+    /// The kind at `/apis/{group}/{version}/…/{resource}`.
+    pub fn at(&self, group: &str, version: &str, resource: &str) -> Option<&Arc<dyn AnyKind>> {
+        self.kinds.get(&(group.to_owned(), version.to_owned(), resource.to_owned()))
+    }
+
+    /// The kind of an object by what it says of itself.
+    pub fn of(&self, api_version: &str, kind: &str) -> Option<&Arc<dyn AnyKind>> {
+        self.iter().find(|any| any.info().kind == kind && any.info().api_version() == api_version)
+    }
+
+    /// By group, version and resource, in that order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn AnyKind>> {
+        self.kinds.values()
+    }
+}

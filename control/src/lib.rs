@@ -1,0 +1,11 @@
+//! The Kubernetes control plane: API server, store, scheduler, controllers.
+//!
+//! *Architecture invariant:* this crate never names Wasm, and meets nodes only at the API.
+
+pub mod admission;
+pub mod ambient;
+pub mod auth;
+pub mod cache;
+pub mod kinds;
+pub mod status;
+pub mod store;
