@@ -335,7 +335,8 @@ fn scan(
     path: &Path,
     mut each: impl FnMut(&[u8], &[u8]) -> Result<(), &'static str>,
 ) -> Result<Tally> {
-    let damaged = |what: &str| CheckpointError::Damaged { path: path.to_owned(), what: what.into() };
+    let damaged =
+        |what: &str| CheckpointError::Damaged { path: path.to_owned(), what: what.into() };
     let db = open_sled(path)?;
     let mut tally = Tally::default();
     for entry in db.iter() {
@@ -387,9 +388,8 @@ fn record_text(record: Record) -> String {
 }
 
 fn read_record(text: &str) -> Option<Record> {
-    let field = |name: &str| {
-        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
-    };
+    let field =
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     let record = Record {
         revision: Revision(field("revision")?.parse().ok()?),
         tally: Tally {
@@ -512,7 +512,8 @@ mod tests {
 
     #[test]
     fn a_record_with_a_changed_figure_is_not_believed() {
-        let record = Record { revision: Revision(12), tally: Tally { entries: 1, digest: 2, bytes: 3 } };
+        let record =
+            Record { revision: Revision(12), tally: Tally { entries: 1, digest: 2, bytes: 3 } };
         let text = record_text(record);
         assert_eq!(read_record(&text), Some(record));
         assert_eq!(read_record(&text.replace("12", "13")), None);

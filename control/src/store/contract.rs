@@ -12,7 +12,7 @@ use super::{Change, Changes, History, Range, Revision, Store, StoreError, WatchI
 /// A fresh store, and the folder that goes when the test is over.
 pub struct Fixture {
     pub store: Arc<dyn Store>,
-    pub folder: Option<tempfile::TempDir>,
+    pub _folder: Option<tempfile::TempDir>,
 }
 
 macro_rules! tests {
@@ -102,7 +102,6 @@ async fn next_change(changes: &mut Changes) -> Change {
 fn change(key: &str, revision: Revision, text: Option<&str>) -> Change {
     Change { key: key.to_owned(), revision, value: text.map(value) }
 }
-
 
 pub async fn a_create_succeeds_only_where_nothing_is(new: impl AsyncFn(History) -> Fixture) {
     let fixture = new(History::default()).await;
@@ -268,9 +267,7 @@ pub async fn a_watch_replays_then_follows(new: impl AsyncFn(History) -> Fixture)
     assert_eq!(next_change(&mut changes).await, change("b", fourth, Some("1")));
 }
 
-pub async fn a_watch_sees_only_its_prefix_but_all_progress(
-    new: impl AsyncFn(History) -> Fixture,
-) {
+pub async fn a_watch_sees_only_its_prefix_but_all_progress(new: impl AsyncFn(History) -> Fixture) {
     let fixture = new(History::default()).await;
     let store = &*fixture.store;
     let start = store.current().await.unwrap();
@@ -391,10 +388,10 @@ pub async fn an_expired_value_is_deleted_with_its_own_revision(
     let mut gone = [next_change(&mut changes).await, next_change(&mut changes).await];
     assert_eq!(gone.each_ref().map(|change| change.revision.0), [second.0 + 1, second.0 + 2]);
     gone.sort_by(|a, b| a.key.cmp(&b.key));
-    assert_eq!(gone.map(|change| (change.key, change.value)), [
-        ("a".to_owned(), None),
-        ("b".to_owned(), None)
-    ]);
+    assert_eq!(
+        gone.map(|change| (change.key, change.value)),
+        [("a".to_owned(), None), ("b".to_owned(), None)]
+    );
     assert_eq!(keys(store, range(""), None).await.0, ["later", "stays"]);
     assert!(store.get("a", Some(first)).await.unwrap().is_some());
 }
@@ -466,9 +463,7 @@ pub async fn of_many_updates_expecting_one_revision_one_wins(
     assert_eq!(won, 1);
 }
 
-pub async fn a_closed_store_refuses_writes_and_ends_watches(
-    new: impl AsyncFn(History) -> Fixture,
-) {
+pub async fn a_closed_store_refuses_writes_and_ends_watches(new: impl AsyncFn(History) -> Fixture) {
     let fixture = new(History::default()).await;
     let store = &*fixture.store;
     let first = create(store, "a", "1").await.unwrap();

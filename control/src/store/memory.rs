@@ -82,7 +82,7 @@ mod tests {
     use crate::store::contract::{self, Fixture};
 
     async fn fixture(history: super::History) -> Fixture {
-        Fixture { store: super::open(history, &crate::ambient::Ambient::real()), folder: None }
+        Fixture { store: super::open(history, &crate::ambient::Ambient::real()), _folder: None }
     }
 
     contract::tests!(fixture);

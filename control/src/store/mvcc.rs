@@ -239,7 +239,8 @@ impl Mvcc {
                 || (version.modified == self.oldest && version.value.is_none())
         };
         let dropped = versions.older.iter().take_while(|version| needless(version)).count();
-        self.superseded_bytes -= versions.older.drain(..dropped).map(|old| old.size()).sum::<usize>();
+        self.superseded_bytes -=
+            versions.older.drain(..dropped).map(|old| old.size()).sum::<usize>();
         if versions.older.is_empty() && needless(&versions.latest) {
             self.keys.remove(&past.key);
         } else if versions.older.is_empty() {
@@ -413,7 +414,7 @@ mod tests {
         let cases = [
             (History { changes_max: 3, ..wide }, Duration::ZERO, 3),
             (History { age_max: Duration::from_secs(9), ..wide }, Duration::from_secs(10), 0),
-            (History { bytes_max: 2, ..wide }, Duration::ZERO, 3),
+            (History { bytes_max: 2, ..wide }, Duration::ZERO, 2),
         ];
         for (limits, pause, kept) in cases {
             let mut state = Mvcc::new(limits);

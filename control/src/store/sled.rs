@@ -83,9 +83,10 @@ async fn open_at(
     ambient: &Ambient,
 ) -> Result<Arc<dyn Store>, StoreError> {
     let now = Now { instant: Instant::now(), unix_ms: shared::unix_ms(ambient) };
-    let writer = tokio::task::spawn_blocking(move || Writer::open(&place, options, now))
-        .await
-        .map_err(|error| StoreError::Unavailable(format!("opening the store failed: {error}")))??;
+    let writer =
+        tokio::task::spawn_blocking(move || Writer::open(&place, options, now)).await.map_err(
+            |error| StoreError::Unavailable(format!("opening the store failed: {error}")),
+        )??;
     let shared = writer.shared.clone();
     let (requests, queue) = mpsc::channel();
     // A thread and not a task: it blocks in fdatasync most of the time.
@@ -115,7 +116,10 @@ struct Sled {
 enum Message {
     Write(Request),
     /// The last: finish, with a checkpoint or without, and answer.
-    Stop { checkpoint: bool, done: oneshot::Sender<()> },
+    Stop {
+        checkpoint: bool,
+        done: oneshot::Sender<()>,
+    },
 }
 
 struct Request {
@@ -264,9 +268,8 @@ impl Writer {
         let mut pending = Pending::default();
         let answers: Vec<_> = {
             let state = self.shared.state.read();
-            let check = |request: &Request| {
-                state.evaluate(&mut pending, &request.write, request.expiry)
-            };
+            let check =
+                |request: &Request| state.evaluate(&mut pending, &request.write, request.expiry);
             group.iter().map(check).collect()
         };
         if let Err(error) = self.append(&pending.records) {
@@ -335,7 +338,9 @@ impl Writer {
             let _ = thread.join();
         }
         self.stop.store(false, Ordering::Relaxed);
-        let Some(checkpoints) = self.checkpoints.clone().filter(|_| with_checkpoint) else { return };
+        let Some(checkpoints) = self.checkpoints.clone().filter(|_| with_checkpoint) else {
+            return;
+        };
         if checkpoints.lock().newest() < Some(self.shared.current()) {
             self.checkpoint_work(checkpoints)();
         }

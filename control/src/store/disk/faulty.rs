@@ -18,7 +18,10 @@ const SECTOR: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     Create(PathBuf),
-    Write { path: PathBuf, bytes: usize },
+    Write {
+        path: PathBuf,
+        bytes: usize,
+    },
     SetLen(PathBuf),
     Sync(PathBuf),
     Remove(PathBuf),

@@ -15,7 +15,7 @@ async fn fixture(history: History) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { history, ..Options::default() };
     let store = open(folder.path(), options, &Ambient::real()).await.unwrap();
-    Fixture { store, folder: Some(folder) }
+    Fixture { store, _folder: Some(folder) }
 }
 
 contract::tests!(fixture);
@@ -30,12 +30,15 @@ async fn open_in(dir: &Path) -> Result<Arc<dyn Store>, StoreError> {
 }
 
 async fn open_on(disk: &FaultyDisk) -> Result<Arc<dyn Store>, StoreError> {
-    let place =
-        Place { dir: "/data".into(), disk: Arc::new(disk.clone()), on_real_disk: false };
+    let place = Place { dir: "/data".into(), disk: Arc::new(disk.clone()), on_real_disk: false };
     open_at(place, small(), &Ambient::real()).await
 }
 
-async fn create(store: &dyn Store, key: &str, value: impl Into<Bytes>) -> Result<Revision, StoreError> {
+async fn create(
+    store: &dyn Store,
+    key: &str,
+    value: impl Into<Bytes>,
+) -> Result<Revision, StoreError> {
     store.commit(Write::Create { key: key.to_owned(), value: value.into(), ttl: None }).await
 }
 
