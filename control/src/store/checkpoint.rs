@@ -12,7 +12,8 @@
 //! 5. its record (revision, number of entries, digest) is written beside it, fsynced, renamed into
 //!    place, and the folder fsynced.
 //!
-//! At any moment the other one lies untouched since its own fsync. The log is kept from the older of
+//! At any moment the other one lies untouched since its own fsync; it is fsynced once more before log
+//! segments go, in case sled wrote something after it was closed. The log is kept from the older of
 //! the two, so that one damaged database costs only time. sled is open during a checkpoint and at the
 //! start, and not in between: it costs no memory and no work on the path of a write.
 //!
@@ -91,6 +92,8 @@ struct Slot {
 
 /// An entry of a checkpoint: when it was modified, and the rest as in the log.
 pub(super) type Entry = (Revision, Logged);
+/// A checkpoint as read: the state at a revision.
+pub(super) type Loaded = (Revision, Vec<Entry>);
 
 /// The two databases. One thread at a time uses them.
 #[derive(Debug)]
@@ -101,7 +104,7 @@ pub(super) struct Checkpoints {
 
 impl Checkpoints {
     /// Finds the newest sound checkpoint in `dir`; without one, the log has everything.
-    pub fn open(dir: &Path) -> Result<(Self, Option<(Revision, Vec<Entry>)>), StoreError> {
+    pub fn open(dir: &Path) -> Result<(Self, Option<Loaded>), StoreError> {
         fs::create_dir_all(dir)
             .and_then(|()| sync(dir.parent().unwrap_or(dir)))
             .map_err(|error| super::log::unavailable("create", dir, &error))?;
@@ -111,7 +114,7 @@ impl Checkpoints {
         Ok((checkpoints, loaded))
     }
 
-    fn load(&mut self) -> Option<(Revision, Vec<Entry>)> {
+    fn load(&mut self) -> Option<Loaded> {
         self.slots.sort_by_key(|slot| std::cmp::Reverse(slot.record.map(|record| record.revision)));
         for slot in &mut self.slots {
             let Some(record) = slot.record else { continue };
@@ -160,7 +163,11 @@ impl Checkpoints {
         let made = guarded(&slot.database.clone(), || slot.make(&dir, revision, live, stop));
         slot.spoilt = !matches!(made, Ok(_) | Err(CheckpointError::Stopped));
         slot.record = Some(made?);
-        Ok(())
+        self.slots
+            .iter()
+            .filter(|slot| slot.record.is_some())
+            .try_for_each(|slot| sync_tree(&slot.database))
+            .map_err(|source| io_error("sync", &dir, source))
     }
 }
 
@@ -447,7 +454,7 @@ mod tests {
         values.iter().map(|(key, modified)| (Arc::from(*key), version(*modified))).collect()
     }
 
-    fn keys(loaded: &Option<(Revision, Vec<Entry>)>) -> Vec<(&str, u64)> {
+    fn keys(loaded: &Option<Loaded>) -> Vec<(&str, u64)> {
         let entries = loaded.iter().flat_map(|(_, entries)| entries);
         entries.map(|(modified, logged)| (&*logged.key, modified.0)).collect()
     }

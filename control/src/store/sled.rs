@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::checkpoint::Checkpoints;
+use super::checkpoint::{CheckpointError, Checkpoints, Loaded};
 use super::disk::{Disk, RealDisk};
 use super::log::{self, Log, Segments};
 use super::mvcc::{Expiry, History, Mvcc, Pending, Record, Version};
@@ -39,6 +39,8 @@ use crate::ambient::Ambient;
 /// The most writes in a group, and about the most bytes.
 const GROUP_WRITES_MAX: usize = 1024;
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The longest that a group waits for those who were just answered.
+const GATHER_MAX: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -115,11 +117,14 @@ struct Sled {
 
 enum Message {
     Write(Request),
-    /// The last: finish, with a checkpoint or without, and answer.
-    Stop {
-        checkpoint: bool,
-        done: oneshot::Sender<()>,
-    },
+    /// The last.
+    Stop(Stop),
+}
+
+/// To finish, with a checkpoint or without, and answer.
+struct Stop {
+    checkpoint: bool,
+    done: oneshot::Sender<()>,
 }
 
 struct Request {
@@ -164,8 +169,8 @@ impl Store for Sled {
 
     async fn close(&self) -> Result<(), StoreError> {
         let (done, finished) = oneshot::channel();
-        let stop = Message::Stop { checkpoint: true, done };
-        if self.requests.send(stop).is_ok() {
+        let stop = Stop { checkpoint: true, done };
+        if self.requests.send(Message::Stop(stop)).is_ok() {
             // An error means that it had ended on its own.
             let _ = finished.await;
         }
@@ -176,7 +181,7 @@ impl Store for Sled {
 impl Drop for Sled {
     fn drop(&mut self) {
         let (done, _) = oneshot::channel();
-        let _ = self.requests.send(Message::Stop { checkpoint: false, done });
+        let _ = self.requests.send(Message::Stop(Stop { checkpoint: false, done }));
         // Waits for one sync at most, so that the folder can be opened again at once.
         if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();
@@ -207,6 +212,8 @@ struct Writer {
     options: Options,
     /// Log written since the last checkpoint began.
     uncovered_bytes: u64,
+    /// How long the last group took to write and sync.
+    append_took: Duration,
     checkpointing: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     /// Held until the thread ends.
@@ -242,6 +249,7 @@ impl Writer {
             checkpoints,
             options,
             uncovered_bytes,
+            append_took: Duration::ZERO,
             checkpointing: None,
             stop: Arc::default(),
             _lock: lock,
@@ -249,22 +257,37 @@ impl Writer {
     }
 
     fn run(mut self, queue: &mpsc::Receiver<Message>) {
+        let mut gathered = Group::default();
+        let (mut expected, mut until) = (0, std::time::Instant::now());
         loop {
-            let Ok(first) = queue.recv() else { return self.finish(false) };
-            let (group, stop) = gather(first, queue);
-            self.commit(group);
+            if gathered.is_empty() {
+                let Ok(first) = queue.recv() else { return self.finish(false) };
+                gathered.add(first);
+            }
+            gathered.fill(queue, expected, until);
+            let group = std::mem::take(&mut gathered);
+            let answers = self.commit(&group.requests);
+            // Those who came meanwhile, and soon those who are answered now: together they make the
+            // next group, if it waits a little. Otherwise two halves would take turns, a sync each.
+            gathered.fill(queue, 0, until);
+            expected = gathered.requests.len() + answers.len();
+            until = std::time::Instant::now() + (self.append_took / 4).min(GATHER_MAX);
+            for (request, result) in group.requests.into_iter().zip(answers) {
+                // A caller that has gone away does not undo its write.
+                let _ = request.reply.send(result);
+            }
             self.checkpoint_if_due();
-            if let Some((checkpoint, done)) = stop {
-                self.finish(checkpoint);
+            if let Some(stop) = group.stop {
+                self.finish(stop.checkpoint);
                 drop(self);
-                let _ = done.send(());
+                let _ = stop.done.send(());
                 return;
             }
         }
     }
 
-    /// One group: check, append, sync, apply, answer.
-    fn commit(&mut self, group: Vec<Request>) {
+    /// One group: check, append, sync, apply. The answers, which may be given now.
+    fn commit(&mut self, group: &[Request]) -> Vec<Result<Revision, StoreError>> {
         let mut pending = Pending::default();
         let answers: Vec<_> = {
             let state = self.shared.state.read();
@@ -274,14 +297,12 @@ impl Writer {
         };
         if let Err(error) = self.append(&pending.records) {
             // Those that failed their check may have failed for what now was not written.
-            return group.into_iter().for_each(|request| answer(request, Err(same(&error))));
+            return group.iter().map(|_| Err(same(&error))).collect();
         }
         if let Some(last) = group.last() {
             self.apply(pending.records, last.now);
         }
-        for (request, result) in group.into_iter().zip(answers) {
-            answer(request, result);
-        }
+        answers
     }
 
     fn append(&mut self, records: &[Record]) -> Result<(), StoreError> {
@@ -289,7 +310,9 @@ impl Writer {
             return Ok(());
         }
         let logged: Vec<_> = records.iter().map(logged).collect();
+        let start = std::time::Instant::now();
         self.uncovered_bytes += self.log.append(&logged)?;
+        self.append_took = start.elapsed();
         Ok(())
     }
 
@@ -338,36 +361,69 @@ impl Writer {
             let _ = thread.join();
         }
         self.stop.store(false, Ordering::Relaxed);
-        let Some(checkpoints) = self.checkpoints.clone().filter(|_| with_checkpoint) else {
-            return;
+        let Some(checkpoints) = self.checkpoints.clone() else { return };
+        let (newest, bytes) = {
+            let checkpoints = checkpoints.lock();
+            (checkpoints.newest(), checkpoints.bytes())
         };
-        if checkpoints.lock().newest() < Some(self.shared.current()) {
+        // A little log is replayed sooner than a large state is gone through.
+        let is_worthwhile = self.uncovered_bytes.saturating_mul(8) >= bytes;
+        if with_checkpoint && is_worthwhile && newest < Some(self.shared.current()) {
             self.checkpoint_work(checkpoints)();
         }
     }
 }
 
-/// The queued writes up to a group's limits, and the stop if one is among them.
-#[expect(clippy::type_complexity, reason = "the two fields of a stop, taken apart once")]
-fn gather(
-    first: Message,
-    queue: &mpsc::Receiver<Message>,
-) -> (Vec<Request>, Option<(bool, oneshot::Sender<()>)>) {
-    let mut group = Vec::new();
-    let mut bytes = 0;
-    let mut next = Some(first);
-    while let Some(message) = next {
+/// Writes that are synced together, and the stop where it came behind them.
+#[derive(Default)]
+struct Group {
+    requests: Vec<Request>,
+    bytes: usize,
+    stop: Option<Stop>,
+}
+
+impl Group {
+    fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.stop.is_none()
+    }
+
+    fn is_full(&self) -> bool {
+        self.requests.len() >= GROUP_WRITES_MAX
+            || self.bytes >= GROUP_BYTES_MAX
+            || self.stop.is_some()
+    }
+
+    fn add(&mut self, message: Message) {
         match message {
             Message::Write(request) => {
-                bytes += size(&request.write);
-                group.push(request);
+                self.bytes += size(&request.write);
+                self.requests.push(request);
             }
-            Message::Stop { checkpoint, done } => return (group, Some((checkpoint, done))),
+            Message::Stop(stop) => self.stop = Some(stop),
         }
-        let is_full = group.len() >= GROUP_WRITES_MAX || bytes >= GROUP_BYTES_MAX;
-        next = if is_full { None } else { queue.try_recv().ok() };
     }
-    (group, None)
+
+    /// Takes what has queued up; waits for more where there are fewer than `expected`.
+    fn fill(
+        &mut self,
+        queue: &mpsc::Receiver<Message>,
+        expected: usize,
+        until: std::time::Instant,
+    ) {
+        while !self.is_full() {
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            let next = match queue.try_recv() {
+                Err(mpsc::TryRecvError::Empty)
+                    if self.requests.len() < expected && !left.is_zero() =>
+                {
+                    queue.recv_timeout(left).ok()
+                }
+                next => next.ok(),
+            };
+            let Some(message) = next else { return };
+            self.add(message);
+        }
+    }
 }
 
 fn size(write: &Write) -> usize {
@@ -377,11 +433,6 @@ fn size(write: &Write) -> usize {
         }
         Write::Delete { key, .. } => key.len(),
     }
-}
-
-fn answer(request: Request, result: Result<Revision, StoreError>) {
-    // A caller that has gone away does not undo its write.
-    let _ = request.reply.send(result);
 }
 
 /// The error of a group, for each of its writes.
@@ -408,7 +459,7 @@ fn checkpoint(
                 log::delete_covered(disk, log_dir, segments, covered);
             }
         }
-        Err(super::checkpoint::CheckpointError::Stopped) => {}
+        Err(CheckpointError::Stopped) => {}
         Err(error) => tracing::warn!(%error, "a checkpoint failed; the log is kept and grows"),
     }
 }
@@ -425,11 +476,7 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn restore(
-    loaded: Option<(Revision, Vec<super::checkpoint::Entry>)>,
-    history: History,
-    now: Now,
-) -> Mvcc {
+fn restore(loaded: Option<Loaded>, history: History, now: Now) -> Mvcc {
     let Some((revision, entries)) = loaded else { return Mvcc::new(history) };
     let mut state = Mvcc::starting_at(revision, history);
     for (modified, logged) in entries {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -46,6 +47,7 @@ struct State {
     /// Bytes that may still be written.
     room: Option<usize>,
     sync_fails: bool,
+    sync_takes: Duration,
 }
 
 /// See the module's documentation. Clones share the disk.
@@ -60,12 +62,12 @@ impl FaultyDisk {
         let state = self.state.lock();
         let mut names = state.synced_names.clone();
         for (path, inode) in &state.names {
-            if random() % 2 == 0 {
+            if random().is_multiple_of(2) {
                 names.insert(path.clone(), inode.clone());
             }
         }
         for path in state.synced_names.keys() {
-            if !state.names.contains_key(path) && random() % 2 == 0 {
+            if !state.names.contains_key(path) && random().is_multiple_of(2) {
                 names.remove(path);
             }
         }
@@ -97,6 +99,10 @@ impl FaultyDisk {
         self.state.lock().sync_fails = fails;
     }
 
+    pub fn set_sync_takes(&self, time: Duration) {
+        self.state.lock().sync_takes = time;
+    }
+
     /// Changes a file behind the store's back.
     pub fn tamper(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let inode = self.state.lock().names[path].clone();
@@ -123,7 +129,7 @@ fn torn(contents: &Contents, random: &mut impl FnMut() -> u64) -> Vec<u8> {
     found.resize(len, 0);
     for start in (0..now.len().min(len)).step_by(SECTOR) {
         let end = (start + SECTOR).min(now.len()).min(len);
-        if random() % 2 == 0 {
+        if random().is_multiple_of(2) {
             found[start..end].copy_from_slice(&now[start..end]);
         }
     }
@@ -215,6 +221,8 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
+        let time = self.disk.state.lock().sync_takes;
+        std::thread::sleep(time);
         let mut state = self.disk.state.lock();
         if state.sync_fails {
             return Err(io::Error::other("the sync failed"));

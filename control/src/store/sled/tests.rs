@@ -323,6 +323,24 @@ async fn the_log_is_synced_before_a_write_is_acknowledged() {
     assert!(created > 2 && synced >= created);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_writes_share_syncs() {
+    let disk = FaultyDisk::default();
+    let store = open_on(&disk).await.unwrap();
+    disk.set_sync_takes(Duration::from_millis(4));
+    let writers = (0..16).map(|writer| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for index in 0..20 {
+                create(&*store, &format!("{writer}/{index}"), "1").await.unwrap();
+            }
+        })
+    });
+    futures::future::join_all(writers).await;
+    let syncs = disk.operations().iter().filter(|one| matches!(one, Operation::Sync(_))).count();
+    assert!(syncs < 120, "{syncs} syncs for 320 writes");
+}
+
 const CHILD_DIR: &str = "COPEPOD_STORE_TEST_CHILD_DIR";
 const CHILD_START: &str = "COPEPOD_STORE_TEST_CHILD_START";
 
@@ -446,7 +464,7 @@ fn the_kernel_sees_fdatasync_before_each_acknowledgement() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn measure_durable_creates() {
-    let folder = tempfile::tempdir_in(".").unwrap();
+    let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), Options::default(), &Ambient::real()).await.unwrap();
     const EACH: usize = 3000;
     for writers in [1, 16, 64] {
