@@ -7,5 +7,7 @@ pub mod ambient;
 pub mod auth;
 pub mod cache;
 pub mod kinds;
+pub mod patch;
+pub mod schema;
 pub mod status;
 pub mod store;
