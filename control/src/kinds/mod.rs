@@ -8,6 +8,7 @@
 mod field_error;
 mod list;
 pub mod meta;
+pub mod pod;
 
 pub use field_error::{ErrorKind, FieldError};
 pub use list::registry;
