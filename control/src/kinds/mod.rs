@@ -8,7 +8,11 @@
 mod field_error;
 mod list;
 pub mod meta;
+pub mod names;
 pub mod pod;
+pub mod quantity;
+pub mod selector;
+pub mod semantic;
 
 pub use field_error::{ErrorKind, FieldError};
 pub use list::registry;
