@@ -5,14 +5,29 @@
 //! in `api`. To add a kind, copy the smallest file here, fill it in, and add a line to `list`.
 //! This module performs no I/O.
 
+mod config_map;
+mod controller_revision;
+mod deployment;
+mod endpoint_slice;
+mod endpoints;
 mod field_error;
+pub mod formats;
 mod list;
 pub mod meta;
 pub mod names;
 pub mod pod;
 pub mod quantity;
+mod replica_set;
+mod secret;
 pub mod selector;
+mod self_subject_access_review;
+mod self_subject_review;
 pub mod semantic;
+pub(crate) mod service;
+mod service_account;
+#[cfg(test)]
+mod testing;
+mod workload;
 
 pub use field_error::{ErrorKind, FieldError};
 pub use list::registry;
