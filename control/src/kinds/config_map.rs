@@ -12,9 +12,9 @@ pub const SIZE_BYTES_MAX: usize = 1024 * 1024;
 
 const IMMUTABLE: &str = "field is immutable when `immutable` is set";
 
-pub struct ConfigMap;
+pub struct ConfigMaps;
 
-impl Kind for ConfigMap {
+impl Kind for ConfigMaps {
     type Object = Object;
     const INFO: KindInfo = KindInfo {
         short_names: &["cm"],
@@ -96,7 +96,7 @@ pub(super) fn forbid_changed(fields: &[(&str, bool)]) -> Vec<FieldError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{cells, problems, update_problems};
+    use crate::kinds::testing::{row, problems, move_problems};
     use super::*;
     use serde_json::json;
 
@@ -108,7 +108,7 @@ mod tests {
             "binaryData": {"both": "eA=="},
         });
         assert_eq!(
-            problems::<ConfigMap>(object),
+            problems::<ConfigMaps>(object),
             [
                 "data[a/b]: Invalid value: \"a/b\": a valid config key must consist of \
                  alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or \
@@ -118,7 +118,7 @@ mod tests {
         );
         let big = json!({"data": {"a": "x".repeat(SIZE_BYTES_MAX + 1)}});
         assert_eq!(
-            problems::<ConfigMap>(big),
+            problems::<ConfigMaps>(big),
             ["[]: Too long: may not be more than 1048576 bytes"]
         );
     }
@@ -127,18 +127,18 @@ mod tests {
     fn an_immutable_config_map_keeps_its_data() {
         let old = json!({"immutable": true, "data": {"a": "1"}});
         assert_eq!(
-            update_problems::<ConfigMap>(json!({"data": {"a": "2"}}), old.clone()),
+            move_problems::<ConfigMaps>(json!({"data": {"a": "2"}}), old.clone()),
             [
                 "immutable: Forbidden: field is immutable when `immutable` is set",
                 "data: Forbidden: field is immutable when `immutable` is set",
             ]
         );
-        assert!(update_problems::<ConfigMap>(old.clone(), old).is_empty());
+        assert!(move_problems::<ConfigMaps>(old.clone(), old).is_empty());
     }
 
     #[test]
     fn the_row_counts_both_bags() {
         let object = json!({"metadata": {"name": "a"}, "data": {"x": "1"}, "binaryData": {"y": ""}});
-        assert_eq!(cells::<ConfigMap>(object), [json!("a"), json!(2), json!("<unknown>")]);
+        assert_eq!(row::<ConfigMaps>(object), [json!("a"), json!(2), json!("<unknown>")]);
     }
 }

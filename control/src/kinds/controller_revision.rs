@@ -8,9 +8,9 @@ use super::formats::nonnegative;
 use super::meta::IMMUTABLE;
 use super::{Column, FieldError, Kind, KindInfo, meta};
 
-pub struct ControllerRevision;
+pub struct ControllerRevisions;
 
-impl Kind for ControllerRevision {
+impl Kind for ControllerRevisions {
     type Object = Object;
     const INFO: KindInfo = KindInfo::namespaced(
         "apps",
@@ -78,7 +78,7 @@ fn controller(object: &Object) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{cells, problems, update_problems};
+    use crate::kinds::testing::{row, problems, move_problems};
     use super::*;
     use serde_json::json;
 
@@ -96,7 +96,7 @@ mod tests {
             (json!({"revision": 1, "data": {"a": 1}}), vec![]),
         ];
         for (object, expected) in cases {
-            assert_eq!(problems::<ControllerRevision>(object), expected);
+            assert_eq!(problems::<ControllerRevisions>(object), expected);
         }
     }
 
@@ -105,9 +105,9 @@ mod tests {
         let old = json!({"revision": 1, "data": {"a": 1}});
         let renumbered = json!({"revision": 2, "data": {"a": 1}});
         let changed = json!({"revision": 1, "data": {"a": 2}});
-        assert!(update_problems::<ControllerRevision>(renumbered, old.clone()).is_empty());
+        assert!(move_problems::<ControllerRevisions>(renumbered, old.clone()).is_empty());
         assert_eq!(
-            update_problems::<ControllerRevision>(changed, old),
+            move_problems::<ControllerRevisions>(changed, old),
             ["data: Invalid value: {\"a\":2}: field is immutable"]
         );
     }
@@ -122,7 +122,7 @@ mod tests {
             "revision": 3,
         });
         assert_eq!(
-            cells::<ControllerRevision>(object),
+            row::<ControllerRevisions>(object),
             [json!("web-1"), json!("daemonset.apps/web"), json!(3), json!("<unknown>")]
         );
     }

@@ -16,9 +16,9 @@ use super::{Column, FieldError, Kind, KindInfo, Subresource, meta, pod};
 const RECREATE: &str = "Recreate";
 const ROLLING_UPDATE: &str = "RollingUpdate";
 
-pub struct Deployment;
+pub struct Deployments;
 
-impl Kind for Deployment {
+impl Kind for Deployments {
     type Object = Object;
     const INFO: KindInfo = KindInfo {
         short_names: &["deploy"],
@@ -49,9 +49,9 @@ impl Kind for Deployment {
     }
 
     /// Upstream raises the generation for a change of the annotations too, because they are copied
-    /// to the ReplicaSets.
+    /// to the ReplicaSets. (The handler raises it for a change of the spec.)
     fn prepare_update(new: &mut Object, old: &Object) {
-        if differ(&new.metadata.annotations, &old.metadata.annotations) {
+        if new.spec == old.spec && differ(&new.metadata.annotations, &old.metadata.annotations) {
             new.metadata.generation = Some(old.metadata.generation.unwrap_or(0) + 1);
         }
     }
@@ -229,14 +229,14 @@ fn amount(value: &IntOrString) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{
-        cells, defaulted, prepared, problems, status_problems, template, update_problems,
+    use crate::kinds::testing::{
+        row, defaulted, prepared, problems, status_problems, template, move_problems,
     };
     use super::*;
     use serde_json::json;
 
     fn deployment(change: impl FnOnce(&mut Value)) -> Value {
-        let mut object = defaulted::<Deployment>(json!({
+        let mut object = defaulted::<Deployments>(json!({
             "metadata": {"name": "web"},
             "spec": {
                 "selector": {"matchLabels": {"app": "web"}},
@@ -261,13 +261,13 @@ mod tests {
         );
         assert_eq!(spec["revisionHistoryLimit"], 10);
         assert_eq!(spec["progressDeadlineSeconds"], 600);
-        let recreate = defaulted::<Deployment>(json!({"spec": {"strategy": {"type": "Recreate"}}}));
+        let recreate = defaulted::<Deployments>(json!({"spec": {"strategy": {"type": "Recreate"}}}));
         assert_eq!(recreate["spec"]["strategy"], json!({"type": "Recreate"}));
     }
 
     #[test]
     fn a_good_deployment_has_no_problems() {
-        assert_eq!(problems::<Deployment>(deployment(|_| {})), Vec::<String>::new());
+        assert_eq!(problems::<Deployments>(deployment(|_| {})), Vec::<String>::new());
     }
 
     #[test]
@@ -349,7 +349,7 @@ mod tests {
             ),
         ];
         for (change, expected) in cases {
-            assert_eq!(problems::<Deployment>(deployment(change)), expected);
+            assert_eq!(problems::<Deployments>(deployment(change)), expected);
         }
     }
 
@@ -359,7 +359,7 @@ mod tests {
             object["spec"]["selector"] = json!({"matchLabels": {"app": "db"}});
         });
         assert_eq!(
-            update_problems::<Deployment>(new, deployment(|_| {})),
+            move_problems::<Deployments>(new, deployment(|_| {})),
             ["spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"db\"}}: field is immutable"]
         );
     }
@@ -368,9 +368,9 @@ mod tests {
     fn a_changed_annotation_raises_the_generation() {
         let old = deployment(|object| object["metadata"]["generation"] = json!(3));
         let mut new = old.clone();
-        assert_eq!(prepared::<Deployment>(new.clone(), old.clone())["metadata"]["generation"], 3);
+        assert_eq!(prepared::<Deployments>(new.clone(), &old)["metadata"]["generation"], 3);
         new["metadata"]["annotations"] = json!({"a": "b"});
-        assert_eq!(prepared::<Deployment>(new, old)["metadata"]["generation"], 4);
+        assert_eq!(prepared::<Deployments>(new, &old)["metadata"]["generation"], 4);
     }
 
     #[test]
@@ -378,7 +378,7 @@ mod tests {
         let status = |status: Value| json!({"status": status});
         let new = status(json!({"replicas": 1, "updatedReplicas": 2, "availableReplicas": 1}));
         assert_eq!(
-            status_problems::<Deployment>(new, status(json!({"collisionCount": 1}))),
+            status_problems::<Deployments>(new, status(json!({"collisionCount": 1}))),
             [
                 "status.updatedReplicas: Invalid value: 2: cannot be greater than status.replicas",
                 "status.availableReplicas: Invalid value: 1: cannot be greater than readyReplicas",
@@ -395,7 +395,7 @@ mod tests {
             });
         });
         assert_eq!(
-            cells::<Deployment>(object),
+            row::<Deployments>(object),
             [
                 json!("web"),
                 json!("1/1"),

@@ -23,9 +23,9 @@ const HINTS_MAX: usize = 8;
 /// How many ports or addresses a cell names.
 const SHOWN: usize = 3;
 
-pub struct EndpointSlice;
+pub struct EndpointSlices;
 
-impl Kind for EndpointSlice {
+impl Kind for EndpointSlices {
     type Object = Object;
     const INFO: KindInfo = KindInfo {
         has_generation: true,
@@ -50,10 +50,12 @@ impl Kind for EndpointSlice {
         drop_topology(object);
     }
 
-    /// A change of the labels counts as one of the object: upstream raises the generation for it.
+    /// Upstream raises the generation for a change of the labels too. (The handler raises it for a
+    /// change of the rest.)
     fn prepare_update(new: &mut Object, old: &Object) {
         drop_topology(new);
-        if differ(&new.metadata.labels, &old.metadata.labels) {
+        let same = new.endpoints == old.endpoints && new.ports == old.ports;
+        if same && differ(&new.metadata.labels, &old.metadata.labels) {
             new.metadata.generation = Some(old.metadata.generation.unwrap_or(0) + 1);
         }
     }
@@ -244,13 +246,13 @@ fn first_few(all: Vec<String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{cells, defaulted, problems, update_problems};
+    use crate::kinds::testing::{row, defaulted, problems, move_problems};
     use super::*;
     use serde_json::json;
 
     #[test]
     fn ports_get_an_empty_name_and_tcp() {
-        let object = defaulted::<EndpointSlice>(json!({"ports": [{"port": 80}]}));
+        let object = defaulted::<EndpointSlices>(json!({"ports": [{"port": 80}]}));
         assert_eq!(object["ports"], json!([{"name": "", "port": 80, "protocol": "TCP"}]));
     }
 
@@ -269,7 +271,7 @@ mod tests {
             ],
         });
         assert_eq!(
-            problems::<EndpointSlice>(object),
+            problems::<EndpointSlices>(object),
             [
                 "ports[1].name: Duplicate value: \"a\"",
                 "ports[1].protocol: Unsupported value: \"X\": supported values: \"SCTP\", \
@@ -285,14 +287,14 @@ mod tests {
 
     #[test]
     fn the_address_type_is_known_and_never_changes() {
-        assert_eq!(problems::<EndpointSlice>(json!({})), ["addressType: Required value"]);
+        assert_eq!(problems::<EndpointSlices>(json!({})), ["addressType: Required value"]);
         assert_eq!(
-            problems::<EndpointSlice>(json!({"addressType": "IP"})),
+            problems::<EndpointSlices>(json!({"addressType": "IP"})),
             ["addressType: Unsupported value: \"IP\": supported values: \"FQDN\", \"IPv4\", \
               \"IPv6\""]
         );
         assert_eq!(
-            update_problems::<EndpointSlice>(
+            move_problems::<EndpointSlices>(
                 json!({"addressType": "IPv6"}),
                 json!({"addressType": "IPv4"})
             ),
@@ -312,7 +314,7 @@ mod tests {
             ],
         });
         assert_eq!(
-            cells::<EndpointSlice>(object)[..4],
+            row::<EndpointSlices>(object)[..4],
             [
                 json!("s"),
                 json!("IPv4"),
@@ -320,6 +322,6 @@ mod tests {
                 json!("10.0.0.1,10.0.0.2,10.0.0.3 + 1 more...")
             ]
         );
-        assert_eq!(cells::<EndpointSlice>(json!({}))[2..4], [json!("<unset>"), json!("<unset>")]);
+        assert_eq!(row::<EndpointSlices>(json!({}))[2..4], [json!("<unset>"), json!("<unset>")]);
     }
 }

@@ -159,7 +159,7 @@ fn host_port(host: &str, port: i32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{cells, defaulted, problems};
+    use crate::kinds::testing::{row, defaulted, problems};
     use super::*;
     use serde_json::json;
 
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn the_row_shows_three_addresses_and_a_count() {
         let row = |subsets: Value| {
-            cells::<Endpoints>(json!({"subsets": subsets}))[1].as_str().unwrap().to_owned()
+            row::<Endpoints>(json!({"subsets": subsets}))[1].as_str().unwrap().to_owned()
         };
         let ips: Vec<Value> = (1..=6).map(|n| json!({"ip": format!("10.0.0.{n}")})).collect();
         assert_eq!(row(json!([])), "<none>");

@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::workload::{self, Counts};
 use super::{Column, FieldError, Kind, KindInfo, Subresource, meta, pod};
 
-pub struct ReplicaSet;
+pub struct ReplicaSets;
 
-impl Kind for ReplicaSet {
+impl Kind for ReplicaSets {
     type Object = Object;
     const INFO: KindInfo = KindInfo {
         short_names: &["rs"],
@@ -125,14 +125,14 @@ impl Kind for ReplicaSet {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{
-        cells, defaulted, problems, status_problems, template, update_problems,
+    use crate::kinds::testing::{
+        row, defaulted, problems, status_problems, template, move_problems,
     };
     use super::*;
     use serde_json::json;
 
     fn replica_set() -> Value {
-        defaulted::<ReplicaSet>(json!({
+        defaulted::<ReplicaSets>(json!({
             "metadata": {"name": "web-1"},
             "spec": {
                 "selector": {"matchLabels": {"app": "web"}},
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn one_replica_is_the_default() {
         assert_eq!(replica_set()["spec"]["replicas"], 1);
-        assert_eq!(problems::<ReplicaSet>(replica_set()), Vec::<String>::new());
+        assert_eq!(problems::<ReplicaSets>(replica_set()), Vec::<String>::new());
     }
 
     #[test]
@@ -153,7 +153,7 @@ mod tests {
         object["spec"]["replicas"] = json!(-1);
         object["spec"]["template"]["spec"]["activeDeadlineSeconds"] = json!(5);
         assert_eq!(
-            problems::<ReplicaSet>(object),
+            problems::<ReplicaSets>(object),
             [
                 "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
                 "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in \
@@ -167,7 +167,7 @@ mod tests {
         let mut new = replica_set();
         new["spec"]["selector"] = json!({"matchLabels": {"app": "db"}});
         assert_eq!(
-            update_problems::<ReplicaSet>(new, replica_set()),
+            move_problems::<ReplicaSets>(new, replica_set()),
             ["spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"db\"}}: field is immutable"]
         );
     }
@@ -176,7 +176,7 @@ mod tests {
     fn a_status_is_consistent() {
         let new = json!({"status": {"replicas": 1, "readyReplicas": 2, "observedGeneration": -1}});
         assert_eq!(
-            status_problems::<ReplicaSet>(new, json!({})),
+            status_problems::<ReplicaSets>(new, json!({})),
             [
                 "status.observedGeneration: Invalid value: -1: must be greater than or equal to 0",
                 "status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas",
@@ -189,7 +189,7 @@ mod tests {
         let mut object = replica_set();
         object["status"] = json!({"replicas": 3, "readyReplicas": 2});
         assert_eq!(
-            cells::<ReplicaSet>(object)[..4],
+            row::<ReplicaSets>(object)[..4],
             [json!("web-1"), json!(1), json!(3), json!(2)]
         );
     }

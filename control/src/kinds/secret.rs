@@ -9,9 +9,9 @@ use super::config_map::{SIZE_BYTES_MAX, differ, forbid_changed};
 use super::meta::{IMMUTABLE, invalid_each};
 use super::{Column, FieldError, Kind, KindInfo, meta, names};
 
-pub struct Secret;
+pub struct Secrets;
 
-impl Kind for Secret {
+impl Kind for Secrets {
     type Object = Object;
     const INFO: KindInfo =
         KindInfo::namespaced("", "v1", "Secret", "secrets", "secret", "io.k8s.api.core.v1.Secret");
@@ -137,7 +137,7 @@ fn require_json(object: &Object, key: &str) -> Vec<FieldError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{cells, defaulted, problems, update_problems};
+    use crate::kinds::testing::{row, defaulted, problems, move_problems};
     use super::*;
     use serde_json::json;
 
@@ -145,7 +145,7 @@ mod tests {
     fn string_data_becomes_data() {
         let secret = json!({"data": {"a": "eA==", "b": "eA=="}, "stringData": {"b": "y"}});
         assert_eq!(
-            defaulted::<Secret>(secret),
+            defaulted::<Secrets>(secret),
             json!({
                 "apiVersion": "v1",
                 "kind": "Secret",
@@ -187,14 +187,14 @@ mod tests {
             ),
         ];
         for (secret, expected) in cases {
-            assert_eq!(problems::<Secret>(secret), expected);
+            assert_eq!(problems::<Secrets>(secret), expected);
         }
     }
 
     #[test]
     fn the_type_never_changes() {
         assert_eq!(
-            update_problems::<Secret>(json!({"type": "b"}), json!({"type": "a"})),
+            move_problems::<Secrets>(json!({"type": "b"}), json!({"type": "a"})),
             ["type: Invalid value: \"b\": field is immutable"]
         );
     }
@@ -203,7 +203,7 @@ mod tests {
     fn the_row_shows_type_and_count() {
         let secret = json!({"metadata": {"name": "s"}, "type": "Opaque", "data": {"a": ""}});
         assert_eq!(
-            cells::<Secret>(secret),
+            row::<Secrets>(secret),
             [json!("s"), json!("Opaque"), json!(1), json!("<unknown>")]
         );
     }

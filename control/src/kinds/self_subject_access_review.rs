@@ -14,9 +14,9 @@ use super::{FieldError, Kind, KindInfo, Scope, Storage, meta, names};
 use crate::auth::UserInfo;
 use crate::status::{About, ApiError};
 
-pub struct SelfSubjectAccessReview;
+pub struct SelfSubjectAccessReviews;
 
-impl Kind for SelfSubjectAccessReview {
+impl Kind for SelfSubjectAccessReviews {
     type Object = Object;
     const INFO: KindInfo = KindInfo {
         scope: Scope::Cluster,
@@ -145,14 +145,14 @@ fn validate_values(operator: &str, values: usize, path: &str) -> Vec<FieldError>
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::problems;
+    use crate::kinds::testing::problems;
     use super::*;
     use serde_json::json;
 
     #[test]
     fn exactly_one_kind_of_attributes_is_given() {
         assert_eq!(
-            problems::<SelfSubjectAccessReview>(json!({"spec": {}})),
+            problems::<SelfSubjectAccessReviews>(json!({"spec": {}})),
             ["spec.resourceAttributes: Invalid value: null: exactly one of \
               nonResourceAttributes or resourceAttributes must be specified"]
         );
@@ -161,7 +161,7 @@ mod tests {
             "nonResourceAttributes": {"path": "/x"},
         }});
         assert_eq!(
-            problems::<SelfSubjectAccessReview>(both),
+            problems::<SelfSubjectAccessReviews>(both),
             ["spec.nonResourceAttributes: Invalid value: {\"path\":\"/x\"}: cannot be specified \
               in combination with resourceAttributes"]
         );
@@ -177,7 +177,7 @@ mod tests {
             }))
             .unwrap();
             let user = UserInfo { name: name.to_owned(), ..UserInfo::default() };
-            SelfSubjectAccessReview::review(&mut object, &user).unwrap();
+            SelfSubjectAccessReviews::review(&mut object, &user).unwrap();
             object.status.unwrap().allowed
         };
         assert!(ask("ada"));
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn an_invalid_question_gets_no_answer() {
-        let error = SelfSubjectAccessReview::review(&mut Object::default(), &UserInfo::default())
+        let error = SelfSubjectAccessReviews::review(&mut Object::default(), &UserInfo::default())
             .unwrap_err();
         assert_eq!((error.code, error.reason), (422, "Invalid"));
     }

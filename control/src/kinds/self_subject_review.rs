@@ -10,9 +10,9 @@ use super::{FieldError, Kind, KindInfo, Scope, Storage, meta};
 use crate::auth::UserInfo;
 use crate::status::ApiError;
 
-pub struct SelfSubjectReview;
+pub struct SelfSubjectReviews;
 
-impl Kind for SelfSubjectReview {
+impl Kind for SelfSubjectReviews {
     type Object = Object;
     const INFO: KindInfo = KindInfo {
         scope: Scope::Cluster,
@@ -65,7 +65,7 @@ mod tests {
             ..UserInfo::default()
         };
         let mut object = Object::default();
-        SelfSubjectReview::review(&mut object, &user).unwrap();
+        SelfSubjectReviews::review(&mut object, &user).unwrap();
         assert_eq!(
             serde_json::to_value(&object).unwrap()["status"],
             json!({"userInfo": {"username": "ada", "groups": ["system:authenticated"]}})

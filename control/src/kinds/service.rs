@@ -27,9 +27,9 @@ pub const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 /// How long a client stays with its endpoint, unless told otherwise.
 const AFFINITY_SECONDS: i32 = 10800;
 
-pub struct Service;
+pub struct Services;
 
-impl Kind for Service {
+impl Kind for Services {
     type Object = Object;
     const INFO: KindInfo = KindInfo {
         short_names: &["svc"],
@@ -281,12 +281,12 @@ fn ingress_addresses(status: Option<&ServiceStatus>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{cells, defaulted, prepared};
+    use crate::kinds::testing::{row, defaulted, prepared};
     use super::*;
     use serde_json::json;
 
     fn spec(spec: Value) -> Value {
-        defaulted::<Service>(json!({"spec": spec}))["spec"].clone()
+        defaulted::<Services>(json!({"spec": spec}))["spec"].clone()
     }
 
     #[test]
@@ -357,7 +357,7 @@ mod tests {
         let with_type = |type_: &str| {
             let mut new = old.clone();
             new["spec"]["type"] = json!(type_);
-            prepared::<Service>(new, old.clone())
+            prepared::<Services>(new, &old)
         };
         assert_eq!(
             with_type("ClusterIP")["spec"],
@@ -380,7 +380,7 @@ mod tests {
     fn a_field_that_the_user_changed_is_kept_for_validation() {
         let old = json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}});
         let new = json!({"spec": {"type": "ClusterIP", "ports": [{"port": 80, "nodePort": 30081}]}});
-        let object = prepared::<Service>(new, old);
+        let object = prepared::<Services>(new, &old);
         assert_eq!(object["spec"]["ports"][0]["nodePort"], 30081);
     }
 
@@ -424,7 +424,7 @@ mod tests {
         for (spec, status, [type_, ip, external, ports, selector]) in cases {
             let object = json!({"metadata": {"name": "s"}, "spec": spec, "status": status});
             let expected = ["s", type_, ip, external, ports, "<unknown>", selector];
-            assert_eq!(cells::<Service>(object), expected.map(Value::from));
+            assert_eq!(row::<Services>(object), expected.map(Value::from));
         }
     }
 }

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::{FieldError, Kind, KindInfo, meta};
 
-pub struct ServiceAccount;
+pub struct ServiceAccounts;
 
-impl Kind for ServiceAccount {
+impl Kind for ServiceAccounts {
     type Object = Object;
     const INFO: KindInfo = KindInfo {
         short_names: &["sa"],
@@ -59,7 +59,7 @@ mod tests {
             "secrets": [{"name": "a", "namespace": "b", "kind": "Secret"}],
         }))
         .unwrap();
-        ServiceAccount::prepare_create(&mut object);
+        ServiceAccounts::prepare_create(&mut object);
         assert_eq!(
             object.secrets,
             Some(vec![ObjectReference { name: Some("a".into()), ..Default::default() }])

@@ -567,8 +567,8 @@ fn validate_ingress(ingress: &LoadBalancerIngress, path: &str) -> Vec<FieldError
 
 #[cfg(test)]
 mod tests {
-    use super::super::Service as Kind;
-    use crate::kinds::testing::{defaulted, problems, status_problems, update_problems};
+    use super::super::Services as Kind;
+    use crate::kinds::testing::{defaulted, move_problems, problems, status_problems};
     use serde_json::{Value, json};
 
     /// A service as it is after defaulting and admission, with `change` merged into its spec.
@@ -771,7 +771,7 @@ mod tests {
         ];
         for (new, old, expected) in cases {
             let (new, old) = (service(new), service(old));
-            assert_eq!(update_problems::<Kind>(new, old), expected);
+            assert_eq!(move_problems::<Kind>(new, old), expected);
         }
     }
 
