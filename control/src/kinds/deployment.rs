@@ -56,6 +56,11 @@ impl Kind for Deployments {
         }
     }
 
+    /// Unlike other kinds' statuses, upstream's does not write the labels.
+    fn prepare_status(new: &mut Object, old: &Object) {
+        new.metadata.labels.clone_from(&old.metadata.labels);
+    }
+
     fn validate(object: &Object) -> Vec<FieldError> {
         let default = DeploymentSpec::default();
         let spec = object.spec.as_ref().unwrap_or(&default);
