@@ -27,6 +27,7 @@ use self::plan::{Failure, Pools};
 use self::pool::{Pool, Span};
 use super::{Operation, Plugin, Reservation, Review, Surroundings, lookup};
 use crate::cache::Cache;
+use crate::kinds::service::{Needs, cluster_ips};
 use crate::status::{About, ApiError};
 
 /// See the module's documentation.
@@ -81,7 +82,7 @@ impl ClusterIp {
         old: Option<&Service>,
     ) -> Result<Option<Reservation>, ApiError> {
         let (address_span, port_span) = spans(surroundings)?;
-        let cache = lookup::cache(surroundings, "services");
+        let cache = lookup::cache(surroundings, "services")?;
         let mut reserved = self.reserved.lock();
         // Most updates need nothing new: look at the Services only when one does.
         let used = LazyCell::new(|| with_services(reserved.clone(), &cache));
@@ -136,13 +137,13 @@ fn spans(surroundings: &Surroundings) -> Result<(Span, Span), ApiError> {
 /// Adds what the Services hold.
 fn with_services(mut numbers: Numbers, services: &Cache) -> Numbers {
     for service in &services.list(None).items {
-        let spec = &service.value["spec"];
-        let ips = spec["clusterIPs"].as_array().into_iter().flatten();
-        let ips = ips.filter_map(|ip| ip.as_str()?.parse::<Ipv4Addr>().ok());
+        // The type that controllers and nodes look at, so that it is decoded once.
+        let service = service.view::<Service>();
+        let Some(spec) = &service.spec else { continue };
+        let ips = cluster_ips(spec).iter().filter_map(|ip| ip.parse::<Ipv4Addr>().ok());
         numbers.addresses.extend(ips.map(Ipv4Addr::to_bits));
-        let ports = spec["ports"].as_array().into_iter().flatten();
-        let ports = ports.map(|port| &port["nodePort"]).chain([&spec["healthCheckNodePort"]]);
-        numbers.ports.extend(ports.filter_map(|port| u32::try_from(port.as_u64()?).ok()));
+        let ports = spec.node_ports().into_iter().chain(spec.health_check_node_port);
+        numbers.ports.extend(ports.filter_map(|port| u32::try_from(port).ok()));
     }
     numbers
 }

@@ -8,9 +8,10 @@ use super::{Review, Surroundings};
 use crate::cache::{Cache, Cached};
 use crate::status::{About, ApiError};
 
-/// The cache of a kind that every control plane serves.
-pub fn cache(surroundings: &Surroundings, resource: &str) -> Arc<Cache> {
-    surroundings.caches.kind(resource)
+/// The cache of a built-in kind.
+pub fn cache(surroundings: &Surroundings, resource: &str) -> Result<Arc<Cache>, ApiError> {
+    let cache = surroundings.caches.kind(resource);
+    cache.ok_or_else(|| ApiError::internal(format!("{resource} are not served")))
 }
 
 /// The object, if it exists by now: where the cache does not know it, it is given the time to see

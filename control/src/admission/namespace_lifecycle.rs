@@ -4,9 +4,11 @@
 //! Source: `k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Namespace;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::time::Instant;
@@ -73,8 +75,8 @@ impl NamespaceLifecycle {
         &self,
         surroundings: &Surroundings,
         name: &str,
-    ) -> Result<std::sync::Arc<Cached>, ApiError> {
-        let cache = lookup::cache(surroundings, "namespaces");
+    ) -> Result<Arc<Cached>, ApiError> {
+        let cache = lookup::cache(surroundings, "namespaces")?;
         if self.was_deleted(name) {
             lookup::latest(&cache).await?;
         }
@@ -89,7 +91,9 @@ impl NamespaceLifecycle {
 }
 
 fn is_terminating(namespace: &Cached) -> bool {
-    namespace.value["status"]["phase"] == "Terminating"
+    let namespace = namespace.view::<Namespace>();
+    let phase = namespace.status.as_ref().and_then(|status| status.phase.as_deref());
+    phase == Some("Terminating")
 }
 
 fn terminating(review: &Review<'_>) -> ApiError {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::Value;
+use k8s_openapi::api::core::v1::ServiceAccount as Account;
+use serde_json::{Value, json};
 
 use super::{Operation, Plugin, Review, Surroundings, lookup};
 use crate::cache::Cached;
@@ -60,7 +61,7 @@ impl Plugin for ServiceAccount {
             lookup::forbidden(review, &why)
         })?;
         if let Some(pod) = review.object.as_deref_mut() {
-            fill(pod, &name, &account.value);
+            fill(pod, &name, &account.view::<Account>());
         }
         Ok(())
     }
@@ -77,7 +78,7 @@ async fn find(
     namespace: &str,
     name: &str,
 ) -> Result<Option<Arc<Cached>>, ApiError> {
-    let cache = lookup::cache(surroundings, "serviceaccounts");
+    let cache = lookup::cache(surroundings, "serviceaccounts")?;
     let attempts = if name == DEFAULT { ATTEMPTS } else { 1 };
     for attempt in 0..attempts {
         if attempt > 0 {
@@ -92,14 +93,14 @@ async fn find(
 }
 
 /// Names the account in both fields, and takes its image pull secrets where the pod has none.
-fn fill(pod: &mut Value, name: &str, account: &Value) {
+fn fill(pod: &mut Value, name: &str, account: &Account) {
     let spec = &mut pod["spec"];
     spec["serviceAccountName"] = name.into();
     spec["serviceAccount"] = name.into();
     let has_secrets = spec["imagePullSecrets"].as_array().is_some_and(|list| !list.is_empty());
-    let secrets = &account["imagePullSecrets"];
-    if !has_secrets && secrets.as_array().is_some_and(|list| !list.is_empty()) {
-        spec["imagePullSecrets"] = secrets.clone();
+    let secrets = account.image_pull_secrets.as_deref().unwrap_or_default();
+    if !has_secrets && !secrets.is_empty() {
+        spec["imagePullSecrets"] = secrets.iter().map(|secret| json!(secret)).collect();
     }
 }
 
@@ -107,7 +108,6 @@ fn fill(pod: &mut Value, name: &str, account: &Value) {
 mod tests {
     use super::*;
     use crate::admission::testing::{Request, named, surroundings};
-    use serde_json::json;
 
     async fn admit(pod: Value) -> Result<Value, ApiError> {
         let mut builder = named("builder");

@@ -11,11 +11,12 @@ use crate::cache::{Caches, Key};
 use crate::encode;
 use crate::kinds::{AnyKind, Registry, registry};
 use crate::status::ApiError;
-use crate::store::{MemoryStore, Store, Write};
+use crate::store::{History, Write, memory};
 
 /// Surroundings in whose caches these objects (with their resources) are.
 pub async fn surroundings(objects: &[(&str, Value)]) -> Surroundings {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let ambient = Ambient::real();
+    let store = memory::open(History::default(), &ambient);
     for (resource, object) in objects {
         let metadata = &object["metadata"];
         let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
@@ -23,7 +24,6 @@ pub async fn surroundings(objects: &[(&str, Value)]) -> Surroundings {
         let value = encode::stored(object);
         store.commit(Write::Create { key, value, ttl: None }).await.expect("the object is new");
     }
-    let ambient = Ambient::real();
     let caches = Caches::start(store, &ambient, &registry()).await.expect("the store is in memory");
     Surroundings {
         caches,
