@@ -1,0 +1,3 @@
+//! Pods, and the templates that workloads make pods of.
+
+pub mod template;
