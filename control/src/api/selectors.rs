@@ -241,8 +241,6 @@ enum Token {
     /// `in` and `notin`, which are words where a value is expected.
     Keyword(&'static str),
     Symbol(&'static str),
-    /// A run of symbols that means nothing.
-    Junk(String),
     End,
 }
 
@@ -251,7 +249,6 @@ impl Token {
         match self {
             Self::Word(word) => word,
             Self::Keyword(symbol) | Self::Symbol(symbol) => symbol,
-            Self::Junk(junk) => junk,
             Self::End => "",
         }
     }

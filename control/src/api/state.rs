@@ -14,6 +14,7 @@ use super::discovery::Discovery;
 use super::health::Readiness;
 use super::kubelet::Kubelets;
 use super::metrics::Metrics;
+use super::openapi::Documents;
 
 /// The API server's state. One for each control plane; cheap to share.
 pub struct Api {
@@ -27,6 +28,7 @@ pub struct Api {
     pub readiness: Readiness,
     pub(super) metrics: Metrics,
     pub(super) discovery: Discovery,
+    pub(super) openapi: Documents,
 }
 
 impl Api {
@@ -48,6 +50,7 @@ impl Api {
             stopping,
             readiness: Readiness::default(),
             metrics: Metrics::default(),
+            openapi: Documents::default(),
         })
     }
 

@@ -101,8 +101,8 @@ async fn insert_once(
     let namespace = object::namespace(&value).to_owned();
     let key = key(call, &namespace, &name);
     if dry_run {
-        return match call.cache().get(&namespace, &name) {
-            Some(existing) => Err(exists(call, existing.value())),
+        return match call.api.store.get(&key, None).await.map_err(store_failed)? {
+            Some(_) => Err(exists_in_store(call, &key, &name).await),
             None => Ok(Object::of_value(value)),
         };
     }

@@ -6,7 +6,6 @@ use axum::Router;
 
 use crate::admission::ChainConfig;
 use crate::ambient::Ambient;
-use crate::auth::pki::Authority;
 use crate::cache::Caches;
 use crate::config::ControlConfig;
 
@@ -15,19 +14,23 @@ pub fn chain_config(config: &ControlConfig) -> ChainConfig {
     ChainConfig { default_toleration: config.default_toleration }
 }
 
+/// What the parts are started with.
+pub struct Surroundings<'a> {
+    pub config: &'a ControlConfig,
+    pub caches: &'a Arc<Caches>,
+    pub ca_pem: &'a str,
+    pub router: &'a Router,
+    pub ambient: &'a Ambient,
+}
+
 /// The running parts.
+#[derive(Default)]
 pub struct Components {}
 
 impl Components {
     /// SEAM: `engine::start` and `scheduler::start` belong here once they are merged; each gets a
     /// client of its own identity (`api::client(router, Identity::component(…))`).
-    pub fn start(
-        _config: &ControlConfig,
-        _caches: &Arc<Caches>,
-        _authority: &Authority,
-        _router: &Router,
-        _ambient: &Ambient,
-    ) -> Self {
+    pub fn start(_surroundings: Surroundings<'_>) -> Self {
         Self {}
     }
 
