@@ -35,11 +35,12 @@ fn objects_merge_and_nulls_delete() {
 
 #[test]
 fn lists_with_a_merge_key_merge_by_it() {
+    // What is new comes before what the patch does not name: upstream's order.
     spec(
         json!({ "containers": [{ "name": "a", "image": "1", "tty": true }, { "name": "b", "image": "1" }] }),
         json!({ "containers": [{ "name": "a", "image": "2" }, { "name": "c", "image": "3" }] }),
         json!({ "containers": [{ "name": "a", "image": "2", "tty": true },
-                               { "name": "b", "image": "1" }, { "name": "c", "image": "3" }] }),
+                               { "name": "c", "image": "3" }, { "name": "b", "image": "1" }] }),
     );
 }
 
@@ -163,7 +164,7 @@ fn set_element_order_orders_what_it_names_and_keeps_the_rest_in_place() {
     spec(
         json!({ "containers": [{ "name": "a" }, { "name": "server" }, { "name": "b" }, { "name": "c" }] }),
         json!({ "$setElementOrder/containers": [{ "name": "c" }, { "name": "b" }, { "name": "a" }] }),
-        json!({ "containers": [{ "name": "c" }, { "name": "b" }, { "name": "a" }, { "name": "server" }] }),
+        json!({ "containers": [{ "name": "server" }, { "name": "c" }, { "name": "b" }, { "name": "a" }] }),
     );
     spec(
         json!({ "containers": [{ "name": "a" }, { "name": "server" }, { "name": "b" }] }),
