@@ -4,7 +4,7 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::Binding;
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
-    APIResourceList, DeleteOptions, ListMeta, Status,
+    APIResourceList, DeleteOptions, ListMeta, Patch, Status,
 };
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -28,6 +28,7 @@ impl Prose {
         generator.subschema_for::<DeleteOptions>();
         generator.subschema_for::<Eviction>();
         generator.subschema_for::<ListMeta>();
+        generator.subschema_for::<Patch>();
         generator.subschema_for::<Scale>();
         generator.subschema_for::<Status>();
         Self { definitions: generator.take_definitions(false) }
