@@ -30,8 +30,10 @@ struct Parts<'a> {
     shift: u32,
 }
 
-/// Digits that are kept; what lies beyond only rounds up, as in upstream's smallest unit.
-const DIGITS_MAX: usize = 20;
+/// Digits that are kept; what lies beyond only rounds up. Binary forms keep fewer, since their
+/// mantissa is shifted by up to 60 bits.
+const DIGITS_MAX: usize = 36;
+const BINARY_DIGITS_MAX: usize = 20;
 /// Amounts are counted in units of 10^-9, upstream's smallest.
 const NANO: i32 = 9;
 /// The largest amount of a binary form: larger ones are cut to it.
@@ -133,17 +135,18 @@ fn interpret(suffix: &str) -> Result<(Form, i32, u32), QuantityError> {
 fn nanos(parts: &Parts<'_>) -> Option<u128> {
     let digits = || parts.whole.bytes().chain(parts.fraction.bytes()).skip_while(|&b| b == b'0');
     let total = digits().count();
+    let kept = if parts.shift == 0 { DIGITS_MAX } else { BINARY_DIGITS_MAX };
     let mut mantissa: u128 = 0;
-    for digit in digits().take(DIGITS_MAX) {
+    for digit in digits().take(kept) {
         mantissa = mantissa * 10 + u128::from(digit - b'0');
     }
-    if digits().skip(DIGITS_MAX).any(|digit| digit != b'0') {
+    if digits().skip(kept).any(|digit| digit != b'0') {
         mantissa += 1;
     }
     if mantissa == 0 {
         return Some(0);
     }
-    let dropped = i64::try_from(total.saturating_sub(DIGITS_MAX)).ok()?;
+    let dropped = i64::try_from(total.saturating_sub(kept)).ok()?;
     let fraction = i64::try_from(parts.fraction.len()).ok()?;
     let exponent = i64::from(parts.exponent) + i64::from(NANO) + dropped - fraction;
     let shifted = mantissa << parts.shift;

@@ -12,6 +12,17 @@ use super::types::{
 
 pub(super) const TABLE: &str = include_str!("table.txt");
 
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+const OF_EVERY_GROUP: [&str; 7] = [
+    "CreateOptions",
+    "DeleteOptions",
+    "GetOptions",
+    "ListOptions",
+    "PatchOptions",
+    "UpdateOptions",
+    "WatchEvent",
+];
+
 /// Every type that the API speaks.
 pub struct Schema {
     types: Vec<Type>,
@@ -31,8 +42,13 @@ impl Schema {
         self.id_by_name(name).map(|id| self.at(id))
     }
 
+    /// By group, version and kind. Options and watch events are of every group, custom ones too.
     pub fn by_gvk(&self, group: &str, version: &str, kind: &str) -> Option<&Type> {
-        self.by_gvk.get(&(group, version, kind)).map(|id| self.at(*id))
+        if let Some(id) = self.by_gvk.get(&(group, version, kind)) {
+            return Some(self.at(*id));
+        }
+        let everywhere = OF_EVERY_GROUP.contains(&kind);
+        everywhere.then(|| self.by_name(&format!("{META}.{kind}"))).flatten()
     }
 
     /// By what an object says of itself, such as `apps/v1` and `Deployment`.
@@ -93,11 +109,9 @@ fn parse(text: &'static str) -> Schema {
             bodies.push(Vec::new());
         }
     }
-    for at in 0..types.len() {
-        types[at].fields = flat(&bodies, at);
-    }
-    for (ty, body) in types.iter_mut().zip(&bodies) {
-        ty.parts = parts(ty, body);
+    for (at, ty) in types.iter_mut().enumerate() {
+        ty.fields = flat(&bodies, at);
+        ty.parts = parts(ty, &bodies[at]);
     }
     index(types)
 }
@@ -307,6 +321,7 @@ mod tests {
             ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
             ("batch/v1", "DeleteOptions"),
             ("meta.k8s.io/v1", "CreateOptions"),
+            ("stable.example.com/v1", "DeleteOptions"),
         ] {
             let found = schema().by_api_version(api_version, kind);
             assert_eq!(found.map(Type::short_name), Some(kind), "{api_version}");

@@ -35,11 +35,12 @@ fn objects_merge_and_nulls_delete() {
 
 #[test]
 fn lists_with_a_merge_key_merge_by_it() {
+    // What is new comes before what the patch does not name: upstream's order.
     spec(
         json!({ "containers": [{ "name": "a", "image": "1", "tty": true }, { "name": "b", "image": "1" }] }),
         json!({ "containers": [{ "name": "a", "image": "2" }, { "name": "c", "image": "3" }] }),
         json!({ "containers": [{ "name": "a", "image": "2", "tty": true },
-                               { "name": "b", "image": "1" }, { "name": "c", "image": "3" }] }),
+                               { "name": "c", "image": "3" }, { "name": "b", "image": "1" }] }),
     );
 }
 
@@ -153,7 +154,8 @@ fn retain_keys_drops_what_it_does_not_name() {
         json!({ "volumes": [{ "name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": { "path": "/x" } }] }),
         json!({ "volumes": [{ "name": "v", "hostPath": { "path": "/x" } }] }),
     );
-    let foreign = json!({ "spec": { "strategy": { "$retainKeys": ["type"], "rollingUpdate": {} } } });
+    let foreign =
+        json!({ "spec": { "strategy": { "$retainKeys": ["type"], "rollingUpdate": {} } } });
     let object = json!({ "spec": { "strategy": { "type": "Recreate" } } });
     assert_eq!(patched("Deployment", object, foreign), Err(PatchError::RetainKeys));
 }
@@ -163,7 +165,7 @@ fn set_element_order_orders_what_it_names_and_keeps_the_rest_in_place() {
     spec(
         json!({ "containers": [{ "name": "a" }, { "name": "server" }, { "name": "b" }, { "name": "c" }] }),
         json!({ "$setElementOrder/containers": [{ "name": "c" }, { "name": "b" }, { "name": "a" }] }),
-        json!({ "containers": [{ "name": "c" }, { "name": "b" }, { "name": "a" }, { "name": "server" }] }),
+        json!({ "containers": [{ "name": "server" }, { "name": "c" }, { "name": "b" }, { "name": "a" }] }),
     );
     spec(
         json!({ "containers": [{ "name": "a" }, { "name": "server" }, { "name": "b" }] }),
@@ -223,7 +225,11 @@ fn directives_and_nulls_in_new_values_vanish() {
 
 #[test]
 fn a_field_of_another_type_is_replaced() {
-    spec(json!({ "containers": [] }), json!({ "containers": "odd" }), json!({ "containers": "odd" }));
+    spec(
+        json!({ "containers": [] }),
+        json!({ "containers": "odd" }),
+        json!({ "containers": "odd" }),
+    );
 }
 
 #[test]
@@ -244,4 +250,14 @@ proptest! {
         let object = json!({ "metadata": { "finalizers": finalizers }, "spec": { "containers": containers } });
         prop_assert_eq!(patched("Pod", object.clone(), object.clone()), Ok(object));
     }
+}
+
+#[test]
+fn fields_that_the_type_does_not_have_are_refused_where_they_would_merge() {
+    let object = json!({ "spec": { "odd": { "a": 1 } } });
+    let error = patched("Pod", object, json!({ "spec": { "odd": { "b": 1 } } }));
+    assert_eq!(
+        error.map_err(|error| error.to_string()),
+        Err(r#"unable to find api field in struct PodSpec for the json field "odd""#.to_owned())
+    );
 }
