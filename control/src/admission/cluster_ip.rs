@@ -94,10 +94,8 @@ impl ClusterIp {
         let random = || surroundings.ambient.u64();
         plan::allocate(service, old, &mut pools, &random)
             .map_err(|failure| refusal(service, failure))?;
-        let taken = Numbers {
-            addresses: pools.addresses.into_taken(),
-            ports: pools.ports.into_taken(),
-        };
+        let taken =
+            Numbers { addresses: pools.addresses.into_taken(), ports: pools.ports.into_taken() };
         drop(used);
         Ok(self.reserve(&mut reserved, taken))
     }
@@ -187,9 +185,8 @@ mod tests {
         }))])
         .await;
         let plugin = ClusterIp::default();
-        let refused = async |spec| {
-            service(spec).admit(&plugin, &surroundings).await.unwrap_err().message
-        };
+        let refused =
+            async |spec| service(spec).admit(&plugin, &surroundings).await.unwrap_err().message;
         assert_eq!(
             refused(json!({"type": "ClusterIP", "clusterIP": "10.96.0.7"})).await,
             "Service \"new\" is invalid: spec.clusterIPs: Invalid value: [\"10.96.0.7\"]: failed \
