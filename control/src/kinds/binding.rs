@@ -17,7 +17,14 @@ impl Kind for Bindings {
     const INFO: KindInfo = KindInfo {
         storage: Storage::Virtual,
         unconditional_update: false,
-        ..KindInfo::namespaced("", "v1", "Binding", "bindings", "binding", "io.k8s.api.core.v1.Binding")
+        ..KindInfo::namespaced(
+            "",
+            "v1",
+            "Binding",
+            "bindings",
+            "binding",
+            "io.k8s.api.core.v1.Binding",
+        )
     };
 
     fn validate(binding: &Binding) -> Vec<FieldError> {

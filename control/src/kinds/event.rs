@@ -182,9 +182,7 @@ mod tests {
 
     #[test]
     fn an_old_event_lies_in_its_object_s_namespace() {
-        let event = |namespace: &str, object: &str| {
-            json!({"metadata": {"namespace": namespace}, "involvedObject": {"namespace": object}})
-        };
+        let event = |namespace: &str, object: &str| json!({"metadata": {"namespace": namespace}, "involvedObject": {"namespace": object}});
         assert_eq!(problems::<Events>(&event("a", "a")), [""; 0]);
         assert_eq!(problems::<Events>(&event("default", "")), [""; 0]);
         assert_eq!(
@@ -221,9 +219,16 @@ mod tests {
         assert_eq!(
             row::<Events>(&event),
             [
-                json!("5s"), json!("Normal"), json!("Started"), json!("pod/web"),
-                json!("spec.containers{a}"), json!("kubelet, n1"), json!("started"),
-                json!("120m"), json!(3), json!("web.1"),
+                json!("5s"),
+                json!("Normal"),
+                json!("Started"),
+                json!("pod/web"),
+                json!("spec.containers{a}"),
+                json!("kubelet, n1"),
+                json!("started"),
+                json!("120m"),
+                json!(3),
+                json!("web.1"),
             ]
         );
     }

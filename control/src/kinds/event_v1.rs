@@ -56,7 +56,8 @@ impl Kind for EventsV1 {
         }
         let source = event.deprecated_source.as_ref();
         let sourced = source.is_some_and(|source| {
-            let filled = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+            let filled =
+                |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
             filled(&source.component) || filled(&source.host)
         });
         let to_be_unset = [

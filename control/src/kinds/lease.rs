@@ -84,7 +84,8 @@ fn validate_spec(spec: &LeaseSpec) -> Vec<FieldError> {
         let supported = &["OldestEmulationVersion"];
         errors.push(FieldError::not_supported("spec.strategy", strategy, supported));
     }
-    if strategy.is_empty() && spec.preferred_holder.as_deref().is_some_and(|text| !text.is_empty()) {
+    if strategy.is_empty() && spec.preferred_holder.as_deref().is_some_and(|text| !text.is_empty())
+    {
         let detail = "may only be specified if `strategy` is defined";
         errors.push(FieldError::forbidden("spec.preferredHolder", detail));
     }
@@ -99,7 +100,8 @@ mod tests {
 
     #[test]
     fn durations_and_transitions_are_not_negative() {
-        let lease = json!({"metadata": {}, "spec": {"leaseDurationSeconds": 0, "leaseTransitions": -1}});
+        let lease =
+            json!({"metadata": {}, "spec": {"leaseDurationSeconds": 0, "leaseTransitions": -1}});
         assert_eq!(
             problems::<Leases>(&lease),
             [
@@ -121,7 +123,8 @@ mod tests {
 
     #[test]
     fn coordination_fields_are_dropped_unless_they_were_kept_before() {
-        let with = LeaseSpec { strategy: Some("OldestEmulationVersion".into()), ..Default::default() };
+        let with =
+            LeaseSpec { strategy: Some("OldestEmulationVersion".into()), ..Default::default() };
         let mut lease = Lease { spec: Some(with.clone()), ..Default::default() };
         Leases::prepare_create(&mut lease);
         assert_eq!(lease.spec.as_ref().unwrap().strategy, None);

@@ -49,7 +49,8 @@ pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
             "must be specified for an update",
         ));
     }
-    if new["generation"].as_i64().unwrap_or_default() < old["generation"].as_i64().unwrap_or_default()
+    if new["generation"].as_i64().unwrap_or_default()
+        < old["generation"].as_i64().unwrap_or_default()
     {
         errors.push(FieldError::invalid(
             "metadata.generation",
@@ -326,9 +327,7 @@ fn strings(value: &Value) -> Vec<&str> {
 
 fn string_map(value: &Value) -> BTreeMap<String, String> {
     let pairs = value.as_object().into_iter().flatten();
-    pairs
-        .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
-        .collect()
+    pairs.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -405,7 +404,9 @@ mod tests {
         ));
         assert_eq!(texts[1], "metadata.namespace: Required value");
         assert!(texts[2].starts_with("metadata.labels: Invalid value: \"-\": a valid label"));
-        assert!(texts[3].starts_with("metadata.annotations: Invalid value: \"a b\": name part must"));
+        assert!(
+            texts[3].starts_with("metadata.annotations: Invalid value: \"a b\": name part must")
+        );
         assert_eq!(
             texts[4],
             "metadata.ownerReferences.apiVersion: Invalid value: \"\": version must not be empty"
@@ -446,7 +447,8 @@ mod tests {
 
     #[test]
     fn identity_is_immutable() {
-        let old = json!({"metadata": {"name": "a", "uid": "1", "generation": 2, "resourceVersion": "5"}});
+        let old =
+            json!({"metadata": {"name": "a", "uid": "1", "generation": 2, "resourceVersion": "5"}});
         let new = json!({"metadata": {"name": "b", "uid": "2", "generation": 1}});
         assert_eq!(
             texts(&validate_update(&new, &old)),

@@ -7,8 +7,7 @@
 use super::NameRule;
 
 const LABEL_FORMAT: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
-const SUBDOMAIN_FORMAT: &str =
-    r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
+const SUBDOMAIN_FORMAT: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 const SUBDOMAIN_UNDERSCORE_FORMAT: &str =
     r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*";
 const KEY_FORMAT: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
@@ -66,14 +65,18 @@ pub fn subdomain(value: &str) -> Vec<String> {
     problems
 }
 
+/// The name of a ConfigMap or a Secret that an environment is taken from. Upstream judges it as a
+/// prefix, so a dash may end it.
+pub fn check_reference(name: &str) -> Vec<String> {
+    check(NameRule::Subdomain, name, true)
+}
+
 /// A subdomain whose labels may begin with or contain an underscore: DNS search paths.
 pub fn subdomain_with_underscore(value: &str) -> Vec<String> {
     let mut problems = too_long(value, SUBDOMAIN_LENGTH_MAX);
     let fits = value.split('.').all(|label| {
         let label = label.strip_prefix('_').unwrap_or(label);
-        bounded(label, lower_or_digit, |byte| {
-            lower_or_digit(byte) || matches!(byte, b'-' | b'_')
-        })
+        bounded(label, lower_or_digit, |byte| lower_or_digit(byte) || matches!(byte, b'-' | b'_'))
     });
     if !fits {
         problems.push(mismatch(
@@ -118,7 +121,8 @@ pub fn label_key(value: &str) -> Vec<String> {
     if name.is_empty() {
         problems.push("name part must be non-empty".to_owned());
     }
-    problems.extend(too_long(name, LABEL_LENGTH_MAX).iter().map(|text| format!("name part {text}")));
+    problems
+        .extend(too_long(name, LABEL_LENGTH_MAX).iter().map(|text| format!("name part {text}")));
     if !is_key_name(name) {
         let text = mismatch(KEY_MESSAGE, KEY_FORMAT, &["MyName", "my.name", "123-abc"]);
         problems.push(format!("name part {text}"));
@@ -189,11 +193,7 @@ pub fn config_key(value: &str) -> Vec<String> {
         "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
     let mut problems = too_long(value, SUBDOMAIN_LENGTH_MAX);
     if value.is_empty() || !value.bytes().all(key_byte) {
-        problems.push(mismatch(
-            MESSAGE,
-            "[-._a-zA-Z0-9]+",
-            &["key.name", "KEY_NAME", "key-name"],
-        ));
+        problems.push(mismatch(MESSAGE, "[-._a-zA-Z0-9]+", &["key.name", "KEY_NAME", "key-name"]));
     }
     match value {
         "." => problems.push("must not be '.'".to_owned()),
@@ -230,7 +230,10 @@ pub fn mismatch(message: &str, format: &str, examples: &[&str]) -> String {
     let examples: Vec<String> = examples.iter().map(|example| format!("'{example}', ")).collect();
     match examples.as_slice() {
         [] => format!("{message} (regex used for validation is '{format}')"),
-        _ => format!("{message} (e.g. {}regex used for validation is '{format}')", examples.join(" or ")),
+        _ => format!(
+            "{message} (e.g. {}regex used for validation is '{format}')",
+            examples.join(" or ")
+        ),
     }
 }
 
@@ -311,10 +314,7 @@ mod tests {
                 "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
             ]
         );
-        assert_eq!(
-            label(&"a".repeat(64)),
-            ["must be no more than 63 characters"]
-        );
+        assert_eq!(label(&"a".repeat(64)), ["must be no more than 63 characters"]);
     }
 
     #[test]

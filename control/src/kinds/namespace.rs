@@ -6,9 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use serde_json::Value;
 
-use super::{
-    Column, FieldError, Kind, KindInfo, NameRule, Scope, Subresource, meta, names,
-};
+use super::{Column, FieldError, Kind, KindInfo, NameRule, Scope, Subresource, meta, names};
 
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// In `spec.finalizers` until the namespace controller has emptied the namespace.
@@ -45,8 +43,7 @@ impl Kind for Namespaces {
         label_with_name(namespace);
         namespace.status = None;
         namespace.status.get_or_insert_default().phase = Some("Active".to_owned());
-        let finalizers =
-            namespace.spec.get_or_insert_default().finalizers.get_or_insert_default();
+        let finalizers = namespace.spec.get_or_insert_default().finalizers.get_or_insert_default();
         if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
             finalizers.push(FINALIZER.to_owned());
         }
@@ -68,7 +65,9 @@ impl Kind for Namespaces {
         let phase = phase(new);
         let (wanted, detail) = match new.metadata.deletion_timestamp {
             None => ("Active", "may only be 'Active' if `deletionTimestamp` is empty"),
-            Some(_) => ("Terminating", "may only be 'Terminating' if `deletionTimestamp` is not empty"),
+            Some(_) => {
+                ("Terminating", "may only be 'Terminating' if `deletionTimestamp` is not empty")
+            }
         };
         if phase == wanted {
             return Vec::new();

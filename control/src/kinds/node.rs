@@ -63,7 +63,8 @@ impl Kind for Nodes {
         let none = NodeSpec::default();
         let spec = node.spec.as_ref().unwrap_or(&none);
         // The path is upstream's.
-        let mut errors = validate_taints(spec.taints.as_deref().unwrap_or_default(), "metadata.taints");
+        let mut errors =
+            validate_taints(spec.taints.as_deref().unwrap_or_default(), "metadata.taints");
         errors.extend(node.status.iter().flat_map(validate_any_status));
         errors.extend(validate_cidrs(spec.pod_cidrs.as_deref().unwrap_or_default()));
         errors
@@ -401,7 +402,9 @@ mod tests {
         let node = json!({"metadata": {}, "status": {"addresses": [address, address]}});
         assert_eq!(
             status_problems::<Nodes>(&node, &node),
-            ["status.addresses[1]: Duplicate value: {\"address\":\"10.0.0.1\",\"type\":\"InternalIP\"}"]
+            [
+                "status.addresses[1]: Duplicate value: {\"address\":\"10.0.0.1\",\"type\":\"InternalIP\"}"
+            ]
         );
     }
 
@@ -422,8 +425,16 @@ mod tests {
         assert_eq!(
             row::<Nodes>(&node),
             [
-                "n1", "Ready,SchedulingDisabled", "control-plane,edge", "60m", "v1.36.0", "10.0.0.1",
-                "<none>", "wasi", "6 (amd64)", "<unknown>",
+                "n1",
+                "Ready,SchedulingDisabled",
+                "control-plane,edge",
+                "60m",
+                "v1.36.0",
+                "10.0.0.1",
+                "<none>",
+                "wasi",
+                "6 (amd64)",
+                "<unknown>",
             ]
         );
         assert_eq!(row::<Nodes>(&json!({"metadata": {"name": "n"}}))[1..3], ["Unknown", "<none>"]);

@@ -152,9 +152,8 @@ impl fmt::Display for Quantity {
             return f.write_str("0");
         }
         // Below 1024 and for fractions, binary amounts are written decimally: nothing is rounded.
-        let binary = self.format == Format::Binary
-            && self.nanos.abs() >= 1024 * NANO
-            && self.is_whole();
+        let binary =
+            self.format == Format::Binary && self.nanos.abs() >= 1024 * NANO && self.is_whole();
         if binary {
             return self.write_binary(f);
         }

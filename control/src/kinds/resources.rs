@@ -241,9 +241,14 @@ fn validate_claims(
             let mut error = FieldError::not_found(&path, name);
             let known: Vec<&str> = claims.iter().copied().collect();
             error.detail = match known.as_slice() {
-                [] => "must be one of the names in pod.spec.resourceClaims which is empty".to_owned(),
+                [] => {
+                    "must be one of the names in pod.spec.resourceClaims which is empty".to_owned()
+                }
                 known => {
-                    format!("must be one of the names in pod.spec.resourceClaims: {}", known.join(", "))
+                    format!(
+                        "must be one of the names in pod.spec.resourceClaims: {}",
+                        known.join(", ")
+                    )
                 }
             };
             errors.push(error);

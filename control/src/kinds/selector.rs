@@ -41,9 +41,8 @@ pub fn is_empty(selector: &LabelSelector) -> bool {
 
 fn matches_term(term: &LabelSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
     let value = labels.get(&term.key);
-    let listed = || {
-        value.is_some_and(|value| term.values.iter().flatten().any(|listed| listed == value))
-    };
+    let listed =
+        || value.is_some_and(|value| term.values.iter().flatten().any(|listed| listed == value));
     match term.operator.as_str() {
         "In" => listed(),
         // An absent label is not in any set.
@@ -108,9 +107,7 @@ mod tests {
 
     #[test]
     fn a_selector_picks_what_meets_all_its_terms() {
-        let term = |key: &str, operator: &str, values: &[&str]| {
-            json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]})
-        };
+        let term = |key: &str, operator: &str, values: &[&str]| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
         let cases = [
             (json!({}), true),
             (json!({"matchLabels": {"app": "web"}}), true),
@@ -149,7 +146,9 @@ mod tests {
         }));
         let texts: Vec<String> =
             validate(&bad, "spec.selector").iter().map(ToString::to_string).collect();
-        assert!(texts[0].starts_with("spec.selector.matchLabels: Invalid value: \"-\": a valid label"));
+        assert!(
+            texts[0].starts_with("spec.selector.matchLabels: Invalid value: \"-\": a valid label")
+        );
         assert_eq!(
             texts[1..],
             [

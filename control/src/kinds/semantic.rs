@@ -67,7 +67,14 @@ fn is_nothing(field: &str, value: &Value) -> bool {
 
 /// Booleans that upstream does not hold by pointer: `false` is as good as absent.
 const PLAIN_BOOLEANS: &[&str] = &[
-    "hostIPC", "hostNetwork", "hostPID", "readOnly", "stdin", "stdinOnce", "tty", "unschedulable",
+    "hostIPC",
+    "hostNetwork",
+    "hostPID",
+    "readOnly",
+    "stdin",
+    "stdinOnce",
+    "tty",
+    "unschedulable",
 ];
 
 fn same_amount(a: &str, b: &str) -> bool {
