@@ -67,7 +67,8 @@ fn tolerate(pod: &mut Value, seconds: u64) {
 /// Whether the toleration speaks of the taint, for however long. An empty key or effect means all.
 fn tolerates(toleration: &Value, taint: &str) -> bool {
     let is = |field: &str, wanted: &str| {
-        matches!(toleration[field].as_str().unwrap_or_default(), value if value.is_empty() || value == wanted)
+        let value = toleration[field].as_str().unwrap_or_default();
+        value.is_empty() || value == wanted
     };
     is("key", taint) && is("effect", "NoExecute")
 }

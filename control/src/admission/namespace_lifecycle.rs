@@ -71,18 +71,14 @@ impl NamespaceLifecycle {
         Ok(())
     }
 
-    async fn find(
-        &self,
-        surroundings: &Surroundings,
-        name: &str,
-    ) -> Result<Arc<Cached>, ApiError> {
+    async fn find(&self, surroundings: &Surroundings, name: &str) -> Result<Arc<Cached>, ApiError> {
         let cache = lookup::cache(surroundings, "namespaces")?;
         if self.was_deleted(name) {
             lookup::latest(&cache).await?;
         }
-        lookup::find(&cache, "", name).await?.ok_or_else(|| {
-            ApiError::not_found(About { group: "", resource: "namespaces", name })
-        })
+        lookup::find(&cache, "", name)
+            .await?
+            .ok_or_else(|| ApiError::not_found(About { group: "", resource: "namespaces", name }))
     }
 
     fn was_deleted(&self, name: &str) -> bool {
@@ -130,10 +126,7 @@ mod tests {
         let create = |namespace: &'static str| Request::create("pods", namespace, "web");
         assert!(create("there").admit(&plugin, &surroundings).await.is_ok());
         let error = create("nowhere").admit(&plugin, &surroundings).await.unwrap_err();
-        assert_eq!(
-            (error.code, error.message.as_str()),
-            (404, "namespaces \"nowhere\" not found")
-        );
+        assert_eq!((error.code, error.message.as_str()), (404, "namespaces \"nowhere\" not found"));
         let error = create("going").admit(&plugin, &surroundings).await.unwrap_err();
         assert_eq!(
             (error.code, error.message.as_str()),
@@ -151,8 +144,12 @@ mod tests {
         let surroundings =
             surroundings(&[("namespaces", with_phase("going", "Terminating"))]).await;
         let plugin = NamespaceLifecycle::default();
-        assert!(Request::update("pods", "going", "web").admit(&plugin, &surroundings).await.is_ok());
-        assert!(Request::delete("pods", "going", "web").admit(&plugin, &surroundings).await.is_ok());
+        assert!(
+            Request::update("pods", "going", "web").admit(&plugin, &surroundings).await.is_ok()
+        );
+        assert!(
+            Request::delete("pods", "going", "web").admit(&plugin, &surroundings).await.is_ok()
+        );
     }
 
     #[tokio::test]

@@ -75,7 +75,11 @@ impl Kind for ConfigMaps {
     fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
         let keys = object.data.as_ref().map_or(0, |data| data.len())
             + object.binary_data.as_ref().map_or(0, |data| data.len());
-        vec![meta::object_name(&object.metadata), keys.into(), meta::object_age(&object.metadata, now)]
+        vec![
+            meta::object_name(&object.metadata),
+            keys.into(),
+            meta::object_age(&object.metadata, now),
+        ]
     }
 }
 
@@ -96,8 +100,8 @@ pub(super) fn forbid_changed(fields: &[(&str, bool)]) -> Vec<FieldError> {
 
 #[cfg(test)]
 mod tests {
-    use crate::kinds::testing::{row, problems, move_problems};
     use super::*;
+    use crate::kinds::testing::{move_problems, problems, row};
     use serde_json::json;
 
     #[test]
@@ -138,7 +142,8 @@ mod tests {
 
     #[test]
     fn the_row_counts_both_bags() {
-        let object = json!({"metadata": {"name": "a"}, "data": {"x": "1"}, "binaryData": {"y": ""}});
+        let object =
+            json!({"metadata": {"name": "a"}, "data": {"x": "1"}, "binaryData": {"y": ""}});
         assert_eq!(row::<ConfigMaps>(object), [json!("a"), json!(2), json!("<unknown>")]);
     }
 }

@@ -78,8 +78,8 @@ fn controller(object: &Object) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::kinds::testing::{row, problems, move_problems};
     use super::*;
+    use crate::kinds::testing::{move_problems, problems, row};
     use serde_json::json;
 
     #[test]

@@ -234,10 +234,10 @@ fn amount(value: &IntOrString) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::kinds::testing::{
-        row, defaulted, prepared, problems, status_problems, template, move_problems,
-    };
     use super::*;
+    use crate::kinds::testing::{
+        defaulted, move_problems, prepared, problems, row, status_problems, template,
+    };
     use serde_json::json;
 
     fn deployment(change: impl FnOnce(&mut Value)) -> Value {
@@ -266,7 +266,8 @@ mod tests {
         );
         assert_eq!(spec["revisionHistoryLimit"], 10);
         assert_eq!(spec["progressDeadlineSeconds"], 600);
-        let recreate = defaulted::<Deployments>(json!({"spec": {"strategy": {"type": "Recreate"}}}));
+        let recreate =
+            defaulted::<Deployments>(json!({"spec": {"strategy": {"type": "Recreate"}}}));
         assert_eq!(recreate["spec"]["strategy"], json!({"type": "Recreate"}));
     }
 
@@ -365,7 +366,9 @@ mod tests {
         });
         assert_eq!(
             move_problems::<Deployments>(new, deployment(|_| {})),
-            ["spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"db\"}}: field is immutable"]
+            [
+                "spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"db\"}}: field is immutable"
+            ]
         );
     }
 

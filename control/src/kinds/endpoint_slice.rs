@@ -246,8 +246,8 @@ fn first_few(all: Vec<String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::kinds::testing::{row, defaulted, problems, move_problems};
     use super::*;
+    use crate::kinds::testing::{defaulted, move_problems, problems, row};
     use serde_json::json;
 
     #[test]

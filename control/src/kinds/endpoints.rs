@@ -159,8 +159,8 @@ fn host_port(host: &str, port: i32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::kinds::testing::{row, defaulted, problems};
     use super::*;
+    use crate::kinds::testing::{defaulted, problems, row};
     use serde_json::json;
 
     #[test]
@@ -224,8 +224,10 @@ mod tests {
             row(json!([{"addresses": ips, "ports": [{"port": 80}]}])),
             "10.0.0.1:80,10.0.0.2:80,10.0.0.3:80 + 3 more..."
         );
-        assert_eq!(row(json!([{"addresses": [{"ip": "fd00::1"}], "ports": [{"port": 80}]}])),
-            "[fd00::1]:80");
+        assert_eq!(
+            row(json!([{"addresses": [{"ip": "fd00::1"}], "ports": [{"port": 80}]}])),
+            "[fd00::1]:80"
+        );
         assert_eq!(row(json!([{"addresses": [{"ip": "10.0.0.1"}]}])), "10.0.0.1");
     }
 }

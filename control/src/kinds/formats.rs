@@ -163,9 +163,7 @@ pub fn endpoint_ip(value: &str, path: &str) -> Vec<FieldError> {
         refuse("may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned());
     }
     if link_local_multicast {
-        refuse(
-            "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned(),
-        );
+        refuse("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned());
     }
     errors
 }
@@ -198,7 +196,8 @@ mod tests {
 
     #[test]
     fn addresses_are_strict() {
-        let why = |errors: Vec<FieldError>| errors.into_iter().map(|e| e.detail).collect::<Vec<_>>();
+        let why =
+            |errors: Vec<FieldError>| errors.into_iter().map(|e| e.detail).collect::<Vec<_>>();
         assert!(ip("10.0.0.1", "p").is_empty());
         assert!(ip("FE80::1", "p").is_empty());
         assert_eq!(why(ip("010.0.0.1", "p")), ["must not have leading 0s"]);

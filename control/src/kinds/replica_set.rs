@@ -125,10 +125,10 @@ impl Kind for ReplicaSets {
 
 #[cfg(test)]
 mod tests {
-    use crate::kinds::testing::{
-        row, defaulted, problems, status_problems, template, move_problems,
-    };
     use super::*;
+    use crate::kinds::testing::{
+        defaulted, move_problems, problems, row, status_problems, template,
+    };
     use serde_json::json;
 
     fn replica_set() -> Value {
@@ -168,7 +168,9 @@ mod tests {
         new["spec"]["selector"] = json!({"matchLabels": {"app": "db"}});
         assert_eq!(
             move_problems::<ReplicaSets>(new, replica_set()),
-            ["spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"db\"}}: field is immutable"]
+            [
+                "spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"db\"}}: field is immutable"
+            ]
         );
     }
 
@@ -188,9 +190,6 @@ mod tests {
     fn the_row_is_that_of_kubectl() {
         let mut object = replica_set();
         object["status"] = json!({"replicas": 3, "readyReplicas": 2});
-        assert_eq!(
-            row::<ReplicaSets>(object)[..4],
-            [json!("web-1"), json!(1), json!(3), json!(2)]
-        );
+        assert_eq!(row::<ReplicaSets>(object)[..4], [json!("web-1"), json!(1), json!(3), json!(2)]);
     }
 }

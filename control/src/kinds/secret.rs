@@ -137,8 +137,8 @@ fn require_json(object: &Object, key: &str) -> Vec<FieldError> {
 
 #[cfg(test)]
 mod tests {
-    use crate::kinds::testing::{row, defaulted, problems, move_problems};
     use super::*;
+    use crate::kinds::testing::{defaulted, move_problems, problems, row};
     use serde_json::json;
 
     #[test]
@@ -167,10 +167,7 @@ mod tests {
                 json!({"type": "kubernetes.io/basic-auth"}),
                 vec!["data[username]: Required value", "data[password]: Required value"],
             ),
-            (
-                json!({"type": "kubernetes.io/basic-auth", "data": {"password": ""}}),
-                vec![],
-            ),
+            (json!({"type": "kubernetes.io/basic-auth", "data": {"password": ""}}), vec![]),
             (
                 json!({"type": "kubernetes.io/ssh-auth", "data": {"ssh-privatekey": ""}}),
                 vec!["data[ssh-privatekey]: Required value"],
@@ -181,9 +178,7 @@ mod tests {
             ),
             (
                 json!({"type": "kubernetes.io/service-account-token"}),
-                vec![
-                    "metadata.annotations[kubernetes.io/service-account.name]: Required value",
-                ],
+                vec!["metadata.annotations[kubernetes.io/service-account.name]: Required value"],
             ),
         ];
         for (secret, expected) in cases {

@@ -106,7 +106,11 @@ fn validate_label_selector(selector: &LabelSelectorAttributes) -> Vec<FieldError
         let key = &requirement.key;
         errors.extend(invalid_each(&format!("{path}.key"), key, names::label_key(key)));
         for (index, value) in values.iter().enumerate() {
-            errors.extend(invalid_each(&format!("{path}.values[{index}]"), value, names::label_value(value)));
+            errors.extend(invalid_each(
+                &format!("{path}.values[{index}]"),
+                value,
+                names::label_value(value),
+            ));
         }
     }
     errors
@@ -145,8 +149,8 @@ fn validate_values(operator: &str, values: usize, path: &str) -> Vec<FieldError>
 
 #[cfg(test)]
 mod tests {
-    use crate::kinds::testing::problems;
     use super::*;
+    use crate::kinds::testing::problems;
     use serde_json::json;
 
     #[test]

@@ -281,8 +281,8 @@ fn ingress_addresses(status: Option<&ServiceStatus>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::kinds::testing::{row, defaulted, prepared};
     use super::*;
+    use crate::kinds::testing::{defaulted, prepared, row};
     use serde_json::json;
 
     fn spec(spec: Value) -> Value {
@@ -379,7 +379,8 @@ mod tests {
     #[test]
     fn a_field_that_the_user_changed_is_kept_for_validation() {
         let old = json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}});
-        let new = json!({"spec": {"type": "ClusterIP", "ports": [{"port": 80, "nodePort": 30081}]}});
+        let new =
+            json!({"spec": {"type": "ClusterIP", "ports": [{"port": 80, "nodePort": 30081}]}});
         let object = prepared::<Services>(new, &old);
         assert_eq!(object["spec"]["ports"][0]["nodePort"], 30081);
     }

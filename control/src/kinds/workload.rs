@@ -150,9 +150,6 @@ mod tests {
             ],
         }))
         .unwrap();
-        assert_eq!(
-            selector_text(&selector),
-            "app=,b,env in (x),!legacy,tier=web,zone notin (a,b)"
-        );
+        assert_eq!(selector_text(&selector), "app=,b,env in (x),!legacy,tier=web,zone notin (a,b)");
     }
 }

@@ -249,9 +249,7 @@ impl<A: Fn() -> HashSet<u32>, P: Fn() -> HashSet<u32>> Take<'_, '_, A, P> {
         let claimed = u32::try_from(number)
             .map_err(|_| Refusal::OutOfRange)
             .and_then(|port| self.pools.ports.claim(port));
-        claimed
-            .map(|()| number)
-            .map_err(|refusal| port_refusal(refusal, self.pools.ports.span()))
+        claimed.map(|()| number).map_err(|refusal| port_refusal(refusal, self.pools.ports.span()))
     }
 
     fn pick_port(&mut self, failed: &str) -> Result<i32, Failure> {
@@ -290,9 +288,7 @@ fn address_refusal(refusal: Refusal, asked: &str, span: Span, cidr: &str) -> Str
         Refusal::OutOfRange if encloses => format!(
             "the provided IP ({asked}) is not in the valid range. The range of valid IPs is {cidr}"
         ),
-        Refusal::OutOfRange => {
-            "the provided network does not match the current range".to_owned()
-        }
+        Refusal::OutOfRange => "the provided network does not match the current range".to_owned(),
     }
 }
 
@@ -344,25 +340,19 @@ mod tests {
             (json!({"type": "ClusterIP", "clusterIP": "None", "selector": {"a": "b"}}), Ok("None")),
             (
                 json!({"type": "ClusterIP", "clusterIP": "10.96.0.5"}),
-                Err(
-                    "spec.clusterIPs: Invalid value: [\"10.96.0.5\"]: failed to allocate IP \
-                     10.96.0.5: provided IP is already allocated",
-                ),
+                Err("spec.clusterIPs: Invalid value: [\"10.96.0.5\"]: failed to allocate IP \
+                     10.96.0.5: provided IP is already allocated"),
             ),
             (
                 json!({"type": "ClusterIP", "clusterIP": "10.96.0.255"}),
-                Err(
-                    "spec.clusterIPs: Invalid value: [\"10.96.0.255\"]: failed to allocate IP \
+                Err("spec.clusterIPs: Invalid value: [\"10.96.0.255\"]: failed to allocate IP \
                      10.96.0.255: the provided IP (10.96.0.255) is not in the valid range. The \
-                     range of valid IPs is 10.96.0.0/24",
-                ),
+                     range of valid IPs is 10.96.0.0/24"),
             ),
             (
                 json!({"type": "ClusterIP", "clusterIP": "10.97.0.1"}),
-                Err(
-                    "spec.clusterIPs: Invalid value: [\"10.97.0.1\"]: failed to allocate IP \
-                     10.97.0.1: the provided network does not match the current range",
-                ),
+                Err("spec.clusterIPs: Invalid value: [\"10.97.0.1\"]: failed to allocate IP \
+                     10.97.0.1: the provided network does not match the current range"),
             ),
         ];
         for (spec, expected) in cases {

@@ -41,12 +41,7 @@ impl Span {
     pub fn of_ports(ports: &RangeInclusive<u16>) -> Self {
         let (first, last) = (u32::from(*ports.start()), u32::from(*ports.end()));
         let size = u64::from(last.saturating_sub(first)) + 1;
-        Self {
-            first,
-            dynamic: first + lower_part(size, 32, 128),
-            last,
-            enclosing: (first, last),
-        }
+        Self { first, dynamic: first + lower_part(size, 32, 128), last, enclosing: (first, last) }
     }
 
     pub fn encloses(&self, number: u32) -> bool {

@@ -172,9 +172,8 @@ fn validate_affinity(spec: &ServiceSpec) -> Vec<FieldError> {
 }
 
 fn validate_client_ip(config: Option<&SessionAffinityConfig>, path: &str) -> Vec<FieldError> {
-    let required = |path: String| {
-        vec![FieldError::required(path, "when session affinity type is ClientIP")]
-    };
+    let required =
+        |path: String| vec![FieldError::required(path, "when session affinity type is ClientIP")];
     let Some(config) = config else { return required(path.to_owned()) };
     let path = format!("{path}.clientIP");
     let Some(client_ip) = &config.client_ip else { return required(path) };
@@ -463,9 +462,8 @@ fn validate_cluster_ips_update(new: &ServiceSpec, old: &ServiceSpec) -> Vec<Fiel
         return Vec::new();
     }
     let (now, before) = (cluster_ips(new), cluster_ips(old));
-    let invalid = |index: usize, why| {
-        FieldError::invalid(format!("spec.clusterIPs[{index}]"), now, why)
-    };
+    let invalid =
+        |index: usize, why| FieldError::invalid(format!("spec.clusterIPs[{index}]"), now, why);
     if now.len() == before.len() {
         let pairs = now.iter().zip(before).enumerate();
         let changed = pairs.filter(|(_, (now, before))| now != before);
@@ -598,10 +596,7 @@ mod tests {
     fn problems_of_the_spec_are_named() {
         let cases = [
             (json!({"ports": null}), vec!["spec.ports: Required value"]),
-            (
-                json!({"ports": null, "clusterIP": "None", "clusterIPs": ["None"]}),
-                vec![],
-            ),
+            (json!({"ports": null, "clusterIP": "None", "clusterIPs": ["None"]}), vec![]),
             (
                 json!({"type": "NodePort", "clusterIP": "None", "clusterIPs": ["None"]}),
                 vec![
@@ -745,16 +740,12 @@ mod tests {
             (
                 json!({"clusterIP": "10.96.0.8", "clusterIPs": ["10.96.0.8"]}),
                 json!({}),
-                vec![
-                    "spec.clusterIPs[0]: Invalid value: [\"10.96.0.8\"]: may not change once set",
-                ],
+                vec!["spec.clusterIPs[0]: Invalid value: [\"10.96.0.8\"]: may not change once set"],
             ),
             (
                 json!({"clusterIP": null, "clusterIPs": null}),
                 json!({}),
-                vec![
-                    "spec.clusterIPs[0]: Invalid value: []: primary clusterIP can not be unset",
-                ],
+                vec!["spec.clusterIPs[0]: Invalid value: []: primary clusterIP can not be unset"],
             ),
             (
                 json!({"type": "LoadBalancer", "loadBalancerClass": "a"}),
@@ -779,15 +770,11 @@ mod tests {
     fn only_load_balancers_have_ingresses() {
         let status = json!({"loadBalancer": {"ingress": [{"ip": "1.2.3.4", "ipMode": "VIP"}]}});
         let object = |type_: &str| json!({"spec": {"type": type_}, "status": status});
-        assert!(
-            status_problems::<Kind>(object("LoadBalancer"), object("LoadBalancer")).is_empty()
-        );
+        assert!(status_problems::<Kind>(object("LoadBalancer"), object("LoadBalancer")).is_empty());
         assert_eq!(
             status_problems::<Kind>(object("NodePort"), object("NodePort")),
-            [
-                "status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is \
-              'LoadBalancer'"
-            ]
+            ["status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is \
+              'LoadBalancer'"]
         );
     }
 }
