@@ -6,6 +6,7 @@ pub mod admission;
 pub mod ambient;
 pub mod auth;
 pub mod cache;
+pub mod encode;
 pub mod kinds;
 pub mod status;
 pub mod store;
