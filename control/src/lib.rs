@@ -8,5 +8,7 @@ pub mod auth;
 pub mod cache;
 pub mod encode;
 pub mod kinds;
+pub mod patch;
+pub mod schema;
 pub mod status;
 pub mod store;
