@@ -6,6 +6,8 @@ pub mod admission;
 pub mod ambient;
 pub mod auth;
 pub mod cache;
+pub mod controllers;
+pub mod engine;
 pub mod kinds;
 pub mod status;
 pub mod store;
