@@ -7,6 +7,7 @@ pub mod ambient;
 pub mod auth;
 pub mod cache;
 pub mod controllers;
+pub mod encode;
 pub mod engine;
 pub mod kinds;
 pub mod status;
