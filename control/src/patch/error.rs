@@ -27,7 +27,7 @@ pub enum PatchError {
     UnknownDirective { directive: String, map: String },
     #[error("expected a {expected}, but received a {received}")]
     WrongType { expected: &'static str, received: &'static str },
-    #[error("unable to find api field {field:?} in {ty}")]
+    #[error("unable to find api field in struct {ty} for the json field {field:?}")]
     NoField { field: String, ty: String },
     #[error("merging lists cannot yet be specified in the patch")]
     MergeDirectiveInList,

@@ -66,7 +66,7 @@ impl<'a> Shape<'a> {
             Self::Object(ty) => {
                 let field: &Field = ty.field(key).ok_or_else(|| PatchError::NoField {
                     field: key.to_owned(),
-                    ty: ty.go.to_string(),
+                    ty: ty.short_name().to_owned(),
                 })?;
                 Ok(Rules {
                     merge: field.patch.merge,
@@ -205,12 +205,7 @@ fn delete_from_list(original: &mut Object, key: &str, unwanted: &Value) -> Resul
     Ok(())
 }
 
-fn merge_field(
-    shape: Shape<'_>,
-    original: &mut Object,
-    key: String,
-    patch: Value,
-) -> Result<()> {
+fn merge_field(shape: Shape<'_>, original: &mut Object, key: String, patch: Value) -> Result<()> {
     if patch.is_null() {
         original.remove(&key);
         return Ok(());

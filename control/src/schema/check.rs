@@ -21,7 +21,9 @@ pub fn check_types(ty: &Type, value: &Value) -> Result<(), String> {
     match value {
         Value::Null => Ok(()),
         Value::Object(_) => object(ty, value, &place),
-        other => Err(format!("json: cannot unmarshal {} into Go value of type {}", word(other), ty.go)),
+        other => {
+            Err(format!("json: cannot unmarshal {} into Go value of type {}", word(other), ty.go))
+        }
     }
 }
 
@@ -147,11 +149,7 @@ fn whole(fits: bool, number: &Number, go: &str, place: &Place<'_>) -> Result<(),
     Err(place.mismatch(&format!("number {number}"), go))
 }
 
-fn schema_or(
-    alternative: Alternative,
-    value: &Value,
-    place: &Place<'_>,
-) -> Result<(), String> {
+fn schema_or(alternative: Alternative, value: &Value, place: &Place<'_>) -> Result<(), String> {
     let Some(ty) = schema().by_name(JSON_SCHEMA_PROPS) else { return Ok(()) };
     match (alternative, value) {
         (Alternative::Bool, Value::Bool(_)) => Ok(()),
@@ -270,7 +268,11 @@ mod tests {
                 json!({ "spec": { "template": { "spec": { "containers": [{ "imagePullPolicy": true }] } } } }),
                 "json: cannot unmarshal bool into Go struct field Container.spec.template.spec.containers.imagePullPolicy of type v1.PullPolicy",
             ),
-            ("Deployment", json!([]), "json: cannot unmarshal array into Go value of type v1.Deployment"),
+            (
+                "Deployment",
+                json!([]),
+                "json: cannot unmarshal array into Go value of type v1.Deployment",
+            ),
             ("Deployment", json!({ "spec": { "replicas": 3, "unknown": 1 } }), ""),
         ] {
             assert_eq!(check("apps/v1", kind, value), expected);
@@ -279,9 +281,7 @@ mod tests {
 
     #[test]
     fn special_forms_complain_in_their_own_words() {
-        let limits = |cpu: Value| {
-            json!({ "spec": { "containers": [{ "resources": { "limits": { "cpu": cpu } } }] } })
-        };
+        let limits = |cpu: Value| json!({ "spec": { "containers": [{ "resources": { "limits": { "cpu": cpu } } }] } });
         let wrong = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
         assert_eq!(check("v1", "Pod", limits(json!("x"))), wrong);
         assert_eq!(check("v1", "Pod", limits(json!(true))), wrong);

@@ -10,12 +10,12 @@
 
 pub mod check;
 pub mod openapi;
+mod path;
 pub mod protobuf;
+mod prune;
 pub mod quantity;
 #[cfg(test)]
 mod sample;
-mod path;
-mod prune;
 mod table;
 mod text;
 mod time;

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::path::Path;
 use super::quantity;
-use super::types::{Alternative, FieldKind, Type};
 use super::schema;
+use super::types::{Alternative, FieldKind, Type};
 
 /// Upstream stops collecting there.
 const COMPLAINTS_MAX: usize = 100;

@@ -55,15 +55,31 @@ fn value(
             json!(texts[at as usize])
         }
         FieldKind::Bool => json!(omits_zero || choose.below(2) == 1),
-        FieldKind::Int32 => json!([0, 1, -1, i32::MAX, i32::MIN][(least + choose.below(5 - least)) as usize]),
-        FieldKind::Int64 => json!([0, 1, -1, i64::MAX, i64::MIN][(least + choose.below(5 - least)) as usize]),
+        FieldKind::Int32 => {
+            json!([0, 1, -1, i32::MAX, i32::MIN][(least + choose.below(5 - least)) as usize])
+        }
+        FieldKind::Int64 => {
+            json!([0, 1, -1, i64::MAX, i64::MIN][(least + choose.below(5 - least)) as usize])
+        }
         FieldKind::Double => json!([0.0, 1.5, -2.25][(least + choose.below(3 - least)) as usize]),
-        FieldKind::Bytes => json!(["", "aGk=", "AAECAw=="][(least + choose.below(3 - least)) as usize]),
-        FieldKind::Time => json!(["1970-01-01T00:00:00Z", "2026-02-28T23:59:59Z", "1901-12-13T20:45:52Z"][choose.below(3) as usize]),
-        FieldKind::MicroTime => json!(["2026-02-28T23:59:59.000001Z", "1969-12-31T23:59:59.500000Z"][choose.below(2) as usize]),
+        FieldKind::Bytes => {
+            json!(["", "aGk=", "AAECAw=="][(least + choose.below(3 - least)) as usize])
+        }
+        FieldKind::Time => json!(
+            ["1970-01-01T00:00:00Z", "2026-02-28T23:59:59Z", "1901-12-13T20:45:52Z"]
+                [choose.below(3) as usize]
+        ),
+        FieldKind::MicroTime => json!(
+            ["2026-02-28T23:59:59.000001Z", "1969-12-31T23:59:59.500000Z"]
+                [choose.below(2) as usize]
+        ),
         FieldKind::Quantity => json!(["1", "500m", "1Gi", "-3"][choose.below(4) as usize]),
         FieldKind::IntOrString => {
-            if choose.below(2) == 0 { json!("25%") } else { json!(8080) }
+            if choose.below(2) == 0 {
+                json!("25%")
+            } else {
+                json!(8080)
+            }
         }
         FieldKind::RawExtension | FieldKind::Fields => json!({ "f:metadata": { "x": [1, "two"] } }),
         FieldKind::Json => json!([1, { "a": "b" }]),

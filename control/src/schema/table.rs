@@ -109,11 +109,9 @@ fn parse(text: &'static str) -> Schema {
             bodies.push(Vec::new());
         }
     }
-    for at in 0..types.len() {
-        types[at].fields = flat(&bodies, at);
-    }
-    for (ty, body) in types.iter_mut().zip(&bodies) {
-        ty.parts = parts(ty, body);
+    for (at, ty) in types.iter_mut().enumerate() {
+        ty.fields = flat(&bodies, at);
+        ty.parts = parts(ty, &bodies[at]);
     }
     index(types)
 }

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, EnumAccess, MapAccess, SeqAccess, Visitor};
 use serde::Deserializer;
+use serde::de::{DeserializeSeed, EnumAccess, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::path::Path;
@@ -254,7 +254,9 @@ fn apply_merges(value: &mut Value) -> Result<(), String> {
             };
             for source in sources {
                 let Value::Object(source) = source else {
-                    return Err("yaml: map merge requires map or sequence of maps as the value".into());
+                    return Err(
+                        "yaml: map merge requires map or sequence of maps as the value".into()
+                    );
                 };
                 for (key, value) in source {
                     map.entry(key).or_insert(value);
@@ -315,7 +317,8 @@ mod tests {
 
     #[test]
     fn yaml_becomes_json() {
-        let text = "a: &x\n  1: one\n  true: t\nb:\n  <<: *x\n  c: 1.5\nd: !own v\ne: ~\nf: \"1\"\n";
+        let text =
+            "a: &x\n  1: one\n  true: t\nb:\n  <<: *x\n  c: 1.5\nd: !own v\ne: ~\nf: \"1\"\n";
         let (value, duplicates) = decode_yaml(text.as_bytes()).expect("YAML");
         assert_eq!(
             value,

@@ -67,9 +67,18 @@ mod tests {
     #[test]
     fn problems_are_told_in_go_words() {
         for (text, expected) in [
-            ("foo", r#"parsing time "foo" as "2006-01-02T15:04:05Z07:00": cannot parse "foo" as "2006""#),
-            ("2020-01-02", r#"parsing time "2020-01-02" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "T""#),
-            ("2020-01-02T03:04:05", r#"parsing time "2020-01-02T03:04:05" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "Z07:00""#),
+            (
+                "foo",
+                r#"parsing time "foo" as "2006-01-02T15:04:05Z07:00": cannot parse "foo" as "2006""#,
+            ),
+            (
+                "2020-01-02",
+                r#"parsing time "2020-01-02" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "T""#,
+            ),
+            (
+                "2020-01-02T03:04:05",
+                r#"parsing time "2020-01-02T03:04:05" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "Z07:00""#,
+            ),
             ("2020-02-31T03:04:05Z", r#"parsing time "2020-02-31T03:04:05Z": day out of range"#),
         ] {
             assert_eq!(parse(text, SECONDS), Err(expected.to_owned()));

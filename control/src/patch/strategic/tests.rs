@@ -154,7 +154,8 @@ fn retain_keys_drops_what_it_does_not_name() {
         json!({ "volumes": [{ "name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": { "path": "/x" } }] }),
         json!({ "volumes": [{ "name": "v", "hostPath": { "path": "/x" } }] }),
     );
-    let foreign = json!({ "spec": { "strategy": { "$retainKeys": ["type"], "rollingUpdate": {} } } });
+    let foreign =
+        json!({ "spec": { "strategy": { "$retainKeys": ["type"], "rollingUpdate": {} } } });
     let object = json!({ "spec": { "strategy": { "type": "Recreate" } } });
     assert_eq!(patched("Deployment", object, foreign), Err(PatchError::RetainKeys));
 }
@@ -224,7 +225,11 @@ fn directives_and_nulls_in_new_values_vanish() {
 
 #[test]
 fn a_field_of_another_type_is_replaced() {
-    spec(json!({ "containers": [] }), json!({ "containers": "odd" }), json!({ "containers": "odd" }));
+    spec(
+        json!({ "containers": [] }),
+        json!({ "containers": "odd" }),
+        json!({ "containers": "odd" }),
+    );
 }
 
 #[test]
@@ -245,4 +250,14 @@ proptest! {
         let object = json!({ "metadata": { "finalizers": finalizers }, "spec": { "containers": containers } });
         prop_assert_eq!(patched("Pod", object.clone(), object.clone()), Ok(object));
     }
+}
+
+#[test]
+fn fields_that_the_type_does_not_have_are_refused_where_they_would_merge() {
+    let object = json!({ "spec": { "odd": { "a": 1 } } });
+    let error = patched("Pod", object, json!({ "spec": { "odd": { "b": 1 } } }));
+    assert_eq!(
+        error.map_err(|error| error.to_string()),
+        Err(r#"unable to find api field in struct PodSpec for the json field "odd""#.to_owned())
+    );
 }

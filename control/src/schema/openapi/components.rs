@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::Dialect;
 use super::operations::Operation;
 use super::prose::Prose;
-use crate::schema::types::{Alternative, Field, FieldKind, ListKind, Type, TypeId};
 use crate::schema::schema;
+use crate::schema::types::{Alternative, Field, FieldKind, ListKind, Type, TypeId};
 
 /// The types that some operations reach.
 #[derive(Default)]
@@ -101,7 +101,9 @@ fn special(name: &str, dialect: Dialect) -> Value {
     match (last, dialect) {
         ("Time" | "MicroTime", _) => json!({ "type": "string", "format": "date-time" }),
         ("Quantity", Dialect::V2) => json!({ "type": "string" }),
-        ("Quantity", Dialect::V3) => json!({ "oneOf": [{ "type": "string" }, { "type": "number" }] }),
+        ("Quantity", Dialect::V3) => {
+            json!({ "oneOf": [{ "type": "string" }, { "type": "number" }] })
+        }
         ("IntOrString", Dialect::V2) => json!({ "type": "string", "format": "int-or-string" }),
         ("IntOrString", Dialect::V3) => json!({
             "format": "int-or-string",
@@ -136,9 +138,7 @@ fn object(ty: &Type, dialect: Dialect, prose: &Prose) -> Value {
         out["x-kubernetes-map-type"] = "atomic".into();
     }
     if !ty.gvks.is_empty() {
-        let gvk = |gvk: &crate::schema::Gvk| {
-            json!({ "group": gvk.group, "version": gvk.version, "kind": gvk.kind })
-        };
+        let gvk = |gvk: &crate::schema::Gvk| json!({ "group": gvk.group, "version": gvk.version, "kind": gvk.kind });
         out["x-kubernetes-group-version-kind"] = ty.gvks.iter().map(gvk).collect();
     }
     out

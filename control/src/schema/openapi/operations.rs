@@ -90,9 +90,17 @@ const APPLY: [Parameter; 4] = [DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION, FORCE];
 const DELETE: [Parameter; 5] = [
     DRY_RUN,
     query("gracePeriodSeconds", "integer", "The seconds that the object has before it is deleted."),
-    query("ignoreStoreReadErrorWithClusterBreakingPotential", "boolean", "Whether to delete an object that cannot be read."),
+    query(
+        "ignoreStoreReadErrorWithClusterBreakingPotential",
+        "boolean",
+        "Whether to delete an object that cannot be read.",
+    ),
     query("orphanDependents", "boolean", "Deprecated: use propagationPolicy."),
-    query("propagationPolicy", "string", "What becomes of dependents: Orphan, Background or Foreground."),
+    query(
+        "propagationPolicy",
+        "string",
+        "What becomes of dependents: Orphan, Background or Foreground.",
+    ),
 ];
 const SELECT: [Parameter; 10] = [
     query("allowWatchBookmarks", "boolean", "Whether a watch gets events of type BOOKMARK."),
@@ -109,7 +117,11 @@ const SELECT: [Parameter; 10] = [
 const LOG: [Parameter; 9] = [
     query("container", "string", "The container; may be left out where there is one only."),
     query("follow", "boolean", "Whether to follow the log."),
-    query("insecureSkipTLSVerifyBackend", "boolean", "Whether to skip the verification of the node's certificate."),
+    query(
+        "insecureSkipTLSVerifyBackend",
+        "boolean",
+        "Whether to skip the verification of the node's certificate.",
+    ),
     query("limitBytes", "integer", "The most bytes to return."),
     query("previous", "boolean", "Whether to return the log of the container that ran before."),
     query("sinceSeconds", "integer", "Only lines of the last so many seconds."),
@@ -173,8 +185,7 @@ impl Maker<'_> {
             &SELECT,
         );
         if everywhere {
-            operation.id =
-                format!("list{}{}ForAllNamespaces", self.group_word(), self.info.kind);
+            operation.id = format!("list{}{}ForAllNamespaces", self.group_word(), self.info.kind);
             operation.place_holders.clear();
         }
         operation
@@ -183,7 +194,15 @@ impl Maker<'_> {
     fn create(&self) -> Operation {
         let (body, answer) = (Some(Body::Object(self.schema())), Some(self.schema()));
         let answers = &[200, 201, 202];
-        let draft = Draft { verb: "create", method: "post", action: "post", does: "create", body, answers, answer };
+        let draft = Draft {
+            verb: "create",
+            method: "post",
+            action: "post",
+            does: "create",
+            body,
+            answers,
+            answer,
+        };
         self.make(self.collection(false), "", draft, &WRITE)
     }
 
@@ -204,7 +223,15 @@ impl Maker<'_> {
 
     fn read(&self) -> Operation {
         let answer = Some(self.schema());
-        let draft = Draft { verb: "read", method: "get", action: "get", does: "read the specified", body: None, answers: &[200], answer };
+        let draft = Draft {
+            verb: "read",
+            method: "get",
+            action: "get",
+            does: "read the specified",
+            body: None,
+            answers: &[200],
+            answer,
+        };
         self.make(self.object(), "", draft, &[])
     }
 
@@ -219,7 +246,15 @@ impl Maker<'_> {
     fn delete(&self) -> Operation {
         // Upstream answers with the object for some kinds and with a status for the rest.
         let (body, answer) = (Some(Body::Options(meta("DeleteOptions"))), Some(meta("Status")));
-        let draft = Draft { verb: "delete", method: "delete", action: "delete", does: "delete", body, answers: &[200, 202], answer };
+        let draft = Draft {
+            verb: "delete",
+            method: "delete",
+            action: "delete",
+            does: "delete",
+            body,
+            answers: &[200, 202],
+            answer,
+        };
         self.make(self.object(), "", draft, &DELETE)
     }
 
@@ -235,11 +270,24 @@ impl Maker<'_> {
                 three
             }
             Subresource::Log => {
-                let draft = Draft { verb: "read", method: "get", action: "get", does: "read log of the specified", body: None, answers: &[200], answer: None };
+                let draft = Draft {
+                    verb: "read",
+                    method: "get",
+                    action: "get",
+                    does: "read log of the specified",
+                    body: None,
+                    answers: &[200],
+                    answer: None,
+                };
                 vec![self.make(path, "Log", draft, &LOG)]
             }
             Subresource::Binding => {
-                vec![self.post(path, "Binding", "io.k8s.api.core.v1.Binding", gvk("", "v1", "Binding"))]
+                vec![self.post(
+                    path,
+                    "Binding",
+                    "io.k8s.api.core.v1.Binding",
+                    gvk("", "v1", "Binding"),
+                )]
             }
             Subresource::Eviction => {
                 let of = gvk("policy", "v1", "Eviction");
@@ -271,7 +319,15 @@ impl Maker<'_> {
     fn post(&self, path: String, suffix: &'static str, schema: &str, of: [String; 3]) -> Operation {
         let (body, answer) = (Some(Body::Object(schema.to_owned())), Some(schema.to_owned()));
         let answers = &[200, 201, 202];
-        let draft = Draft { verb: "create", method: "post", action: "post", does: "create", body, answers, answer };
+        let draft = Draft {
+            verb: "create",
+            method: "post",
+            action: "post",
+            does: "create",
+            body,
+            answers,
+            answer,
+        };
         Operation { gvk: of, ..self.make(path, suffix, draft, &WRITE) }
     }
 
@@ -295,7 +351,8 @@ impl Maker<'_> {
                     answer: None,
                 };
                 let mut operation = self.make(path, suffix, draft, &[]);
-                operation.id = operation.id.replacen("connect", &format!("connect{}", capital(method)), 1);
+                operation.id =
+                    operation.id.replacen("connect", &format!("connect{}", capital(method)), 1);
                 operation.gvk[2] = format!("{}ProxyOptions", self.info.kind);
                 if deep {
                     operation.place_holders.push(PROXY_PATH);
@@ -409,7 +466,7 @@ fn gvk(group: &str, version: &str, kind: &str) -> [String; 3] {
 
 fn capital(word: &str) -> String {
     let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_ascii_uppercase().to_string() + letters.as_str()
-    })
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
 }

@@ -198,7 +198,8 @@ fn schemas_carry_what_the_table_says() {
     let int_or_string = &schemas["io.k8s.apimachinery.pkg.util.intstr.IntOrString"];
     assert_eq!(int_or_string["format"], "int-or-string");
     assert_eq!(
-        schemas["io.k8s.api.core.v1.ResourceRequirements"]["properties"]["limits"]["additionalProperties"]["$ref"],
+        schemas["io.k8s.api.core.v1.ResourceRequirements"]["properties"]["limits"]["additionalProperties"]
+            ["$ref"],
         "#/components/schemas/io.k8s.apimachinery.pkg.api.resource.Quantity"
     );
 }
@@ -230,10 +231,7 @@ fn version_two_has_definitions_and_body_parameters() {
     assert_eq!(pod["properties"]["spec"]["$ref"], "#/definitions/io.k8s.api.core.v1.PodSpec");
     let path = "/api/v1/namespaces/{namespace}/configmaps/{name}";
     let put = &document["paths"][path]["put"];
-    assert_eq!(
-        parameters(put),
-        ["pretty", "dryRun", "fieldManager", "fieldValidation", "body"]
-    );
+    assert_eq!(parameters(put), ["pretty", "dryRun", "fieldManager", "fieldValidation", "body"]);
     assert_eq!(document["paths"][path]["parameters"][0]["type"], "string");
 }
 
@@ -250,4 +248,13 @@ fn operation_ids_are_unique() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), count);
+}
+
+#[test]
+fn documents_are_made_once() {
+    let open_api = open_api();
+    let (first, second) = (open_api.v3_group("api/v1"), open_api.v3_group("api/v1"));
+    let address = |document: &Option<bytes::Bytes>| document.as_ref().map(|bytes| bytes.as_ptr());
+    assert_eq!(address(&first), address(&second));
+    assert_eq!(open_api.v2().as_ptr(), open_api.v2().as_ptr());
 }

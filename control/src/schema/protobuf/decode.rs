@@ -183,17 +183,14 @@ impl<'a> Context<'a> {
                 object.insert(field.json.to_owned(), items);
             }
             FieldKind::List(item) => {
-                let list = object
-                    .entry(field.json)
-                    .or_insert_with(|| Value::Array(Vec::new()));
+                let list = object.entry(field.json).or_insert_with(|| Value::Array(Vec::new()));
                 if let Value::Array(list) = list {
                     self.item(item, wire, list)?;
                 }
             }
             FieldKind::Map(item) => {
                 let (key, value) = self.entry(item, wire)?;
-                let map =
-                    object.entry(field.json).or_insert_with(|| Value::Object(Map::new()));
+                let map = object.entry(field.json).or_insert_with(|| Value::Object(Map::new()));
                 if let Value::Object(map) = map {
                     map.insert(key, value);
                 }

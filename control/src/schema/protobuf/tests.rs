@@ -48,7 +48,11 @@ fn same(object: &Value, expected: &[u8]) {
 
 #[test]
 fn a_config_map_has_these_bytes() {
-    let meta = [bytes(1, b"conf"), bytes(3, b"ns"), bytes(11, &[bytes(1, b"app"), bytes(2, b"x")].concat())];
+    let meta = [
+        bytes(1, b"conf"),
+        bytes(3, b"ns"),
+        bytes(11, &[bytes(1, b"app"), bytes(2, b"x")].concat()),
+    ];
     let raw = [
         bytes(1, &meta.concat()),
         bytes(2, &[bytes(1, b"key"), bytes(2, b"value")].concat()),
@@ -99,7 +103,8 @@ fn a_pod_with_volumes_and_quantities_has_these_bytes() {
     // Volume: the name, and its source as a message of its own.
     let volume = [bytes(1, b"tmp"), bytes(2, &bytes(2, &empty_dir))].concat();
     let limits = [bytes(1, &quantity(b"cpu", b"500m")), bytes(1, &quantity(b"memory", b"1Gi"))];
-    let http_get = [bytes(1, b"/"), bytes(2, &[number(1, 0), number(2, 80), bytes(3, b"")].concat())];
+    let http_get =
+        [bytes(1, b"/"), bytes(2, &[number(1, 0), number(2, 80), bytes(3, b"")].concat())];
     // Probe: the handler inlined in JSON is field 1.
     let probe = bytes(1, &bytes(2, &http_get.concat()));
     let container = [
@@ -146,12 +151,9 @@ fn a_self_subject_access_review_as_go_sends_it_is_read() {
         bytes(7, b""),
     ];
     let spec = bytes(1, &attributes.concat());
-    let meta: Vec<u8> = [
-        [1, 2, 3, 4, 5, 6].map(|tag| bytes(tag, b"")).concat(),
-        number(7, 0),
-        bytes(8, b""),
-    ]
-    .concat();
+    let meta: Vec<u8> =
+        [[1, 2, 3, 4, 5, 6].map(|tag| bytes(tag, b"")).concat(), number(7, 0), bytes(8, b"")]
+            .concat();
     let status = [number(1, 0), bytes(2, b""), bytes(3, b""), number(4, 0)];
     let raw = [bytes(1, &meta), bytes(2, &spec), bytes(3, &status.concat())];
     let sent = envelope("authorization.k8s.io/v1", "SelfSubjectAccessReview", &raw.concat());

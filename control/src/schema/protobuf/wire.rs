@@ -149,7 +149,9 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_end_is_refused() {
-        for bytes in [&[0x0a, 5, 1][..], &[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]] {
+        for bytes in
+            [&[0x0a, 5, 1][..], &[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]]
+        {
             assert_eq!(Reader::new(bytes).next(""), Err(ProtobufError::Truncated));
         }
         assert!(Reader::new(&[0x00]).next("T").is_err());
