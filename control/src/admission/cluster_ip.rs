@@ -149,7 +149,7 @@ fn with_services(mut numbers: Numbers, services: &Cache) -> Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::testing::{Request, surroundings};
+    use crate::admission::testing::{Request, create, surroundings, surroundings_and_store};
     use serde_json::json;
 
     fn service(spec: Value) -> Request {
@@ -254,6 +254,41 @@ mod tests {
             error.message,
             "Internal error occurred: failed to allocate a nodePort: range is full"
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn creates_that_let_go_once_the_cache_has_seen_them_never_share() {
+        let (mut surroundings, store) = surroundings_and_store(&[]).await;
+        surroundings.service_cidr = "10.96.0.0/26".to_owned();
+        let surroundings = Arc::new(surroundings);
+        let plugin = Arc::new(ClusterIp::default());
+        let tasks: Vec<_> = (0..62)
+            .map(|number| {
+                let (surroundings, plugin) = (surroundings.clone(), plugin.clone());
+                let store = store.clone();
+                tokio::spawn(async move {
+                    let name = format!("s{number}");
+                    let object = json!({
+                        "metadata": {"name": name, "namespace": "default"},
+                        "spec": {"type": "ClusterIP"},
+                    });
+                    let mut held = Vec::new();
+                    let object = Request::create("services", "default", &name)
+                        .with(object)
+                        .admit_holding(&*plugin, &surroundings, &mut held)
+                        .await
+                        .unwrap();
+                    create(&*store, "services", &object).await;
+                    surroundings.caches.kind("services").unwrap().latest().await.unwrap();
+                    drop(held);
+                    object["spec"]["clusterIP"].as_str().unwrap().to_owned()
+                })
+            })
+            .collect();
+        let ips: HashSet<String> =
+            futures::future::join_all(tasks).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(ips.len(), 62);
+        assert!(plugin.reserved.lock().addresses.is_empty());
     }
 
     #[tokio::test]

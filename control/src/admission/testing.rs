@@ -11,26 +11,37 @@ use crate::cache::{Caches, Key};
 use crate::encode;
 use crate::kinds::{AnyKind, Registry, registry};
 use crate::status::ApiError;
-use crate::store::{History, Write, memory};
+use crate::store::{History, Store, Write, memory};
 
 /// Surroundings in whose caches these objects (with their resources) are.
 pub async fn surroundings(objects: &[(&str, Value)]) -> Surroundings {
+    surroundings_and_store(objects).await.0
+}
+
+/// The same, with the store that feeds the caches.
+pub async fn surroundings_and_store(objects: &[(&str, Value)]) -> (Surroundings, Arc<dyn Store>) {
     let ambient = Ambient::real();
     let store = memory::open(History::default(), &ambient);
     for (resource, object) in objects {
-        let metadata = &object["metadata"];
-        let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
-        let key = Key::new(*resource, text("namespace"), text("name")).to_string();
-        let value = encode::stored(object);
-        store.commit(Write::Create { key, value, ttl: None }).await.expect("the object is new");
+        create(&*store, resource, object).await;
     }
-    let caches = Caches::start(store, &ambient, &registry()).await.expect("the store is in memory");
-    Surroundings {
-        caches,
+    let caches = Caches::start(store.clone(), &ambient, &registry()).await;
+    let surroundings = Surroundings {
+        caches: caches.expect("the store is in memory"),
         ambient,
         service_cidr: "10.96.0.0/16".to_owned(),
         node_ports: 30000..=32767,
-    }
+    };
+    (surroundings, store)
+}
+
+/// Writes a new object.
+pub async fn create(store: &dyn Store, resource: &str, object: &Value) {
+    let metadata = &object["metadata"];
+    let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
+    let key = Key::new(resource, text("namespace"), text("name")).to_string();
+    let value = encode::stored(object);
+    store.commit(Write::Create { key, value, ttl: None }).await.expect("the object is new");
 }
 
 /// An object of the namespace `default`.
