@@ -24,7 +24,9 @@ use super::query::Query;
 use super::request::{Address, Path, Verb};
 use super::state::Api;
 use super::write::Rules;
-use super::{create, delete, get, health, list, openapi, patch, special, subresources, update, watch};
+use super::{
+    create, delete, get, health, list, openapi, patch, special, subresources, update, watch,
+};
 
 /// The API as a tower service. Who asks comes as an [`Identity`] among the request's extensions.
 pub fn router(api: Arc<Api>) -> Router {
@@ -102,11 +104,7 @@ fn not_allowed() -> ApiError {
 }
 
 /// Whatever is not under `/api` or `/apis`.
-fn other(
-    api: &Api,
-    path: &str,
-    request: &Request<Body>,
-) -> Result<Response, ApiError> {
+fn other(api: &Api, path: &str, request: &Request<Body>) -> Result<Response, ApiError> {
     read_only(request.method())?;
     match path.trim_end_matches('/') {
         "" => Ok(respond(
@@ -233,11 +231,8 @@ fn call(
     shapes: bool,
 ) -> Result<Call, ApiError> {
     let passes = matches!(address.subresource.as_str(), "log" | "proxy");
-    let output = if passes {
-        Output::PLAIN
-    } else {
-        Output::negotiate(request.headers(), &query, shapes)?
-    };
+    let output =
+        if passes { Output::PLAIN } else { Output::negotiate(request.headers(), &query, shapes)? };
     let headers = request.headers().clone();
     Ok(Call { api: api.clone(), kind, address, user, query, headers, output })
 }

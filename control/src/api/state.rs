@@ -8,13 +8,13 @@ use crate::admission::{Plugin, Surroundings};
 use crate::ambient::Ambient;
 use crate::cache::{Cache, Caches};
 use crate::kinds::{AnyKind, Registry};
+use crate::schema::openapi::OpenApi;
 use crate::store::Store;
 
 use super::discovery::Discovery;
 use super::health::Readiness;
 use super::kubelet::Kubelets;
 use super::metrics::Metrics;
-use super::openapi::Documents;
 
 /// The API server's state. One for each control plane; cheap to share.
 pub struct Api {
@@ -28,7 +28,7 @@ pub struct Api {
     pub readiness: Readiness,
     pub(super) metrics: Metrics,
     pub(super) discovery: Discovery,
-    pub(super) openapi: Documents,
+    pub(super) openapi: OpenApi,
 }
 
 impl Api {
@@ -43,6 +43,7 @@ impl Api {
         Arc::new(Self {
             store,
             discovery: Discovery::new(&kinds),
+            openapi: OpenApi::new(kinds.clone()),
             kinds,
             surroundings,
             plugins,
@@ -50,7 +51,6 @@ impl Api {
             stopping,
             readiness: Readiness::default(),
             metrics: Metrics::default(),
-            openapi: Documents::default(),
         })
     }
 

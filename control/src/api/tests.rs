@@ -42,7 +42,8 @@ impl NodeDialer for Nodes {
             let body = body.collect().await.expect("a body").to_bytes();
             let waiting = parts.uri.path().contains("/waiting/");
             let text = if waiting {
-                "container \"c\" in pod \"waiting\" is waiting to start: ContainerCreating".to_owned()
+                "container \"c\" in pod \"waiting\" is waiting to start: ContainerCreating"
+                    .to_owned()
             } else {
                 format!("{} {} {}", parts.method, parts.uri, String::from_utf8_lossy(&body))
             };
@@ -86,8 +87,7 @@ impl Server {
     async fn start() -> Self {
         let config = ControlConfig::default();
         // Without controllers: what is there was put there by the test.
-        let started =
-            ControlPlane::start_bare(config, Arc::new(Nodes), Ambient::real()).await;
+        let started = ControlPlane::start_bare(config, Arc::new(Nodes), Ambient::real()).await;
         Self(started.expect("it starts"))
     }
 
@@ -293,7 +293,10 @@ async fn the_generation_rises_with_the_spec_alone() {
     let status = json!({ "status": { "replicas": 3 }, "spec": { "replicas": 9 } });
     let status = server.patch(&format!("{path}/status"), MERGE, status).await.ok();
     assert_eq!(status["status"]["replicas"], 3);
-    assert_eq!((&status["spec"]["replicas"], &status["metadata"]["generation"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&status["spec"]["replicas"], &status["metadata"]["generation"]),
+        (&json!(1), &json!(1))
+    );
     let scaled = json!({ "spec": { "replicas": 2 }, "status": { "replicas": 7 } });
     let scaled = server.patch(&path, MERGE, scaled).await.ok();
     assert_eq!(scaled["metadata"]["generation"], 2);
@@ -505,8 +508,14 @@ async fn selectors_select_and_unknown_fields_are_named() {
     let by = |query: &'static str| server.get(query);
     assert_eq!(names(by("/api/v1/pods?labelSelector=app%20in%20(a,c)").await.ok()), json!(["a"]));
     assert_eq!(names(by("/api/v1/pods?fieldSelector=metadata.name!%3Da").await.ok()), json!(["b"]));
-    assert_eq!(names(by("/api/v1/pods?fieldSelector=spec.nodeName%3D").await.ok()), json!(["a", "b"]));
-    assert_eq!(names(by("/api/v1/pods?fieldSelector=spec.restartPolicy%3DNever").await.ok()), json!([]));
+    assert_eq!(
+        names(by("/api/v1/pods?fieldSelector=spec.nodeName%3D").await.ok()),
+        json!(["a", "b"])
+    );
+    assert_eq!(
+        names(by("/api/v1/pods?fieldSelector=spec.restartPolicy%3DNever").await.ok()),
+        json!([])
+    );
     let unknown = by("/api/v1/pods?fieldSelector=foo%3Dbar").await;
     assert_eq!(unknown.refused(400), "field label not supported: foo");
     let unknown = by("/api/v1/configmaps?fieldSelector=foo%3Dbar").await;
@@ -583,17 +592,15 @@ async fn objects_enter_and_leave_a_selection() {
     let left = watch.next().await.expect("a frame");
     assert_eq!(left["type"], "DELETED");
     assert_eq!(left["object"]["metadata"]["labels"]["in"], "2");
-    assert_eq!(
-        left["object"]["metadata"]["resourceVersion"],
-        out["metadata"]["resourceVersion"]
-    );
+    assert_eq!(left["object"]["metadata"]["resourceVersion"], out["metadata"]["resourceVersion"]);
 }
 
 #[tokio::test]
 async fn a_watch_can_begin_with_the_state_and_says_when_that_ends() {
     let server = Server::start().await;
     server.post(MAPS, map("a", &json!({}))).await.ok();
-    let query = "watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan";
+    let query =
+        "watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan";
     let mut watch = Frames::open(&server, &format!("{MAPS}?{query}")).await;
     assert_eq!(watch.summary().await, "ADDED a");
     let bookmark = watch.next().await.expect("a frame");
@@ -632,7 +639,8 @@ async fn discovery_names_what_is_served() {
     assert_eq!(named("bindings")["verbs"], json!(["create"]));
     let groups = server.get("/apis").await.ok();
     assert_eq!(groups["kind"], "APIGroupList");
-    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+    let accept =
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
     let aggregated = server.get_as("/apis", accept).await;
     assert_eq!(
         aggregated.headers["content-type"],
@@ -701,7 +709,10 @@ async fn events_of_both_groups_are_one() {
     assert_eq!(core["message"], "something");
     assert_eq!(core["apiVersion"], "v1");
     let read = server.get(&format!("{path}/e")).await.ok();
-    assert_eq!((&read["apiVersion"], &read["note"]), (&json!("events.k8s.io/v1"), &json!("something")));
+    assert_eq!(
+        (&read["apiVersion"], &read["note"]),
+        (&json!("events.k8s.io/v1"), &json!("something"))
+    );
 }
 
 #[tokio::test]
@@ -767,4 +778,19 @@ async fn a_nodes_proxy_passes_paths_and_bodies_through() {
     bound_pod(&server, "q", "dead", "10.0.0.8").await;
     server.get("/api/v1/nodes/dead/proxy/healthz").await.refused(503);
     server.get("/api/v1/nodes/none/proxy/healthz").await.refused(404);
+}
+
+#[tokio::test]
+async fn openapi_is_served_with_tags() {
+    let server = Server::start().await;
+    let index = server.get("/openapi/v3").await.ok();
+    let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().expect("a path");
+    let document = server.get(url).await;
+    let tag = document.headers["etag"].clone();
+    assert!(document.ok()["components"]["schemas"]["io.k8s.api.apps.v1.Deployment"].is_object());
+    let again = Request::get(url).header("if-none-match", tag).body(Body::empty());
+    assert_eq!(server.send(again.expect("a request")).await.status, 304);
+    assert_eq!(server.get("/openapi/v2").await.ok()["swagger"], "2.0");
+    server.get("/openapi/v3/apis/none/v1").await.refused(404);
+    server.get_as("/openapi/v2", "application/com.github.proto").await.refused(406);
 }

@@ -239,11 +239,7 @@ async fn catch_up(call: &Call, winner: Option<Revision>) -> Result<(), ApiError>
     .map_err(store_failed)
 }
 
-async fn attempt(
-    call: &Call,
-    change: &Change<'_>,
-    current: &Cached,
-) -> Result<Attempt, ApiError> {
+async fn attempt(call: &Call, change: &Change<'_>, current: &Cached) -> Result<Attempt, ApiError> {
     let old = Object::of_cached(call.kind.as_ref(), current);
     let mut new = (change.transform)(old.value())?;
     check_preconditions(call, change, &new, old.value())?;
@@ -347,12 +343,7 @@ fn put(object: &mut Value, field: &str, value: &Value) {
     };
 }
 
-fn validated(
-    call: &Call,
-    change: &Change<'_>,
-    new: Value,
-    old: &Value,
-) -> Result<Value, ApiError> {
+fn validated(call: &Call, change: &Change<'_>, new: Value, old: &Value) -> Result<Value, ApiError> {
     let part = match change.rules {
         Rules::Raw => return Ok(new),
         Rules::Main => Part::Main,

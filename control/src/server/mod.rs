@@ -85,8 +85,7 @@ impl ControlPlane {
         let store = open_store(&config, &ambient).await?;
         let kinds = kinds::registry();
         let caches = Caches::start(store.clone(), &ambient, &kinds).await?;
-        let kubelet_client =
-            authority.client("kube-apiserver-kubelet-client", &[MASTERS])?;
+        let kubelet_client = authority.client("kube-apiserver-kubelet-client", &[MASTERS])?;
         let stopping = CancellationToken::new();
         let api = Api::new(
             store,
@@ -102,6 +101,7 @@ impl ControlPlane {
         let components = components(components::Surroundings {
             config: &config,
             caches: &caches,
+            kinds: &api.kinds,
             ca_pem: authority.pem(),
             router: &router,
             ambient: &ambient,

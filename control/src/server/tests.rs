@@ -4,9 +4,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -115,4 +116,19 @@ async fn a_port_in_use_names_the_mend() {
     let error = start(config).await.err().expect("refused").to_string();
     assert!(error.contains("in use") && error.contains("--listen"), "{error}");
     plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn controllers_and_scheduler_run_beside_the_api() {
+    let plane =
+        ControlPlane::start(ControlConfig::default(), Arc::new(NoNodes), Ambient::real()).await;
+    let plane = plane.expect("it starts");
+    let accounts: Api<ServiceAccount> = Api::default_namespaced(plane.client(Identity::admin()));
+    for _ in 0..100 {
+        if accounts.get_opt("default").await.expect("an answer").is_some() {
+            return plane.stop().await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no service account appeared");
 }
