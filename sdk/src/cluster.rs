@@ -194,8 +194,7 @@ impl Cluster {
             },
             control.client(Identity::component("copepod-network")),
         );
-        let cluster =
-            Self { control, dialer, network, nodes: Mutex::default(), temporary };
+        let cluster = Self { control, dialer, network, nodes: Mutex::default(), temporary };
         for number in 0..settings.nodes {
             let name = format!("{}-{number}", settings.node_name);
             cluster.start_node(&settings, &dir, &name, runtime.clone()).await?;
@@ -294,10 +293,8 @@ impl Cluster {
 }
 
 fn folder(storage: &Storage) -> Result<(PathBuf, Option<TempDir>), ClusterError> {
-    let fails = |path: &Path, source| ClusterError::DataDir {
-        path: path.display().to_string(),
-        source,
-    };
+    let fails =
+        |path: &Path, source| ClusterError::DataDir { path: path.display().to_string(), source };
     match storage {
         Storage::Dir(dir) => {
             std::fs::create_dir_all(dir).map_err(|source| fails(dir, source))?;

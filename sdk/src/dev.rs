@@ -43,20 +43,35 @@ pub struct DevOptions {
 #[derive(Clone, Debug)]
 pub enum DevEvent {
     Building,
-    Built { guests: Vec<String>, took: Duration },
+    Built {
+        guests: Vec<String>,
+        took: Duration,
+    },
     Starting,
     /// The in-memory cluster runs; this kubeconfig reaches it.
-    Started { kubeconfig: PathBuf, took: Duration },
-    Applied { objects: Vec<String> },
+    Started {
+        kubeconfig: PathBuf,
+        took: Duration,
+    },
+    Applied {
+        objects: Vec<String>,
+    },
     /// The workloads are ready and answer here.
-    Ready { urls: Vec<String>, took: Duration },
+    Ready {
+        urls: Vec<String>,
+        took: Duration,
+    },
     /// They are not, yet.
-    NotReady { why: String },
+    NotReady {
+        why: String,
+    },
     Log(Line),
     /// Files changed; a new round begins.
     Changed,
     /// This round failed; the next change tries again.
-    Failed { error: String },
+    Failed {
+        error: String,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -126,10 +141,8 @@ impl Session {
             source,
         })?;
         let kubeconfig = folder.path().join("kubeconfig");
-        std::fs::write(&kubeconfig, cluster.kubeconfig()).map_err(|source| DevError::File {
-            path: kubeconfig.display().to_string(),
-            source,
-        })?;
+        std::fs::write(&kubeconfig, cluster.kubeconfig())
+            .map_err(|source| DevError::File { path: kubeconfig.display().to_string(), source })?;
         events.send(DevEvent::Started { kubeconfig, took: begun.elapsed() }).await.ok();
         let client = cluster.client();
         let host = options.bind_address.to_string();
@@ -288,7 +301,8 @@ impl Session {
         &self,
         applied: &BTreeMap<String, DynamicObject>,
     ) -> Result<Vec<String>, kube::Error> {
-        let services = Api::<Service>::all(self.client.clone()).list(&ListParams::default()).await?;
+        let services =
+            Api::<Service>::all(self.client.clone()).list(&ListParams::default()).await?;
         let mut urls = Vec::new();
         for service in services {
             if !applied.contains_key(&format!("Service/{}", service.name_any())) {
@@ -296,7 +310,12 @@ impl Session {
             }
             for port in service.spec.iter().flat_map(|spec| spec.ports.iter().flatten()) {
                 if let Some(node_port) = port.node_port {
-                    urls.push(url(&self.host, port.name.as_deref(), port.app_protocol.as_deref(), node_port));
+                    urls.push(url(
+                        &self.host,
+                        port.name.as_deref(),
+                        port.app_protocol.as_deref(),
+                        node_port,
+                    ));
                 }
             }
         }
@@ -445,10 +464,7 @@ mod tests {
             deployment("ghcr.example/x/hello@sha256:00"),
             deployment("hello-not:dev"),
         ];
-        assert_eq!(
-            references(&objects, "hello"),
-            ["ghcr.example/x/hello@sha256:00", "hello:dev"]
-        );
+        assert_eq!(references(&objects, "hello"), ["ghcr.example/x/hello@sha256:00", "hello:dev"]);
     }
 
     #[test]

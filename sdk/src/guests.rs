@@ -27,7 +27,9 @@ pub enum BuildError {
     Folder { dir: String, source: std::io::Error },
     #[error("`{program}` cannot be run: {source}; install Rust from https://rustup.rs")]
     NoToolchain { program: &'static str, source: std::io::Error },
-    #[error("the Rust target {TARGET} cannot be installed; run `rustup target add {TARGET}`:\n{output}")]
+    #[error(
+        "the Rust target {TARGET} cannot be installed; run `rustup target add {TARGET}`:\n{output}"
+    )]
     NoTarget { output: String },
     #[error("{dir}: the guest does not build:\n{output}")]
     Failed { dir: String, output: String },

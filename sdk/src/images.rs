@@ -47,7 +47,8 @@ pub async fn import(
 pub async fn list(client: &kube::Client) -> Result<Vec<(String, Imported)>, ImageError> {
     let mut found = Vec::new();
     for node in ready_nodes(client).await? {
-        let answer = call(client, Method::GET, &images_path(&node, None), Vec::new(), &node).await?;
+        let answer =
+            call(client, Method::GET, &images_path(&node, None), Vec::new(), &node).await?;
         let images: Vec<Imported> = decode(&node, &answer)?;
         found.extend(images.into_iter().map(|image| (node.clone(), image)));
     }

@@ -23,8 +23,7 @@ pub fn default_data_dir(environment: impl Fn(&str) -> Option<String>) -> Option<
 
 /// A client for the cluster that a kubeconfig file names.
 pub async fn client(file: &Path) -> Result<kube::Client, KubeconfigError> {
-    let unusable =
-        |source| KubeconfigError::Unusable { path: file.display().to_string(), source };
+    let unusable = |source| KubeconfigError::Unusable { path: file.display().to_string(), source };
     let kubeconfig = kube::config::Kubeconfig::read_from(file).map_err(unusable)?;
     let options = kube::config::KubeConfigOptions::default();
     let config =

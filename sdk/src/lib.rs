@@ -17,8 +17,8 @@
 //! ```
 
 mod cluster;
-mod dialer;
 pub mod dev;
+mod dialer;
 pub mod guests;
 pub mod images;
 pub mod kubeconfig;

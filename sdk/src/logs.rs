@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use futures::{AsyncBufReadExt, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
-use kube::runtime::watcher::{self, watcher};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, watcher};
 use kube::{Api, ResourceExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -40,9 +40,8 @@ pub fn follow(client: kube::Client, namespace: &str) -> mpsc::Receiver<Line> {
 async fn follow_pods(pods: Api<Pod>, lines: mpsc::Sender<Line>) {
     let mut started: HashSet<String> = HashSet::new();
     let mut followers = JoinSet::new();
-    let changes = watcher(pods.clone(), watcher::Config::default())
-        .default_backoff()
-        .applied_objects();
+    let changes =
+        watcher(pods.clone(), watcher::Config::default()).default_backoff().applied_objects();
     let mut changes = std::pin::pin!(changes);
     while let Some(change) = changes.next().await {
         let Ok(pod) = change else { continue };

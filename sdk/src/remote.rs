@@ -70,7 +70,9 @@ pub struct NodeOptions {
 pub enum NodeProcessError {
     #[error("{0}")]
     Kubeconfig(#[from] KubeconfigError),
-    #[error("kubeconfig {path} names no certificate authority; take one that the control plane wrote")]
+    #[error(
+        "kubeconfig {path} names no certificate authority; take one that the control plane wrote"
+    )]
     NoAuthority { path: String },
     #[error("{0}")]
     Node(#[from] copepod_node::NodeError),

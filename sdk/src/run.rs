@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DynamicObject;
-use kube::runtime::watcher::{self, watcher};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, watcher};
 use kube::{Api, ResourceExt};
 use tokio::sync::mpsc;
 
@@ -108,8 +108,7 @@ async fn drain(logs: &mut mpsc::Receiver<Line>, lines: &mpsc::Sender<Line>) {
 /// Waits for a pod that is meant to end: its first container's exit code.
 async fn first_end(client: kube::Client) -> Result<i32, RunError> {
     let pods = Api::<Pod>::default_namespaced(client);
-    let changes =
-        watcher(pods, watcher::Config::default()).default_backoff().applied_objects();
+    let changes = watcher(pods, watcher::Config::default()).default_backoff().applied_objects();
     let mut changes = std::pin::pin!(changes);
     loop {
         let Some(Ok(pod)) = changes.next().await else { continue };
@@ -134,19 +133,14 @@ fn hopeless(pod: &Pod) -> Option<RunError> {
             container.state.as_ref().is_none_or(|state| state.terminated.is_none())
         });
     if refused {
-        return Some(cannot(
-            status.reason.as_deref().unwrap_or("Failed"),
-            status.message.as_ref(),
-        ));
+        return Some(cannot(status.reason.as_deref().unwrap_or("Failed"), status.message.as_ref()));
     }
     status
         .container_statuses
         .iter()
         .flatten()
         .filter_map(|container| container.state.as_ref()?.waiting.as_ref())
-        .find(|waiting| {
-            waiting.reason.as_deref().is_some_and(|reason| HOPELESS.contains(&reason))
-        })
+        .find(|waiting| waiting.reason.as_deref().is_some_and(|reason| HOPELESS.contains(&reason)))
         .map(|waiting| {
             cannot(waiting.reason.as_deref().unwrap_or_default(), waiting.message.as_ref())
         })

@@ -15,8 +15,10 @@ pub async fn up(options: Up) -> anyhow::Result<u8> {
         Storage::Memory => builder.memory(),
         Storage::Dir(dir) => builder.data_dir(dir),
     };
-    let builder =
-        options.allow_images_in.into_iter().fold(builder, |builder, dir| builder.allow_images_in(dir));
+    let builder = options
+        .allow_images_in
+        .into_iter()
+        .fold(builder, |builder, dir| builder.allow_images_in(dir));
     let cluster = builder.start().await?;
     super::write_private(&kubeconfig, &cluster.kubeconfig())?;
     println!("ready {}", kubeconfig.display());

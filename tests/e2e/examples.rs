@@ -107,7 +107,10 @@ async fn frontend_calls_backend_by_its_name() {
     let mut dev = Dev::start(&example("frontend-backend"));
     dev.until("http://").await;
     let body = get_ok(&format!("http://{}:30081/1", dev.address)).await;
-    assert_eq!(body, "Did you know? A copepod can jump five hundred times its length in a second.\n");
+    assert_eq!(
+        body,
+        "Did you know? A copepod can jump five hundred times its length in a second.\n"
+    );
     dev.stop().await;
 }
 

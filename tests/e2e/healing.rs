@@ -28,7 +28,11 @@ async fn pods_of_a_lost_node_are_replaced_elsewhere() {
         assert!(get_ok(&url).await.starts_with("web-"));
     }
     kubectl.until("get node node-1", |said| said.contains("NotReady")).await;
-    let taints = kubectl.until("get node node-1 -o jsonpath={.spec.taints[*].key}", |taints| taints.contains("node.kubernetes.io/unreachable")).await;
+    let taints = kubectl
+        .until("get node node-1 -o jsonpath={.spec.taints[*].key}", |taints| {
+            taints.contains("node.kubernetes.io/unreachable")
+        })
+        .await;
     assert!(taints.contains("unreachable"), "{taints}");
     kubectl
         .until("get pods -l app=web --field-selector spec.nodeName!=node-1 --no-headers", |pods| {
@@ -47,7 +51,10 @@ async fn a_trapping_request_leaves_the_others_alone() {
     let (status, _) = super::support::get(&format!("{base}/trap")).await.expect("an answer");
     assert_eq!(status, 500);
     assert!(get_ok(&format!("{base}/")).await.starts_with("web-"));
-    fixture.kubectl.until("logs deploy/web", |said| said.contains("trap") || said.contains("unreachable")).await;
+    fixture
+        .kubectl
+        .until("logs deploy/web", |said| said.contains("trap") || said.contains("unreachable"))
+        .await;
     fixture.stop().await;
 }
 
@@ -69,6 +76,8 @@ async fn a_replica_that_is_deleted_comes_back() {
     kubectl.apply(&web("web", 2, 30100)).await;
     kubectl.ok("rollout status deploy/web --timeout=60s").await;
     kubectl.ok("delete pods -l app=web").await;
-    kubectl.until("get pods -l app=web --no-headers", |pods| pods.matches("1/1").count() == 2).await;
+    kubectl
+        .until("get pods -l app=web --no-headers", |pods| pods.matches("1/1").count() == 2)
+        .await;
     fixture.stop().await;
 }

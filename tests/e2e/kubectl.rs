@@ -122,9 +122,7 @@ async fn describe_tells_events_and_states() {
     let kubectl = &fixture.kubectl;
     kubectl.apply(&web("web", 1, 30100)).await;
     rolled_out(&fixture, "web").await;
-    let pods = kubectl
-        .until("describe pods -l app=web", |said| said.contains("Started"))
-        .await;
+    let pods = kubectl.until("describe pods -l app=web", |said| said.contains("Started")).await;
     for wanted in ["Node:             node-0/", "Scheduled", "Pulled", "Created", "Started"] {
         assert!(pods.contains(wanted), "{wanted} is missing:\n{pods}");
     }
@@ -146,7 +144,13 @@ async fn logs_follow_and_remember() {
     use tokio::io::{AsyncBufReadExt, BufReader};
     let fixture = Fixture::start().await;
     let kubectl = &fixture.kubectl;
-    kubectl.apply(&agent("talker", "Never", &["print=one", "print=two", "sleep=500", "print=three", "forever"])).await;
+    kubectl
+        .apply(&agent(
+            "talker",
+            "Never",
+            &["print=one", "print=two", "sleep=500", "print=three", "forever"],
+        ))
+        .await;
     kubectl.until("logs talker", |said| said.contains("two")).await;
     let mut child = kubectl.command("logs -f talker").spawn().expect("kubectl");
     let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
@@ -160,7 +164,11 @@ async fn logs_follow_and_remember() {
     let stamped = kubectl.ok("logs talker --timestamps --tail=1").await;
     assert!(stamped.starts_with("20") && stamped.ends_with("Z three\n"), "{stamped}");
     kubectl.apply(&agent("again", "OnFailure", &["print=first", "exit=1"])).await;
-    kubectl.until("get pod again -o jsonpath={.status.containerStatuses[0].restartCount}", |count| count.parse::<u32>().is_ok_and(|count| count > 0)).await;
+    kubectl
+        .until("get pod again -o jsonpath={.status.containerStatuses[0].restartCount}", |count| {
+            count.parse::<u32>().is_ok_and(|count| count > 0)
+        })
+        .await;
     assert_eq!(kubectl.ok("logs again --previous").await, "first\n");
     let missing = kubectl.fails("logs talker -c nothing").await;
     assert!(missing.contains("container nothing is not valid for pod talker"), "{missing}");
@@ -314,7 +322,8 @@ async fn delete_cascades_as_told() {
         if left == 0 {
             kubectl.until(&pods, str::is_empty).await;
         } else {
-            let owners = format!("get rs -l app={name} -o jsonpath={{.items[*].metadata.ownerReferences}}");
+            let owners =
+                format!("get rs -l app={name} -o jsonpath={{.items[*].metadata.ownerReferences}}");
             kubectl.until(&owners, str::is_empty).await;
             assert_eq!(kubectl.ok(&pods).await.lines().count(), left);
         }
@@ -360,9 +369,8 @@ async fn nodes_are_cordoned_drained_and_tainted() {
     kubectl.ok("taint node node-1 dedicated=db:NoSchedule").await;
     kubectl.ok("taint node node-0 full=yes:NoSchedule").await;
     kubectl.ok("run waits --image=agent:1 --restart=Never -- forever").await;
-    let why = kubectl
-        .until("events --for pod/waits", |said| said.contains("FailedScheduling"))
-        .await;
+    let why =
+        kubectl.until("events --for pod/waits", |said| said.contains("FailedScheduling")).await;
     assert!(why.contains("0/2 nodes are available"), "{why}");
     kubectl.ok("taint node node-0 full-").await;
     kubectl.until("get pod waits -o jsonpath={.spec.nodeName}", |node| node == "node-0").await;

@@ -7,14 +7,38 @@ async fn bad_manifests_are_explained() {
     let fixture = Fixture::start().await;
     for (yaml, wanted) in [
         ("a: [", "error parsing STDIN"),
-        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nspec: {}", "unknown field \"spec\""),
-        ("apiVersion: v1\nkind: Pod\nmetadata: {name: A_B}\nspec: {containers: [{name: c, image: i}]}", "metadata.name: Invalid value: \"A_B\""),
-        ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}", "spec.containers: Required value"),
-        ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: c, image: i}, {name: c, image: i}]}", "spec.containers[1].name: Duplicate value: \"c\""),
-        ("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: c}}, spec: {containers: [{name: c, image: i}]}}}", "`selector` does not match template `labels`"),
-        ("apiVersion: batch/v1\nkind: Nothing\nmetadata: {name: a}", "no matches for kind \"Nothing\""),
-        ("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 70000}]}", "spec.ports[0].port: Invalid value: 70000"),
-        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: nowhere}", "namespaces \"nowhere\" not found"),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nspec: {}",
+            "unknown field \"spec\"",
+        ),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: A_B}\nspec: {containers: [{name: c, image: i}]}",
+            "metadata.name: Invalid value: \"A_B\"",
+        ),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}",
+            "spec.containers: Required value",
+        ),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: c, image: i}, {name: c, image: i}]}",
+            "spec.containers[1].name: Duplicate value: \"c\"",
+        ),
+        (
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: c}}, spec: {containers: [{name: c, image: i}]}}}",
+            "`selector` does not match template `labels`",
+        ),
+        (
+            "apiVersion: batch/v1\nkind: Nothing\nmetadata: {name: a}",
+            "no matches for kind \"Nothing\"",
+        ),
+        (
+            "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 70000}]}",
+            "spec.ports[0].port: Invalid value: 70000",
+        ),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: nowhere}",
+            "namespaces \"nowhere\" not found",
+        ),
     ] {
         let (success, _, stderr) = fixture.kubectl.run("apply -f -", yaml).await;
         assert!(!success && stderr.contains(wanted), "{yaml}\nwanted {wanted}, got {stderr}");

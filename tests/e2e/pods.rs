@@ -12,7 +12,10 @@ async fn said(fixture: &Fixture, pod: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn arguments_and_environment_come_from_the_manifest() {
     let fixture = Fixture::start().await;
-    fixture.kubectl.ok("create configmap settings --from-literal=COLOUR=blue --from-literal=size=7").await;
+    fixture
+        .kubectl
+        .ok("create configmap settings --from-literal=COLOUR=blue --from-literal=size=7")
+        .await;
     fixture.kubectl.ok("create secret generic keys --from-literal=token=abc").await;
     fixture
         .kubectl
@@ -56,7 +59,10 @@ spec:
 #[tokio::test(flavor = "multi_thread")]
 async fn volumes_are_mounted_and_shared() {
     let fixture = Fixture::start().await;
-    fixture.kubectl.ok("create configmap files --from-literal=a.txt=alpha --from-literal=b.txt=beta").await;
+    fixture
+        .kubectl
+        .ok("create configmap files --from-literal=a.txt=alpha --from-literal=b.txt=beta")
+        .await;
     fixture.kubectl.ok("create secret generic keys --from-literal=token=abc").await;
     fixture
         .kubectl
@@ -86,7 +92,11 @@ spec:
         .await;
     let text = said(&fixture, "reader").await;
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[..6], ["a.txt b.txt", "alpha", "alpha", "abc", "wrote /scratch/f", "hello"], "{text}");
+    assert_eq!(
+        lines[..6],
+        ["a.txt b.txt", "alpha", "alpha", "abc", "wrote /scratch/f", "hello"],
+        "{text}"
+    );
     assert!(lines[6].starts_with("cannot write /files/a.txt"), "{text}");
     assert!(lines[7].starts_with("error: "), "{text}");
     fixture.stop().await;
@@ -104,7 +114,9 @@ async fn exit_codes_traps_and_memory_have_upstreams_reasons() {
     for (pod, reason, code) in
         [("fails", "Error", "1"), ("traps", "Error", "134"), ("eats", "OOMKilled", "137")]
     {
-        let state = format!("get pod {pod} -o jsonpath={{.status.phase}}:{{.status.containerStatuses[0].state.terminated.reason}}:{{.status.containerStatuses[0].state.terminated.exitCode}}");
+        let state = format!(
+            "get pod {pod} -o jsonpath={{.status.phase}}:{{.status.containerStatuses[0].state.terminated.reason}}:{{.status.containerStatuses[0].state.terminated.exitCode}}"
+        );
         kubectl.until(&state, |said| said == format!("Failed:{reason}:{code}")).await;
     }
     fixture.stop().await;
@@ -118,10 +130,16 @@ async fn restart_policies_and_back_off() {
     kubectl.apply(&agent("crashes", "Always", &["exit=1"])).await;
     let count = "-o jsonpath={.status.containerStatuses[0].restartCount}";
     for pod in ["always", "crashes"] {
-        kubectl.until(&format!("get pod {pod} {count}"), |n| n.parse::<u32>().is_ok_and(|n| n >= 2)).await;
+        kubectl
+            .until(&format!("get pod {pod} {count}"), |n| n.parse::<u32>().is_ok_and(|n| n >= 2))
+            .await;
     }
     kubectl.until("get pod crashes", |said| said.contains("CrashLoopBackOff")).await;
-    kubectl.until("events --for pod/crashes", |said| said.contains("Back-off restarting failed container agent in pod crashes")).await;
+    kubectl
+        .until("events --for pod/crashes", |said| {
+            said.contains("Back-off restarting failed container agent in pod crashes")
+        })
+        .await;
     fixture.stop().await;
 }
 
@@ -164,12 +182,22 @@ spec:
 ",
         )
         .await;
-    kubectl.until("events --for pod/sick", |said| said.contains("Container web failed liveness probe, will be restarted")).await;
-    kubectl.until("get pod sick -o jsonpath={.status.containerStatuses[0].restartCount}", |n| n != "0" && !n.is_empty()).await;
+    kubectl
+        .until("events --for pod/sick", |said| {
+            said.contains("Container web failed liveness probe, will be restarted")
+        })
+        .await;
+    kubectl
+        .until("get pod sick -o jsonpath={.status.containerStatuses[0].restartCount}", |n| {
+            n != "0" && !n.is_empty()
+        })
+        .await;
     kubectl.until("events --for pod/slow", |said| said.contains("Startup probe failed")).await;
     let started = kubectl.ok("get pod slow -o jsonpath={.status.containerStatuses[0].started}:{.status.containerStatuses[0].ready}").await;
     assert_eq!(started, "false:false");
-    kubectl.until("events --for pod/deaf", |said| said.contains("Readiness probe failed: dial tcp")).await;
+    kubectl
+        .until("events --for pod/deaf", |said| said.contains("Readiness probe failed: dial tcp"))
+        .await;
     fixture.stop().await;
 }
 
@@ -183,9 +211,12 @@ async fn what_cannot_be_done_yet_is_refused_by_field_name() {
         ("hostNetwork: true", "spec.hostNetwork"),
         ("volumes: [{name: v, nfs: {server: s, path: /p}}]", "spec.volumes[0].nfs"),
     ] {
-        kubectl.apply(&base.replace("restartPolicy:", &format!("{change}\n  restartPolicy:"))).await;
+        kubectl
+            .apply(&base.replace("restartPolicy:", &format!("{change}\n  restartPolicy:")))
+            .await;
         kubectl.until("events --for pod/refused", |said| said.contains(field)).await;
-        let status = kubectl.until("get pod refused -o yaml", |said| said.contains("phase: Failed")).await;
+        let status =
+            kubectl.until("get pod refused -o yaml", |said| said.contains("phase: Failed")).await;
         assert!(status.contains(field), "{field}:\n{status}");
         kubectl.ok("delete pod refused --force --grace-period=0").await;
     }

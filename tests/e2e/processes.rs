@@ -116,7 +116,8 @@ async fn everything_survives_sigkill_and_a_restart() {
 async fn anonymous_requests_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().display().to_string();
-    let up = start(&["up", "--data-dir", &data, "--store", "memory", "--listen", "127.0.0.1:0"]).await;
+    let up =
+        start(&["up", "--data-dir", &data, "--store", "memory", "--listen", "127.0.0.1:0"]).await;
     let config = std::fs::read_to_string(&up.ready).expect("a kubeconfig");
     let server = config.lines().find_map(|line| line.trim().strip_prefix("server: "));
     let server = server.expect("a server").trim_matches('"');
@@ -136,14 +137,28 @@ async fn control_and_node_run_as_two_processes() {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let node_kubeconfig = format!("far={}", path("far.kubeconfig"));
     let control = start(&[
-        "control", "--data-dir", &path("control"), "--listen", "127.0.0.1:0",
-        "--node-kubeconfig", &node_kubeconfig,
+        "control",
+        "--data-dir",
+        &path("control"),
+        "--listen",
+        "127.0.0.1:0",
+        "--node-kubeconfig",
+        &node_kubeconfig,
     ])
     .await;
     let address = own_address().to_string();
     let node = start(&[
-        "node", "--name", "far", "--kubeconfig", &path("far.kubeconfig"), "--data-dir", &path("node"),
-        "--kubelet-listen", "127.0.0.1:0", "--bind-address", &address,
+        "node",
+        "--name",
+        "far",
+        "--kubeconfig",
+        &path("far.kubeconfig"),
+        "--data-dir",
+        &path("node"),
+        "--kubelet-listen",
+        "127.0.0.1:0",
+        "--bind-address",
+        &address,
     ])
     .await;
     assert_eq!(node.ready, "far");
@@ -200,7 +215,8 @@ async fn run_ends_with_the_pods_exit_code() {
         assert_eq!(got, code, "{stderr}");
         assert_eq!(stdout, "task | working\n");
     }
-    std::fs::write(&file, agent("task", "Never", &[]).replace("agent:1", "nothing:1")).expect("a manifest");
+    std::fs::write(&file, agent("task", "Never", &[]).replace("agent:1", "nothing:1"))
+        .expect("a manifest");
     let (got, _, stderr) = finish(&["run", "-f", &file.display().to_string()]).await;
     assert_eq!(got, 1);
     assert!(stderr.contains("nothing:1"), "{stderr}");
@@ -210,7 +226,8 @@ async fn run_ends_with_the_pods_exit_code() {
 async fn image_commands_list_and_remove() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data").display().to_string();
-    let up = start(&["up", "--data-dir", &data, "--store", "memory", "--listen", "127.0.0.1:0"]).await;
+    let up =
+        start(&["up", "--data-dir", &data, "--store", "memory", "--listen", "127.0.0.1:0"]).await;
     import(&up, folder.path(), "agent").await;
     let image = |arguments: &[&str]| {
         let all = [&["image", "--kubeconfig", &up.ready], arguments].concat();

@@ -32,7 +32,16 @@ async fn a_std_net_listener_is_reached_through_its_service() {
     kubectl.until("logs server", |said| said.contains("listening")).await;
     kubectl.until("get endpointslices -l kubernetes.io/service-name=server -o jsonpath={.items[*].endpoints[*].conditions.ready}", |ready| ready == "true").await;
     kubectl
-        .apply(&agent("client", "Never", &["ask=server:8000", "ask=server.default.svc:8000", "ask=server:81", "ask=127.0.0.1:80"]))
+        .apply(&agent(
+            "client",
+            "Never",
+            &[
+                "ask=server:8000",
+                "ask=server.default.svc:8000",
+                "ask=server:81",
+                "ask=127.0.0.1:80",
+            ],
+        ))
         .await;
     kubectl.until("get pod client -o jsonpath={.status.phase}", |phase| phase == "Succeeded").await;
     let said = kubectl.ok("logs client").await;
@@ -51,7 +60,11 @@ async fn only_ready_pods_get_traffic() {
         "ports: [{name: http, containerPort: 8080}]\n        readinessProbe: {httpGet: {path: /status/503, port: http}, periodSeconds: 1}",
     );
     kubectl.apply(&unready).await;
-    kubectl.until("events", |said| said.contains("Readiness probe failed: HTTP probe failed with statuscode: 503")).await;
+    kubectl
+        .until("events", |said| {
+            said.contains("Readiness probe failed: HTTP probe failed with statuscode: 503")
+        })
+        .await;
     let (status, _) = get(&format!("http://{}:30100/", fixture.address)).await.expect("an answer");
     assert_eq!(status, 503);
     assert!(kubectl.ok("get pods -l app=web").await.contains("0/1"));

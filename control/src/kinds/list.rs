@@ -1,17 +1,32 @@
 //! THE list of built-in kinds, alphabetical by file.
 
-use super::{BuiltIn, Registry, binding, event, event_v1, lease, namespace, node, pod};
+use super::{
+    BuiltIn, Registry, binding, config_map, controller_revision, deployment, endpoint_slice,
+    endpoints, event, event_v1, lease, namespace, node, pod, replica_set, secret,
+    self_subject_access_review, self_subject_review, service, service_account,
+};
 
 /// Every built-in kind.
 pub fn registry() -> Registry {
     Registry::new(vec![
         BuiltIn::<binding::Bindings>::entry(),
+        BuiltIn::<config_map::ConfigMaps>::entry(),
+        BuiltIn::<controller_revision::ControllerRevisions>::entry(),
+        BuiltIn::<deployment::Deployments>::entry(),
+        BuiltIn::<endpoint_slice::EndpointSlices>::entry(),
+        BuiltIn::<endpoints::Endpoints>::entry(),
         BuiltIn::<event::Events>::entry(),
         BuiltIn::<event_v1::EventsV1>::entry(),
         BuiltIn::<lease::Leases>::entry(),
         BuiltIn::<namespace::Namespaces>::entry(),
         BuiltIn::<node::Nodes>::entry(),
         BuiltIn::<pod::Pods>::entry(),
+        BuiltIn::<replica_set::ReplicaSets>::entry(),
+        BuiltIn::<secret::Secrets>::entry(),
+        BuiltIn::<self_subject_access_review::SelfSubjectAccessReviews>::entry(),
+        BuiltIn::<self_subject_review::SelfSubjectReviews>::entry(),
+        BuiltIn::<service::Services>::entry(),
+        BuiltIn::<service_account::ServiceAccounts>::entry(),
     ])
 }
 

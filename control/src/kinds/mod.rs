@@ -6,9 +6,15 @@
 //! This module performs no I/O.
 
 pub mod binding;
+mod config_map;
+mod controller_revision;
+mod deployment;
+mod endpoint_slice;
+mod endpoints;
 pub mod event;
 pub mod event_v1;
 mod field_error;
+pub mod formats;
 pub mod lease;
 mod list;
 pub mod meta;
@@ -17,11 +23,18 @@ pub mod namespace;
 pub mod node;
 pub mod pod;
 pub mod quantity;
+mod replica_set;
 pub mod resources;
+mod secret;
 pub mod selector;
+mod self_subject_access_review;
+mod self_subject_review;
 pub mod semantic;
+pub(crate) mod service;
+mod service_account;
 #[cfg(test)]
 mod testing;
+mod workload;
 
 pub use field_error::{ErrorKind, FieldError};
 pub use list::registry;

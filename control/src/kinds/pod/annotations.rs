@@ -115,7 +115,7 @@ fn validate_seccomp(annotations: &Annotations, path: &str, errors: &mut Errors) 
             continue;
         }
         match profile.strip_prefix("localhost/") {
-            Some(file) => volumes::validate_profile_path(file, &path, errors),
+            Some(file) => volumes::validate_relative(file, &path, errors),
             None => errors.push(FieldError::invalid(
                 path,
                 profile.as_str(),

@@ -351,7 +351,7 @@ mod tests {
     fn restarts_tell_when_the_last_was() {
         let mut container = running("a");
         container["restartCount"] = 3.into();
-        assert_eq!(shown("Running", &[], &[container.clone()])[2], "3");
+        assert_eq!(shown("Running", &[], std::slice::from_ref(&container))[2], "3");
         container["lastState"] =
             json!({"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T23:58:00Z"}});
         assert_eq!(shown("Running", &[], &[container])[2], "3 (2m ago)");

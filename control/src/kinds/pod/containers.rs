@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{
 
 use super::requests::is_sidecar;
 use super::validation::{Errors, Surroundings, one_of, text};
-use super::{probes, security, variables, volumes};
+use super::{mounts, probes, security, variables};
 use crate::kinds::resources::{self, Of};
 use crate::kinds::{FieldError, meta, names};
 
@@ -77,7 +77,7 @@ fn validate_any(container: &Container, around: &Surroundings<'_>, path: &str, er
     one_of(policy, policies, &child("terminationMessagePolicy"), errors);
     validate_ports(container.ports.as_deref().unwrap_or_default(), &child("ports"), errors);
     variables::validate(container, path, errors);
-    volumes::validate_mounts(container, around, path, errors);
+    mounts::validate(container, around, path, errors);
     validate_pull_policy(text(&container.image_pull_policy), &child("imagePullPolicy"), errors);
     let none = ResourceRequirements::default();
     let asked = container.resources.as_ref().unwrap_or(&none);

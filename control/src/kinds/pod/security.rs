@@ -250,7 +250,7 @@ fn validate_seccomp(profile: Option<&SeccompProfile>, path: &str, errors: &mut E
             let detail = "must be set when seccomp type is Localhost";
             errors.push(FieldError::required(file_path, detail));
         }
-        ("Localhost", Some(file)) => volumes::validate_profile_path(file, &file_path, errors),
+        ("Localhost", Some(file)) => volumes::validate_relative(file, &file_path, errors),
         (_, Some(_)) => {
             let value = serde_json::to_value(profile).unwrap_or_default();
             let detail = "can only be set when seccomp type is Localhost";

@@ -1,26 +1,23 @@
-//! The rules of a pod's volumes, and of where containers mount them.
+//! The rules of a pod's volumes.
 //!
-//! Source: `ValidateVolumes`, `ValidateVolumeMounts` and what they call, in
-//! `pkg/apis/core/validation`. Of the sources that only a cloud or a storage vendor can serve,
+//! Source: `ValidateVolumes` and what it calls, in `pkg/apis/core/validation`. Of the sources that only a cloud or a storage vendor can serve,
 //! the required fields are checked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    ClusterTrustBundleProjection, ConfigMapVolumeSource, Container, DownwardAPIVolumeFile,
-    EphemeralVolumeSource, KeyToPath, PodCertificateProjection, ProjectedVolumeSource,
-    SecretVolumeSource, ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
+    ConfigMapVolumeSource, DownwardAPIVolumeFile, EphemeralVolumeSource, KeyToPath,
+    SecretVolumeSource, Volume,
 };
 
 use super::containers::validate_pull_policy;
-use super::validation::{Errors, Surroundings, Whose, text};
+use super::projected;
+use super::validation::{Errors, Whose, text};
 use super::variables::{self, FILE_FIELDS};
 use crate::kinds::quantity::Quantity;
-use crate::kinds::{FieldError, meta, names, selector};
+use crate::kinds::{FieldError, meta, names};
 
 const MODE_MESSAGE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
-const TOKEN_SECONDS_MIN: i64 = 600;
-const TOKEN_SECONDS_MAX: i64 = 1 << 32;
 
 /// Checks the volumes, and returns the sound ones by name.
 pub fn validate<'a>(
@@ -155,7 +152,7 @@ fn validate_common(
                 validate_downward_file(file, &child, errors);
             }
         }
-        "projected" => volume.projected.iter().for_each(|p| validate_projected(p, &child, errors)),
+        "projected" => volume.projected.iter().for_each(|p| projected::validate(p, &child, errors)),
         "ephemeral" => {
             volume.ephemeral.iter().for_each(|e| validate_ephemeral(e, &child, errors));
             let Some(pod_name) = pod_name.filter(|_| !volume.name.is_empty()) else { return };
@@ -341,7 +338,7 @@ fn validate_config_map(map: &ConfigMapVolumeSource, path: &str, errors: &mut Err
     validate_items(map.items.as_deref(), path, errors);
 }
 
-fn validate_items(items: Option<&[KeyToPath]>, path: &str, errors: &mut Errors) {
+pub fn validate_items(items: Option<&[KeyToPath]>, path: &str, errors: &mut Errors) {
     for (index, item) in items.unwrap_or_default().iter().enumerate() {
         let child = |name: &str| format!("{path}.items[{index}].{name}");
         if item.key.is_empty() {
@@ -355,13 +352,13 @@ fn validate_items(items: Option<&[KeyToPath]>, path: &str, errors: &mut Errors) 
     }
 }
 
-fn validate_mode(mode: Option<i32>, path: &str, errors: &mut Errors) {
+pub fn validate_mode(mode: Option<i32>, path: &str, errors: &mut Errors) {
     if let Some(mode) = mode.filter(|mode| !(0..=0o777).contains(mode)) {
         errors.push(FieldError::invalid(path, mode, MODE_MESSAGE));
     }
 }
 
-fn validate_downward_file(file: &DownwardAPIVolumeFile, path: &str, errors: &mut Errors) {
+pub fn validate_downward_file(file: &DownwardAPIVolumeFile, path: &str, errors: &mut Errors) {
     if file.path.is_empty() {
         errors.push(FieldError::required(format!("{path}.path"), ""));
     }
@@ -384,204 +381,6 @@ fn validate_downward_file(file: &DownwardAPIVolumeFile, path: &str, errors: &mut
         }
     }
     validate_mode(file.mode, &format!("{path}.mode"), errors);
-}
-
-fn validate_projected(projected: &ProjectedVolumeSource, path: &str, errors: &mut Errors) {
-    validate_mode(projected.default_mode, &format!("{path}.defaultMode"), errors);
-    let mut taken = BTreeSet::new();
-    for (index, source) in projected.sources.iter().flatten().enumerate() {
-        let own_path = format!("{path}.sources[{index}]");
-        validate_projection(source, &own_path, path, errors);
-        let files = projected_files(source);
-        for (file, about) in files.into_iter().filter(|(file, _)| !file.is_empty()) {
-            if !taken.insert(file) {
-                errors.push(FieldError::invalid(path, about, "conflicting duplicate paths"));
-            }
-        }
-        let count = [
-            source.secret.is_some(),
-            source.config_map.is_some(),
-            source.downward_api.is_some(),
-            source.service_account_token.is_some(),
-            source.cluster_trust_bundle.is_some(),
-            source.pod_certificate.is_some(),
-        ];
-        if count.into_iter().filter(|set| *set).count() > 1 {
-            let detail = "may not specify more than 1 volume type per source";
-            errors.push(FieldError::forbidden(own_path, detail));
-        }
-    }
-}
-
-/// The files of a source, each with what an error about it shows.
-fn projected_files(source: &VolumeProjection) -> Vec<(&str, &str)> {
-    let mut files = Vec::new();
-    if let Some(secret) = &source.secret {
-        let items = secret.items.iter().flatten();
-        files.extend(items.map(|item| (item.path.as_str(), secret.name.as_str())));
-    }
-    if let Some(map) = &source.config_map {
-        let items = map.items.iter().flatten();
-        files.extend(items.map(|item| (item.path.as_str(), map.name.as_str())));
-    }
-    if let Some(downward) = &source.downward_api {
-        let items = downward.items.iter().flatten();
-        files.extend(items.map(|item| (item.path.as_str(), item.path.as_str())));
-    }
-    if let Some(bundle) = &source.cluster_trust_bundle {
-        files.push((bundle.path.as_str(), bundle.path.as_str()));
-    }
-    if let Some(certificate) = &source.pod_certificate {
-        let paths = [
-            &certificate.credential_bundle_path,
-            &certificate.key_path,
-            &certificate.certificate_chain_path,
-        ];
-        files.extend(paths.into_iter().flatten().map(|path| (path.as_str(), path.as_str())));
-    }
-    files
-}
-
-fn validate_projection(
-    source: &VolumeProjection,
-    path: &str,
-    volume_path: &str,
-    errors: &mut Errors,
-) {
-    if let Some(secret) = &source.secret {
-        let path = format!("{path}.secret");
-        if secret.name.is_empty() {
-            errors.push(FieldError::required(format!("{path}.name"), ""));
-        }
-        validate_items(secret.items.as_deref(), &path, errors);
-    }
-    if let Some(map) = &source.config_map {
-        let path = format!("{path}.configMap");
-        if map.name.is_empty() {
-            errors.push(FieldError::required(format!("{path}.name"), ""));
-        }
-        validate_items(map.items.as_deref(), &path, errors);
-    }
-    for file in source.downward_api.iter().flat_map(|downward| downward.items.iter().flatten()) {
-        validate_downward_file(file, &format!("{path}.downwardAPI"), errors);
-    }
-    if let Some(token) = &source.service_account_token {
-        validate_token(token, &format!("{path}.serviceAccountToken"), volume_path, errors);
-    }
-    if let Some(bundle) = &source.cluster_trust_bundle {
-        validate_trust_bundle(bundle, &format!("{path}.clusterTrustBundle"), errors);
-    }
-    if let Some(certificate) = &source.pod_certificate {
-        validate_certificate(certificate, &format!("{path}.podCertificate"), errors);
-    }
-}
-
-fn validate_token(
-    token: &ServiceAccountTokenProjection,
-    path: &str,
-    volume_path: &str,
-    errors: &mut Errors,
-) {
-    let seconds = token.expiration_seconds.unwrap_or_default();
-    let path = format!("{path}.expirationSeconds");
-    if seconds < TOKEN_SECONDS_MIN {
-        let detail = "may not specify a duration less than 10 minutes";
-        errors.push(FieldError::invalid(&path, seconds, detail));
-    }
-    if seconds > TOKEN_SECONDS_MAX {
-        let detail = "may not specify a duration larger than 2^32 seconds";
-        errors.push(FieldError::invalid(&path, seconds, detail));
-    }
-    // The path of the volume, not of the source, is upstream's.
-    let path = format!("{volume_path}.path");
-    if token.path.is_empty() {
-        errors.push(FieldError::required(path, ""));
-    } else {
-        validate_local(&token.path, &path, errors);
-    }
-}
-
-fn validate_trust_bundle(bundle: &ClusterTrustBundleProjection, path: &str, errors: &mut Errors) {
-    let name_path = format!("{path}.name");
-    match (&bundle.name, &bundle.signer_name) {
-        (Some(_), Some(_)) => {
-            let value = serde_json::to_value(bundle).unwrap_or_default();
-            let detail = "only one of name and signerName may be used";
-            errors.push(FieldError::invalid(path, value, detail));
-        }
-        (Some(name), None) => {
-            if name.is_empty() {
-                errors.push(FieldError::required(name_path, "must be a valid object name"));
-            }
-            if bundle.label_selector.is_some() {
-                let detail = "labelSelector must be unset if name is specified";
-                let value = serde_json::to_value(&bundle.label_selector).unwrap_or_default();
-                errors.push(FieldError::invalid(format!("{path}.labelSelector"), value, detail));
-            }
-        }
-        (None, Some(signer)) => {
-            let signer_path = format!("{path}.signerName");
-            if signer.is_empty() {
-                errors.push(FieldError::required(&signer_path, "must be a valid signer name"));
-            }
-            validate_signer(signer, &signer_path, errors);
-            if let Some(selector) = &bundle.label_selector {
-                errors.extend(selector::validate(selector, &format!("{path}.labelSelector")));
-            }
-        }
-        (None, None) => {
-            errors.push(FieldError::required(path, "either name or signerName must be specified"));
-        }
-    }
-    if bundle.path.is_empty() {
-        errors.push(FieldError::required(format!("{path}.path"), ""));
-    }
-    validate_local(&bundle.path, &format!("{path}.path"), errors);
-}
-
-fn validate_certificate(certificate: &PodCertificateProjection, path: &str, errors: &mut Errors) {
-    const KEYS: &[&str] = &["RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"];
-    validate_signer(&certificate.signer_name, &format!("{path}.signerName"), errors);
-    if !KEYS.contains(&certificate.key_type.as_str()) {
-        let path = format!("{path}.keyType");
-        errors.push(FieldError::not_supported(path, certificate.key_type.as_str(), KEYS));
-    }
-    if let Some(seconds) = certificate.max_expiration_seconds.filter(|seconds| *seconds < 3600) {
-        let detail = "if provided, maxExpirationSeconds must be >= 3600";
-        errors.push(FieldError::invalid(format!("{path}.maxExpirationSeconds"), seconds, detail));
-    }
-    let files = [
-        ("credentialBundlePath", text(&certificate.credential_bundle_path)),
-        ("keyPath", text(&certificate.key_path)),
-        ("certificateChainPath", text(&certificate.certificate_chain_path)),
-    ];
-    for (field, file) in files {
-        validate_local(file, &format!("{path}.{field}"), errors);
-    }
-    if files.iter().all(|(_, file)| file.is_empty()) {
-        let detail =
-            "specify at least one of credentialBundlePath, keyPath, and certificateChainPath";
-        errors.push(FieldError::required(path, detail));
-    }
-}
-
-/// A signer is a domain with at least two labels, a slash and a path.
-fn validate_signer(signer: &str, path: &str, errors: &mut Errors) {
-    if signer.is_empty() {
-        return errors.push(FieldError::required(path, ""));
-    }
-    let Some((domain, rest)) = signer.split_once('/').filter(|(_, rest)| !rest.is_empty()) else {
-        let detail =
-            "must be a fully qualified domain and path of the form 'example.com/signer-name'";
-        return errors.push(FieldError::invalid(path, signer, detail));
-    };
-    let messages = names::subdomain(domain);
-    if messages.is_empty() && !domain.contains('.') {
-        let detail = "should be a domain with at least two segments separated by dots";
-        errors.push(FieldError::invalid(path, domain, detail));
-    }
-    errors.extend(meta::invalid_each(path, domain, messages));
-    errors.extend(meta::invalid_each(path, rest, names::subdomain(rest)));
 }
 
 fn validate_ephemeral(ephemeral: &EphemeralVolumeSource, path: &str, errors: &mut Errors) {
@@ -609,8 +408,8 @@ fn validate_ephemeral(ephemeral: &EphemeralVolumeSource, path: &str, errors: &mu
     }
 }
 
-/// A path below something: relative, and never upwards.
-fn validate_relative(path: &str, field: &str, errors: &mut Errors) {
+/// A path below something, such as a subPath or a seccomp profile: relative, and never upwards.
+pub fn validate_relative(path: &str, field: &str, errors: &mut Errors) {
     if path.starts_with('/') {
         errors.push(FieldError::invalid(field, path, "must be a relative path"));
     }
@@ -624,160 +423,9 @@ pub fn validate_no_backsteps(path: &str, field: &str, errors: &mut Errors) {
 }
 
 /// The path of a projected file. Names that begin with two dots are the node's.
-fn validate_local(path: &str, field: &str, errors: &mut Errors) {
+pub fn validate_local(path: &str, field: &str, errors: &mut Errors) {
     validate_relative(path, field, errors);
     if path.starts_with("..") && path != ".." && !path.starts_with("../") {
         errors.push(FieldError::invalid(field, path, "must not start with '..'"));
-    }
-}
-
-/// The path of a seccomp profile.
-pub fn validate_profile_path(path: &str, field: &str, errors: &mut Errors) {
-    validate_relative(path, field, errors);
-}
-
-/// Adds all problems of what a container mounts.
-pub fn validate_mounts(
-    container: &Container,
-    around: &Surroundings<'_>,
-    path: &str,
-    errors: &mut Errors,
-) {
-    let mounts = container.volume_mounts.as_deref().unwrap_or_default();
-    let devices = container.volume_devices.as_deref().unwrap_or_default();
-    let mounts_path = format!("{path}.volumeMounts");
-    let mut points = BTreeSet::new();
-    for (index, mount) in mounts.iter().enumerate() {
-        let child = |name: &str| format!("{mounts_path}[{index}].{name}");
-        let (name, point) = (mount.name.as_str(), mount.mount_path.as_str());
-        if name.is_empty() {
-            errors.push(FieldError::required(child("name"), ""));
-        }
-        if !around.volumes.contains_key(name) {
-            errors.push(FieldError::not_found(child("name"), name));
-        }
-        if point.is_empty() {
-            errors.push(FieldError::required(child("mountPath"), ""));
-        }
-        if !points.insert(point) {
-            errors.push(FieldError::invalid(child("mountPath"), point, "must be unique"));
-        }
-        if devices.iter().any(|device| device.name == name) {
-            let detail = "must not already exist in volumeDevices";
-            errors.push(FieldError::invalid(child("name"), name, detail));
-        }
-        if devices.iter().any(|device| device.device_path == point) {
-            let detail = "must not already exist as a path in volumeDevices";
-            errors.push(FieldError::invalid(child("mountPath"), point, detail));
-        }
-        validate_sub_path(mount, &mounts_path, &child("subPathExpr"), errors);
-        validate_propagation(mount, container, &mounts_path, errors);
-    }
-    validate_devices(container, around, &format!("{path}.volumeDevices"), errors);
-}
-
-/// The paths without an index are upstream's.
-fn validate_sub_path(mount: &VolumeMount, path: &str, expression_path: &str, errors: &mut Errors) {
-    let (plain, expression) = (text(&mount.sub_path), text(&mount.sub_path_expr));
-    validate_relative(plain, &format!("{path}.subPath"), errors);
-    if expression.is_empty() {
-        return;
-    }
-    if !plain.is_empty() {
-        let detail = "subPathExpr and subPath are mutually exclusive";
-        errors.push(FieldError::invalid(expression_path, expression, detail));
-    }
-    validate_relative(expression, &format!("{path}.subPathExpr"), errors);
-}
-
-fn validate_propagation(
-    mount: &VolumeMount,
-    container: &Container,
-    path: &str,
-    errors: &mut Errors,
-) {
-    let propagation = mount.mount_propagation.as_deref();
-    if let Some(mode) = propagation {
-        let path = format!("{path}.mountPropagation");
-        let supported = &["Bidirectional", "HostToContainer", "None"];
-        if !supported.contains(&mode) {
-            errors.push(FieldError::not_supported(&path, mode, supported));
-        }
-        let privileged = container.security_context.as_ref().and_then(|context| context.privileged)
-            == Some(true);
-        if mode == "Bidirectional" && !privileged {
-            let detail =
-                "Bidirectional mount propagation is available only to privileged containers";
-            errors.push(FieldError::forbidden(path, detail));
-        }
-    }
-    let path = format!("{path}.recursiveReadOnly");
-    match mount.recursive_read_only.as_deref() {
-        None | Some("Disabled") => {}
-        Some("Enabled" | "IfPossible") => {
-            if mount.read_only != Some(true) {
-                let detail = "may only be specified when readOnly is true";
-                errors.push(FieldError::forbidden(&path, detail));
-            }
-            if propagation.is_some_and(|mode| mode != "None") {
-                let detail = "may only be specified when mountPropagation is None or not specified";
-                errors.push(FieldError::forbidden(&path, detail));
-            }
-        }
-        Some(other) => {
-            let supported = &["Disabled", "Enabled", "IfPossible"];
-            errors.push(FieldError::not_supported(path, other, supported));
-        }
-    }
-}
-
-fn validate_devices(
-    container: &Container,
-    around: &Surroundings<'_>,
-    path: &str,
-    errors: &mut Errors,
-) {
-    let mounts = container.volume_mounts.as_deref().unwrap_or_default();
-    let (mut seen_names, mut seen_paths) = (BTreeSet::new(), BTreeSet::new());
-    for (index, device) in container.volume_devices.iter().flatten().enumerate() {
-        let (name, point) = (device.name.as_str(), device.device_path.as_str());
-        let (name_path, point_path) =
-            (format!("{path}[{index}].name"), format!("{path}[{index}].devicePath"));
-        let bad_name = |detail: &str| FieldError::invalid(name_path.as_str(), name, detail);
-        if name.is_empty() {
-            errors.push(FieldError::required(name_path.as_str(), ""));
-        } else if !seen_names.insert(name) {
-            errors.push(bad_name("must be unique"));
-        }
-        match around.volumes.get(name) {
-            None => errors.push(FieldError::not_found(name_path.as_str(), name)),
-            Some(volume)
-                if volume.persistent_volume_claim.is_none() && volume.ephemeral.is_none() =>
-            {
-                errors.push(bad_name(
-                    "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode",
-                ));
-            }
-            Some(_) => {}
-        }
-        if point.is_empty() {
-            errors.push(FieldError::required(point_path.as_str(), ""));
-        }
-        if seen_paths.contains(point) {
-            errors.push(FieldError::invalid(point_path.as_str(), point, "must be unique"));
-        }
-        if point.split('/').any(|part| part == "..") {
-            let detail = "can not contain backsteps ('..')";
-            errors.push(FieldError::invalid(point_path.as_str(), point, detail));
-        } else {
-            seen_paths.insert(point);
-        }
-        if mounts.iter().any(|mount| mount.name == name) {
-            errors.push(bad_name("must not already exist in volumeMounts"));
-        }
-        if mounts.iter().any(|mount| mount.mount_path == point) {
-            let detail = "must not already exist as a path in volumeMounts";
-            errors.push(FieldError::invalid(point_path.as_str(), point, detail));
-        }
     }
 }
