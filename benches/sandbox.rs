@@ -181,8 +181,9 @@ struct Bench {
 impl Bench {
     async fn new() -> anyhow::Result<Bench> {
         let wasm = guests::guest("agent").await?;
+        let floor = Floor::new(&wasm).map_err(into_anyhow)?;
         let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        Ok(Bench { floor: Floor::new(&wasm)?, threads, ours: Ours::new(wasm).await? })
+        Ok(Bench { floor, threads, ours: Ours::new(wasm).await? })
     }
 
     fn spawn_floor(&self) -> JoinHandle<anyhow::Result<Duration>> {
@@ -236,7 +237,7 @@ impl WasiView for Bare {
 }
 
 impl Floor {
-    fn new(wasm: &Bytes) -> anyhow::Result<Floor> {
+    fn new(wasm: &Bytes) -> wasmtime::Result<Floor> {
         let engine = Engine::new(&best_config())?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
@@ -247,15 +248,23 @@ impl Floor {
 
     async fn run(&self, start: Instant) -> anyhow::Result<Duration> {
         let first_byte = Arc::new(FirstByte::default());
+        self.guest(first_byte.clone()).await.map_err(into_anyhow)?;
+        first_byte.since(start)
+    }
+
+    async fn guest(&self, first_byte: Arc<FirstByte>) -> wasmtime::Result<()> {
         let mut wasi = WasiCtx::builder();
-        wasi.args(&ARGS).stdout(Sink(first_byte.clone()));
+        wasi.args(&ARGS).stdout(Sink(first_byte));
         let bare = Bare { wasi: wasi.build(), table: ResourceTable::new() };
         let mut store = Store::new(&self.engine, bare);
         let command = self.command.instantiate_async(&mut store).await?;
         let ended = command.wasi_cli_run().call_run(&mut store).await?;
-        ended.map_err(|()| anyhow::anyhow!("the guest failed"))?;
-        first_byte.since(start)
+        ended.map_err(|()| wasmtime::format_err!("the guest failed"))
     }
+}
+
+fn into_anyhow(error: wasmtime::Error) -> anyhow::Error {
+    anyhow::Error::from_boxed(error.into_boxed_dyn_error())
 }
 
 fn best_config() -> Config {
@@ -317,7 +326,11 @@ impl Pollable for Sink {
 }
 
 impl AsyncWrite for Sink {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.0.seen();
         Poll::Ready(Ok(bytes.len()))
     }

@@ -108,14 +108,16 @@ fn report(figures: &mut Figures, writers: usize, samples: &Samples) {
     let rate = |samples: &[f64]| format!("{:.0}/s", median(samples));
     let each = |samples: &[f64]| time(Duration::from_secs_f64(median(samples)));
     let beside = |ours: &[f64], theirs: &[f64]| {
-        let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+        let ratios: Vec<f64> =
+            ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
         median(&ratios)
     };
     let plural = if writers == 1 { "1 writer".to_owned() } else { format!("{writers} writers") };
-    let durable = Figure::new(format!("durable creates, {plural}"), rate(&samples.durable)).against(
-        format!("append + fdatasync {}", rate(&samples.raw)),
-        beside(&samples.durable, &samples.raw),
-    );
+    let durable = Figure::new(format!("durable creates, {plural}"), rate(&samples.durable))
+        .against(
+            format!("append + fdatasync {}", rate(&samples.raw)),
+            beside(&samples.durable, &samples.raw),
+        );
     let cpu = Figure::new(format!("CPU of each, {plural}"), each(&samples.durable_cpu)).against(
         format!("in memory {}", each(&samples.memory_cpu)),
         beside(&samples.durable_cpu, &samples.memory_cpu),

@@ -49,8 +49,7 @@ impl Generator {
 
 async fn own(to: SocketAddr, connections: usize, period: Duration) -> anyhow::Result<Load> {
     let start = Instant::now();
-    let running: Vec<_> =
-        (0..connections).map(|_| tokio::spawn(ask(to, start + period))).collect();
+    let running: Vec<_> = (0..connections).map(|_| tokio::spawn(ask(to, start + period))).collect();
     let mut load = Load { requests: 0, failures: 0, took: Duration::ZERO };
     for connection in running {
         let (requests, failures) = connection.await?;

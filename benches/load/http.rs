@@ -72,7 +72,9 @@ async fn until_served(generator: Generator, door: SocketAddr) -> anyhow::Result<
         }
         generator.load(door, CONNECTIONS, WARM_UP).await
     };
-    tokio::time::timeout(objects::PATIENCE, served).await.context("the NodePort does not serve")??;
+    tokio::time::timeout(objects::PATIENCE, served)
+        .await
+        .context("the NodePort does not serve")??;
     Ok(())
 }
 
@@ -88,10 +90,8 @@ fn report(figures: &mut Figures, generator: Generator, ours: &Rounds, bare: &Rou
         .against(format!("raw hyper {:.0}/s", median(&bare.rates)), median(&ratios))
         .target("0.30×, then 0.40× raw hyper"),
     );
-    figures.add(
-        Figure::new("the server's CPU for each request", each(&ours.cpus)).against(
-            format!("raw hyper {}", each(&bare.cpus)),
-            median(&ours.cpus) / median(&bare.cpus),
-        ),
-    );
+    figures.add(Figure::new("the server's CPU for each request", each(&ours.cpus)).against(
+        format!("raw hyper {}", each(&bare.cpus)),
+        median(&ours.cpus) / median(&bare.cpus),
+    ));
 }

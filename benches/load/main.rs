@@ -35,8 +35,7 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Part; 5] =
-        [Part::Up, Part::First, Part::Replicas, Part::Http, Part::ConfigMaps];
+    const ALL: [Part; 5] = [Part::Up, Part::First, Part::Replicas, Part::Http, Part::ConfigMaps];
 
     fn name(self) -> &'static str {
         match self {

@@ -77,7 +77,7 @@ pub async fn delete(client: &kube::Client, name: &str) -> anyhow::Result<()> {
     let pods = Api::<Pod>::default_namespaced(client.clone());
     let its = ListParams::default().labels(&format!("app={name}")).limit(1);
     let gone = async {
-        while !pods.list_metadata(&its).await.context("list pods")?.items.is_empty() {
+        while !pods.list(&its).await.context("list pods")?.items.is_empty() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())

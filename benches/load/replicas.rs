@@ -33,13 +33,10 @@ pub async fn run(figures: &mut Figures) -> anyhow::Result<()> {
         Figure::new("1,000-replica Deployment → all Ready", middle(&ready))
             .target("1 s, then 0.5 s"),
     );
-    figures.add(
-        Figure::new("CPU of the process, a pod", middle(&cpus)).target("1.5 ms, then 0.7 ms"),
-    );
+    figures
+        .add(Figure::new("CPU of the process, a pod", middle(&cpus)).target("1.5 ms, then 0.7 ms"));
     figures.add(Figure::new("1,000 replicas deleted → all gone", middle(&gone)));
     figures.add(Figure::new("memory with 1,000 idle HTTP pods", at_ready));
-    figures.add(
-        Figure::new("idle memory after load", after).target("200 MiB, then 120 MiB"),
-    );
+    figures.add(Figure::new("idle memory after load", after).target("200 MiB, then 120 MiB"));
     Ok(())
 }
