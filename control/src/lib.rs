@@ -13,6 +13,7 @@ pub mod encode;
 pub mod engine;
 pub mod kinds;
 pub mod patch;
+pub mod scheduler;
 pub mod schema;
 mod server;
 pub mod status;

@@ -23,8 +23,7 @@ use tokio::time::Instant;
 
 use crate::ambient::Ambient;
 use crate::cache::{Cache, CacheEvent, Cached, Caches};
-use crate::engine::events::{Recorder, RecorderHandle};
-use crate::engine::plan::NoteKind;
+use crate::engine::{NoteKind, Recorder, RecorderHandle};
 use queue::Queue;
 use snapshot::{PodInfo, Snapshot};
 
@@ -135,12 +134,12 @@ impl Scheduler {
                 biased;
                 Some(outcome) = answered.recv() => self.outcome(outcome),
                 event = node_events.next() => match event {
-                    Some(Ok(event)) => self.node_event(&event),
-                    Some(Err(_)) | None => return,
+                    Some(event) => self.node_event(&event),
+                    None => return,
                 },
                 event = pod_events.next() => match event {
-                    Some(Ok(event)) => self.pod_event(&event),
-                    Some(Err(_)) | None => return,
+                    Some(event) => self.pod_event(&event),
+                    None => return,
                 },
                 permit = self.bindings.clone().acquire_owned(), if self.queue.has_active() => {
                     if let Ok(permit) = permit {

@@ -1,13 +1,13 @@
 //! What a pod asks for and a node gives, as integers.
 //!
-//! Source: <https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/> and, for
-//! init containers and sidecars, KEP-753.
+//! Source: <https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/>.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 
+use crate::kinds::pod::requests;
 use crate::kinds::quantity::Quantity;
 
 /// Amounts by resource name: CPU in thousandths of a core, all else in whole units.
@@ -24,42 +24,29 @@ impl Resources {
         let mut resources = Self::default();
         for (name, quantity) in list.into_iter().flatten() {
             // Validation has seen it; a quantity that does not parse counts as nothing.
-            let Ok(quantity) = Quantity::parse(&quantity.0) else { continue };
-            match name.as_str() {
-                "cpu" => resources.cpu_milli = quantity.milli_value(),
-                "memory" => resources.memory = quantity.value(),
-                "pods" => {}
-                _ => {
-                    resources.others.insert(name.clone(), quantity.value());
-                }
+            if let Ok(amount) = Quantity::parse(&quantity.0) {
+                resources.set(name, amount);
             }
         }
         resources
     }
 
-    /// What a pod needs at its peak: the sum of its containers and sidecars, or the largest init
-    /// container beside the sidecars that were started before it.
+    /// What the scheduler reserves for a pod.
     pub fn of_pod(spec: &PodSpec) -> Self {
-        let mut sidecars = Self::default();
-        let mut peak = Self::default();
-        for container in spec.init_containers.iter().flatten() {
-            let mut now = sidecars.clone();
-            now.add(&requests(container));
-            if container.restart_policy.as_deref() == Some("Always") {
-                sidecars = now.clone();
-            }
-            peak.raise_to(&now);
+        let mut resources = Self::default();
+        for (name, amount) in requests::of_pod(spec) {
+            resources.set(&name, amount);
         }
-        let mut running = sidecars;
-        for container in &spec.containers {
-            running.add(&requests(container));
+        resources
+    }
+
+    fn set(&mut self, name: &str, amount: Quantity) {
+        match name {
+            "cpu" => self.cpu_milli = amount.milli_value(),
+            "memory" => self.memory = amount.value(),
+            "pods" => {}
+            _ => drop(self.others.insert(name.to_owned(), amount.value())),
         }
-        running.raise_to(&peak);
-        if let Some(requirements) = &spec.resources {
-            running.override_with(requirements);
-        }
-        running.add(&Self::of_list(spec.overhead.as_ref()));
-        running
     }
 
     pub fn add(&mut self, more: &Self) {
@@ -77,31 +64,6 @@ impl Resources {
             *self.others.entry(name.clone()).or_default() -= amount;
         }
     }
-
-    fn raise_to(&mut self, other: &Self) {
-        self.cpu_milli = self.cpu_milli.max(other.cpu_milli);
-        self.memory = self.memory.max(other.memory);
-        for (name, amount) in &other.others {
-            let own = self.others.entry(name.clone()).or_default();
-            *own = (*own).max(*amount);
-        }
-    }
-
-    /// Requests of the pod as a whole (KEP-2837) replace the containers' sum.
-    fn override_with(&mut self, requirements: &ResourceRequirements) {
-        let whole = Self::of_list(requirements.requests.as_ref());
-        let named = |name| requirements.requests.as_ref().is_some_and(|r| r.contains_key(name));
-        if named("cpu") {
-            self.cpu_milli = whole.cpu_milli;
-        }
-        if named("memory") {
-            self.memory = whole.memory;
-        }
-    }
-}
-
-fn requests(container: &Container) -> Resources {
-    Resources::of_list(container.resources.as_ref().and_then(|r| r.requests.as_ref()))
 }
 
 #[cfg(test)]
