@@ -24,6 +24,7 @@ use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::http::types as wasi;
 use wasmtime_wasi_http::{RequestOptions, WasiHttpHooks, WasiHttpView};
 
+use crate::activity::Open;
 use crate::container::{self, Exit};
 use crate::limits::Metered;
 use crate::net::{Destination, Dialer, Stream};
@@ -51,6 +52,20 @@ struct Inner {
     authority: String,
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
+}
+
+/// A place for one request at an [`HttpHandler`].
+pub struct Reserved {
+    handler: HttpHandler,
+    open: Open,
+}
+
+impl Reserved {
+    /// Runs the request in an instance of its own. Returns as soon as the guest gives its response; the body follows.
+    /// A guest that fails before is answered 500.
+    pub async fn call(self, request: Request<Body>) -> Result<Response<Body>, HttpError> {
+        self.handler.answer(request, self.open).await
+    }
 }
 
 /// Ends the instance of a caller that went away before the response.
@@ -85,14 +100,26 @@ impl HttpHandler {
         }))
     }
 
-    /// Runs one request in an instance of its own. Returns as soon as the guest gives its response; the body follows.
-    /// A guest that fails before is answered 500. `ConnectionRefused` once the container stops.
+    /// A place for one request, or `None` once the container stops: then another replica can be asked, with the
+    /// request still in hand. A container that begins to stop waits for the places given before.
+    pub fn reserve(&self) -> Option<Reserved> {
+        // Entered before the look, so that a stop either sees this request or is seen by it.
+        let open = self.0.container.activity.enter();
+        let stops = self.0.container.draining.is_cancelled();
+        (!stops).then(|| Reserved { handler: self.clone(), open })
+    }
+
+    /// [`HttpHandler::reserve`] and [`Reserved::call`] in one; `ConnectionRefused` once the container stops.
     pub async fn call(&self, request: Request<Body>) -> Result<Response<Body>, HttpError> {
+        self.reserve().ok_or(HttpError::ConnectionRefused)?.call(request).await
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Body>,
+        open: Open,
+    ) -> Result<Response<Body>, HttpError> {
         let container = &self.0.container;
-        if container.draining.is_cancelled() {
-            return Err(HttpError::ConnectionRefused);
-        }
-        let open = container.activity.enter();
         container.activity.requests.fetch_add(1, Ordering::Relaxed);
         let Some(running) = self.slot().await else {
             return Ok(status(StatusCode::SERVICE_UNAVAILABLE));

@@ -24,7 +24,7 @@ pub use container::{
     Container, ContainerSpec, ContainerStats, Exit, ExitCause, Mount, StartError, Stdin,
 };
 pub use engine::{PoolConfig, Runtime, RuntimeConfig, RuntimeError};
-pub use http::{Body, HttpError, HttpHandler};
+pub use http::{Body, HttpError, HttpHandler, Reserved};
 pub use net::{Outside, Route, Stream, Switch};
 pub use output::{Output, OutputStream};
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec};

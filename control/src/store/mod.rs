@@ -3,6 +3,22 @@
 //! Every write gets its own revision; a read may name an older one until it is compacted; a watch
 //! replays every change after a revision and then follows. A backend never looks into the bytes.
 //! Every backend passes the one suite in `contract`.
+//!
+//! `memory` and `sled` share their state (`mvcc`) and its reads and watches (`shared`); `sled` adds
+//! a commit log (`log`, `record`, over `disk`) and checkpoints of it (`checkpoint`).
+
+mod checkpoint;
+#[cfg(test)]
+mod contract;
+mod disk;
+mod log;
+pub mod memory;
+mod mvcc;
+mod record;
+mod shared;
+pub mod sled;
+
+pub use mvcc::History;
 
 use std::fmt;
 use std::time::Duration;
@@ -128,4 +144,10 @@ pub trait Store: Send + Sync {
 
     /// Forgets the history before `before`: older reads and watches answer `Compacted`.
     async fn compact(&self, before: Revision) -> Result<(), StoreError>;
+
+    /// Ends the watches, refuses further writes, and leaves what makes the next start quick.
+    /// Nothing acknowledged depends on it.
+    async fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

@@ -190,15 +190,15 @@ async fn answer(
     port: u16,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let handler = (0..ATTEMPTS).find_map(|_| match network.route_node_port(client, port) {
-        Route::Switch(endpoint) => network.switch.http(endpoint),
+    let place = (0..ATTEMPTS).find_map(|_| match network.route_node_port(client, port) {
+        Route::Switch(endpoint) => network.switch.http(endpoint)?.reserve(),
         Route::Host(_) | Route::Refused | Route::Unreachable => None,
     });
-    let Some(handler) = handler else {
+    let Some(place) = place else {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "no ready endpoint behind this Service\n");
     };
     let request = request.map(|body| body.map_err(HttpError::from).boxed_unsync());
-    match handler.call(request).await {
+    match place.call(request).await {
         Ok(response) => response,
         Err(error) => plain(StatusCode::BAD_GATEWAY, format!("{error}\n")),
     }

@@ -469,6 +469,7 @@ fn slice_entry(slice: &EndpointSlice) -> SliceEntry {
     let endpoints: Vec<(IpAddr, bool, bool)> = slice
         .endpoints
         .iter()
+        .flatten()
         .flat_map(|endpoint| {
             let conditions = endpoint.conditions.as_ref();
             let ready = conditions.and_then(|c| c.ready).unwrap_or(true);

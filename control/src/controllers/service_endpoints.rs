@@ -1,0 +1,172 @@
+//! What Endpoints and EndpointSlices share: which pods stand behind a service, and on which ports.
+//!
+//! Source: upstream's `k8s.io/endpointslice`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{Container, Pod, Service, ServicePort};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::Value;
+
+use super::pods::is_terminal;
+use crate::cache::Cached;
+use crate::engine::{Change, Key, Reader};
+
+pub(super) const SERVICES: &str = "services";
+
+/// Marks what stands behind a service without an address of its own.
+pub(super) const HEADLESS: &str = "service.kubernetes.io/headless";
+
+/// Why nothing is kept for a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unmanaged {
+    ExternalName,
+    NoSelector,
+}
+
+impl Unmanaged {
+    pub(super) const fn why(self) -> &'static str {
+        match self {
+            Self::ExternalName => "an external name has no endpoints",
+            Self::NoSelector => "no selector: its endpoints are somebody else's",
+        }
+    }
+}
+
+/// The selector of a service whose endpoints are ours to keep.
+pub(super) fn selector(service: &Service) -> Result<&BTreeMap<String, String>, Unmanaged> {
+    let spec = service.spec.as_ref();
+    if spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName") {
+        return Err(Unmanaged::ExternalName);
+    }
+    spec.and_then(|spec| spec.selector.as_ref())
+        .filter(|selector| !selector.is_empty())
+        .ok_or(Unmanaged::NoSelector)
+}
+
+pub(super) fn publishes_not_ready(service: &Service) -> bool {
+    let spec = service.spec.as_ref();
+    spec.and_then(|spec| spec.publish_not_ready_addresses).unwrap_or(false)
+}
+
+pub(super) fn is_headless(service: &Service) -> bool {
+    let ip = service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref());
+    matches!(ip, None | Some("" | "None"))
+}
+
+pub(super) fn ports(service: &Service) -> &[ServicePort] {
+    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref());
+    ports.map_or(&[], Vec::as_slice)
+}
+
+/// Whether the pod may stand behind a service at all; `terminating` ones only where they are asked for.
+pub(super) fn has_place(pod: &Pod, terminating: bool) -> bool {
+    !is_terminal(pod)
+        && !addresses(pod).is_empty()
+        && (terminating || pod.metadata.deletion_timestamp.is_none())
+}
+
+/// The pod's addresses, the main one first.
+pub(super) fn addresses(pod: &Pod) -> Vec<IpAddr> {
+    let Some(status) = &pod.status else { return Vec::new() };
+    let mut addresses: Vec<IpAddr> = status
+        .pod_ips
+        .iter()
+        .flatten()
+        .filter_map(|ip| ip.ip.parse().ok())
+        .collect();
+    if addresses.is_empty() {
+        addresses.extend(status.pod_ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()));
+    }
+    addresses
+}
+
+/// The name that a headless service gives the pod.
+pub(super) fn hostname<'a>(pod: &'a Pod, service: &Service) -> Option<&'a str> {
+    let spec = pod.spec.as_ref()?;
+    let same = spec.subdomain.as_deref() == service.metadata.name.as_deref()
+        && pod.metadata.namespace == service.metadata.namespace;
+    spec.hostname.as_deref().filter(|name| same && !name.is_empty())
+}
+
+/// The number behind a service's port on this pod: a named target is looked up in its containers.
+pub(super) fn target_port(pod: &Pod, port: &ServicePort) -> Option<i32> {
+    match &port.target_port {
+        None | Some(IntOrString::Int(0)) => Some(port.port),
+        Some(IntOrString::Int(number)) => Some(*number),
+        Some(IntOrString::String(name)) => {
+            let spec = pod.spec.as_ref()?;
+            let sidecars = spec
+                .init_containers
+                .iter()
+                .flatten()
+                .filter(|init| init.restart_policy.as_deref() == Some("Always"));
+            let protocol = protocol(port.protocol.as_deref());
+            spec.containers
+                .iter()
+                .chain(sidecars)
+                .find_map(|container| named_port(container, name, protocol))
+        }
+    }
+}
+
+fn named_port(container: &Container, name: &str, wanted: &str) -> Option<i32> {
+    container
+        .ports
+        .iter()
+        .flatten()
+        .find(|port| {
+            port.name.as_deref() == Some(name) && protocol(port.protocol.as_deref()) == wanted
+        })
+        .map(|port| port.container_port)
+}
+
+pub(super) fn protocol(protocol: Option<&str>) -> &str {
+    protocol.filter(|protocol| !protocol.is_empty()).unwrap_or("TCP")
+}
+
+/// The keys of the services that a pod's change concerns: those that select it now or did before.
+pub(super) fn services_of_pod(reader: &Reader, change: &Change) -> Vec<Key> {
+    if !matters(change) {
+        return Vec::new();
+    }
+    let namespace = change.object.namespace();
+    let mut names = BTreeSet::new();
+    for object in [Some(&change.object), change.previous.as_ref()].into_iter().flatten() {
+        names.extend(reader.services_selecting(namespace, &labels(object)));
+    }
+    names.iter().map(|name| Key::new(SERVICES, namespace, name)).collect()
+}
+
+/// Whether the change touches anything that endpoints show.
+fn matters(change: &Change) -> bool {
+    const SHOWN: [&str; 7] = [
+        "/metadata/labels",
+        "/metadata/deletionTimestamp",
+        "/spec/nodeName",
+        "/status/phase",
+        "/status/podIP",
+        "/status/podIPs",
+        "/status/conditions",
+    ];
+    let Some(previous) = change.previous.as_ref().filter(|_| !change.deleted) else { return true };
+    let (before, after) = (&previous.value, &change.object.value);
+    SHOWN.iter().any(|path| before.pointer(path) != after.pointer(path))
+}
+
+fn labels(object: &Cached) -> BTreeMap<String, String> {
+    object
+        .value
+        .pointer("/metadata/labels")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+/// A service's own labels for its endpoints: those of the system are set by us alone.
+pub(super) fn inherited_labels(service: &Service) -> BTreeMap<String, String> {
+    service.metadata.labels.clone().unwrap_or_default()
+}

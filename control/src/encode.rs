@@ -1,0 +1,190 @@
+//! The stored form of objects, and the revision that is put into it as text.
+//!
+//! A store gives the revision only when it commits, so stored bytes omit `metadata.resourceVersion`;
+//! it is spliced in when they are read, without parsing. For that, `apiVersion`, `kind` and
+//! `metadata` come first: `"metadata":{` cannot stand inside a JSON string (its quotes would be
+//! escaped), so its first occurrence is the object's own. This module performs no I/O.
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use crate::store::Revision;
+
+const METADATA: &[u8] = b"\"metadata\":{";
+const REVISION: &[u8] = b"\"resourceVersion\":\"";
+
+/// The bytes to store: `apiVersion`, `kind`, `metadata` first, without a resourceVersion.
+pub fn stored(object: &Value) -> Bytes {
+    let empty = Map::new();
+    let fields = object.as_object().unwrap_or(&empty);
+    let mut out = Vec::with_capacity(1024);
+    out.push(b'{');
+    for name in ["apiVersion", "kind"] {
+        if let Some(value) = fields.get(name) {
+            write_field(&mut out, name, value);
+        }
+    }
+    write_metadata(&mut out, fields.get("metadata").and_then(Value::as_object).unwrap_or(&empty));
+    for (name, value) in fields {
+        if !matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {
+            write_field(&mut out, name, value);
+        }
+    }
+    out.push(b'}');
+    out.shrink_to_fit();
+    Bytes::from(out)
+}
+
+fn write_metadata(out: &mut Vec<u8>, metadata: &Map<String, Value>) {
+    separate(out);
+    out.extend_from_slice(METADATA);
+    for (name, value) in metadata {
+        if name != "resourceVersion" {
+            write_field(out, name, value);
+        }
+    }
+    out.push(b'}');
+}
+
+fn write_field(out: &mut Vec<u8>, name: &str, value: &Value) {
+    separate(out);
+    write_json(out, name);
+    out.push(b':');
+    write_json(out, value);
+}
+
+fn separate(out: &mut Vec<u8>) {
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+}
+
+fn write_json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(out, value).expect("a JSON value with string keys is written to memory");
+}
+
+/// Stored bytes with `metadata.resourceVersion` in them. Bytes without a `metadata` come back as
+/// they are.
+pub fn splice(stored: &Bytes, revision: Revision) -> Bytes {
+    match inside_metadata(stored) {
+        Some(at) => insert(&stored[..at], revision, &stored[at..]),
+        None => stored.clone(),
+    }
+}
+
+/// Spliced bytes with another revision: a deleted object's last state bears the deletion's.
+pub fn resplice(spliced: &Bytes, revision: Revision) -> Bytes {
+    let Some(at) = inside_metadata(spliced) else { return spliced.clone() };
+    let rest = &spliced[at..];
+    let Some(digits) = rest.strip_prefix(REVISION) else { return splice(spliced, revision) };
+    let Some(end) = digits.iter().position(|&byte| byte == b'"') else { return spliced.clone() };
+    let rest = &digits[end + 1..];
+    insert(&spliced[..at], revision, rest.strip_prefix(b",").unwrap_or(rest))
+}
+
+fn insert(before: &[u8], revision: Revision, rest: &[u8]) -> Bytes {
+    let revision = revision.to_string();
+    let mut out =
+        Vec::with_capacity(before.len() + REVISION.len() + revision.len() + 2 + rest.len());
+    out.extend_from_slice(before);
+    out.extend_from_slice(REVISION);
+    out.extend_from_slice(revision.as_bytes());
+    out.push(b'"');
+    if rest.first() != Some(&b'}') {
+        out.push(b',');
+    }
+    out.extend_from_slice(rest);
+    Bytes::from(out)
+}
+
+/// The offset just behind the first `"metadata":{`.
+fn inside_metadata(bytes: &[u8]) -> Option<usize> {
+    let at = bytes.windows(METADATA.len()).position(|window| window == METADATA)?;
+    Some(at + METADATA.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn identity_comes_first_and_the_revision_is_left_out() {
+        let object = json!({"spec": {"a": 1}, "metadata": {"name": "x", "resourceVersion": "7"},
+            "kind": "Pod", "apiVersion": "v1"});
+        assert_eq!(
+            stored(&object),
+            r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"x"},"spec":{"a":1}}"#
+        );
+    }
+
+    #[test]
+    fn the_revision_is_spliced_into_the_objects_own_metadata() {
+        let cases = [
+            (json!({}), r#"{"metadata":{"resourceVersion":"5"}}"#),
+            (json!({"metadata": {}}), r#"{"metadata":{"resourceVersion":"5"}}"#),
+            (
+                json!({"kind": "a\"metadata\":{", "metadata": {"name": "x"}}),
+                r#"{"kind":"a\"metadata\":{","metadata":{"resourceVersion":"5","name":"x"}}"#,
+            ),
+            (
+                json!({"a": {"metadata": {"name": "inner"}}, "metadata": {"name": "x"}}),
+                r#"{"metadata":{"resourceVersion":"5","name":"x"},"a":{"metadata":{"name":"inner"}}}"#,
+            ),
+        ];
+        for (object, expected) in cases {
+            let spliced = splice(&stored(&object), Revision(5));
+            assert_eq!(spliced, expected);
+            assert_eq!(resplice(&spliced, Revision(12)), expected.replace("\"5\"", "\"12\""));
+        }
+    }
+
+    #[test]
+    fn bytes_without_metadata_stay_as_they_are() {
+        let bytes = Bytes::from_static(b"[1]");
+        assert_eq!(splice(&bytes, Revision(5)), bytes);
+        assert_eq!(resplice(&bytes, Revision(5)), bytes);
+    }
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".*".prop_map(Value::from),
+            Just(Value::from("\"metadata\":{")),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(
+                    prop_oneof![".*", Just("metadata".to_owned())],
+                    inner,
+                    0..4
+                )
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn splicing_equals_setting_the_field(
+            fields in prop::collection::btree_map(".*", json_value(), 0..5),
+            metadata in prop::collection::btree_map(".*", json_value(), 0..5),
+            revision in 1_u64.., deleted in 1_u64..,
+        ) {
+            let mut object = Value::Object(fields.into_iter().collect());
+            object["metadata"] = Value::Object(metadata.into_iter().collect());
+            let spliced = splice(&stored(&object), Revision(revision));
+            object["metadata"]["resourceVersion"] = revision.to_string().into();
+            prop_assert_eq!(&serde_json::from_slice::<Value>(&spliced).unwrap(), &object);
+            let again = resplice(&spliced, Revision(deleted));
+            object["metadata"]["resourceVersion"] = deleted.to_string().into();
+            prop_assert_eq!(&serde_json::from_slice::<Value>(&again).unwrap(), &object);
+            prop_assert_eq!(stored(&object), stored(&serde_json::from_slice(&again).unwrap()));
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! One informer per resource: follows its cache, keeps indexes, tells controllers what changed.
+//!
+//! The indexes hold keys only; objects stay in the cache. They are written by one task and read
+//! under a lock that is never held across an await.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use parking_lot::RwLock;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::cache::{Cache, CacheEvent, CacheWatch, Cached};
+use crate::store::Revision;
+
+/// So many events are indexed and told under one lock.
+const BATCH: usize = 256;
+
+/// Waiting for one's own write is given up after so long: the next plan may then see the past, which
+/// preconditions make harmless.
+const SEEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What happened to an object.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub resource: Arc<str>,
+    /// The new state; for a deletion the last one.
+    pub object: Arc<Cached>,
+    pub previous: Option<Arc<Cached>>,
+    pub deleted: bool,
+}
+
+/// Namespace and name.
+pub(super) type Place = (Arc<str>, Arc<str>);
+
+/// Which indexes a resource has beside that of owners.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Indexed {
+    /// Objects without a controller, by namespace: what may be adopted.
+    pub uncontrolled: bool,
+    /// Pods by node.
+    pub node: bool,
+    pub labels: Labels,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Labels {
+    #[default]
+    None,
+    /// By each of an object's labels.
+    Own,
+    /// By the first pair of `spec.selector`: services.
+    Selector,
+}
+
+pub(super) fn indexed(resource: &str) -> Indexed {
+    match resource {
+        "pods" => Indexed { uncontrolled: true, node: true, labels: Labels::Own },
+        "replicasets.apps" => Indexed { uncontrolled: true, ..Indexed::default() },
+        "endpointslices.discovery.k8s.io" => Indexed { labels: Labels::Own, ..Indexed::default() },
+        "services" => Indexed { labels: Labels::Selector, ..Indexed::default() },
+        _ => Indexed::default(),
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Index {
+    /// By the UID of each owner.
+    owners: HashMap<String, BTreeSet<Place>>,
+    uncontrolled: HashMap<Arc<str>, BTreeSet<Place>>,
+    nodes: HashMap<String, BTreeSet<Place>>,
+    labels: HashMap<String, BTreeSet<Place>>,
+}
+
+impl Index {
+    pub(super) fn owned(&self, uid: &str) -> Vec<Place> {
+        collect(self.owners.get(uid))
+    }
+
+    pub(super) fn uncontrolled(&self, namespace: &str) -> Vec<Place> {
+        collect(self.uncontrolled.get(namespace))
+    }
+
+    pub(super) fn on_node(&self, node: &str) -> Vec<Place> {
+        collect(self.nodes.get(node))
+    }
+
+    /// The objects of a namespace with a label. For services: whose selector begins with that pair.
+    pub(super) fn labelled(&self, namespace: &str, label: &str, value: &str) -> Vec<Place> {
+        collect(self.labels.get(&label_key(namespace, label, value)))
+    }
+
+    pub(super) fn labelled_count(&self, namespace: &str, label: &str, value: &str) -> usize {
+        self.labels.get(&label_key(namespace, label, value)).map_or(0, BTreeSet::len)
+    }
+
+    pub(super) fn bears(&self, namespace: &str, label: &str, value: &str, place: &Place) -> bool {
+        self.labels
+            .get(&label_key(namespace, label, value))
+            .is_some_and(|places| places.contains(place))
+    }
+
+    fn put(&mut self, indexed: Indexed, object: &Cached) {
+        let place = place(object);
+        self.visit(indexed, object, |set| {
+            set.insert(place.clone());
+        });
+    }
+
+    fn remove(&mut self, indexed: Indexed, object: &Cached) {
+        let place = place(object);
+        self.visit(indexed, object, |set| {
+            set.remove(&place);
+        });
+        self.forget_empty(indexed, object);
+    }
+
+    /// Calls `touch` with each set that the object belongs to.
+    fn visit(
+        &mut self,
+        indexed: Indexed,
+        object: &Cached,
+        mut touch: impl FnMut(&mut BTreeSet<Place>),
+    ) {
+        let value = &object.value;
+        for uid in owner_uids(value) {
+            touch(self.owners.entry(uid.to_owned()).or_default());
+        }
+        if indexed.uncontrolled && controller_uid(value).is_none() {
+            touch(self.uncontrolled.entry(object.namespace().into()).or_default());
+        }
+        if let Some(node) = node_name(value).filter(|_| indexed.node) {
+            touch(self.nodes.entry(node.to_owned()).or_default());
+        }
+        for key in label_keys(indexed.labels, object) {
+            touch(self.labels.entry(key).or_default());
+        }
+    }
+
+    fn forget_empty(&mut self, indexed: Indexed, object: &Cached) {
+        let value = &object.value;
+        for uid in owner_uids(value) {
+            forget_if_empty(&mut self.owners, uid);
+        }
+        if indexed.uncontrolled {
+            forget_if_empty(&mut self.uncontrolled, object.namespace());
+        }
+        if let Some(node) = node_name(value) {
+            forget_if_empty(&mut self.nodes, node);
+        }
+        for key in label_keys(indexed.labels, object) {
+            forget_if_empty(&mut self.labels, &key);
+        }
+    }
+}
+
+fn collect(set: Option<&BTreeSet<Place>>) -> Vec<Place> {
+    set.map(|set| set.iter().cloned().collect()).unwrap_or_default()
+}
+
+fn forget_if_empty<K, Q>(map: &mut HashMap<K, BTreeSet<Place>>, key: &Q)
+where
+    K: std::borrow::Borrow<Q> + std::hash::Hash + Eq,
+    Q: std::hash::Hash + Eq + ?Sized,
+{
+    if map.get(key).is_some_and(BTreeSet::is_empty) {
+        map.remove(key);
+    }
+}
+
+fn place(object: &Cached) -> Place {
+    (object.namespace().into(), object.name().into())
+}
+
+fn label_key(namespace: &str, label: &str, value: &str) -> String {
+    format!("{namespace}\n{label}={value}")
+}
+
+fn label_keys(labels: Labels, object: &Cached) -> Vec<String> {
+    let pairs = match labels {
+        Labels::None => return Vec::new(),
+        Labels::Own => object.value.pointer("/metadata/labels"),
+        Labels::Selector => object.value.pointer("/spec/selector"),
+    };
+    let count = if labels == Labels::Selector { 1 } else { usize::MAX };
+    pairs
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .take(count)
+        .filter_map(|(key, value)| Some(label_key(object.namespace(), key, value.as_str()?)))
+        .collect()
+}
+
+/// The owner references of an object.
+pub(super) fn owner_references(value: &Value) -> &[Value] {
+    value.pointer("/metadata/ownerReferences").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn owner_uids(value: &Value) -> impl Iterator<Item = &str> {
+    owner_references(value).iter().filter_map(|owner| owner["uid"].as_str())
+}
+
+fn controller_uid(value: &Value) -> Option<&str> {
+    owner_references(value)
+        .iter()
+        .find(|owner| owner["controller"].as_bool() == Some(true))
+        .and_then(|owner| owner["uid"].as_str())
+}
+
+fn node_name(value: &Value) -> Option<&str> {
+    value.pointer("/spec/nodeName").and_then(Value::as_str).filter(|name| !name.is_empty())
+}
+
+/// What an informer begins with: the objects there are, and the watch of what follows.
+pub(super) struct Primed {
+    changes: Vec<Change>,
+    watch: CacheWatch,
+}
+
+/// See the module's documentation.
+pub(super) struct Informer {
+    pub(super) resource: Arc<str>,
+    pub(super) cache: Arc<Cache>,
+    indexed: Indexed,
+    index: RwLock<Index>,
+    seen: watch::Sender<Revision>,
+}
+
+impl Informer {
+    pub(super) fn new(resource: Arc<str>, cache: Arc<Cache>) -> Self {
+        Self {
+            indexed: indexed(&resource),
+            resource,
+            cache,
+            index: RwLock::default(),
+            seen: watch::channel(Revision(0)).0,
+        }
+    }
+
+    pub(super) fn index(&self) -> parking_lot::RwLockReadGuard<'_, Index> {
+        self.index.read()
+    }
+
+    /// Indexes what the cache holds. Every informer is primed before any of them tells a change, so
+    /// that no controller takes an index not yet filled for an absence.
+    pub(super) fn prime(&self) -> Primed {
+        let (snapshot, watch) = self.cache.snapshot_and_watch();
+        let changes = self.restart(&snapshot.items);
+        self.seen.send_replace(snapshot.revision);
+        Primed { changes, watch }
+    }
+
+    /// Follows the cache for ever, handing each change to `tell` after it is indexed.
+    pub(super) async fn follow(&self, mut primed: Primed, tell: impl Fn(&Change)) {
+        loop {
+            primed.changes.iter().for_each(&tell);
+            let mut batches = primed.watch.ready_chunks(BATCH);
+            while let Some(events) = batches.next().await {
+                let (changes, revision) = self.apply(&events);
+                changes.iter().for_each(&tell);
+                self.seen.send_if_modified(|seen| {
+                    let newer = revision > *seen;
+                    if newer {
+                        *seen = revision;
+                    }
+                    newer
+                });
+            }
+            // The cache dropped a watcher that fell behind: begin anew, telling everything.
+            tracing::warn!(resource = %self.resource, "informer fell behind its cache; starting over");
+            primed = self.prime();
+        }
+    }
+
+    fn restart(&self, items: &[Arc<Cached>]) -> Vec<Change> {
+        let mut index = Index::default();
+        for object in items {
+            index.put(self.indexed, object);
+        }
+        *self.index.write() = index;
+        items.iter().map(|object| self.change(object, None, false)).collect()
+    }
+
+    fn apply(&self, events: &[Arc<CacheEvent>]) -> (Vec<Change>, Revision) {
+        let mut changes = Vec::with_capacity(events.len());
+        let mut revision = Revision(0);
+        let mut index = self.index.write();
+        for event in events {
+            let (change, at) = match &**event {
+                CacheEvent::Added { object } => {
+                    (self.change(object, None, false), object.revision)
+                }
+                CacheEvent::Modified { object, previous } => {
+                    (self.change(object, Some(previous), false), object.revision)
+                }
+                CacheEvent::Deleted { object, previous } => {
+                    (self.change(object, Some(previous), true), object.revision)
+                }
+                CacheEvent::Progress { revision: at } => {
+                    revision = revision.max(*at);
+                    continue;
+                }
+            };
+            revision = revision.max(at);
+            if let Some(previous) = &change.previous {
+                index.remove(self.indexed, previous);
+            }
+            if !change.deleted {
+                index.put(self.indexed, &change.object);
+            }
+            changes.push(change);
+        }
+        (changes, revision)
+    }
+
+    fn change(&self, object: &Arc<Cached>, previous: Option<&Arc<Cached>>, deleted: bool) -> Change {
+        Change {
+            resource: self.resource.clone(),
+            object: object.clone(),
+            previous: previous.cloned(),
+            deleted,
+        }
+    }
+
+    /// Waits until a write of this revision is indexed.
+    pub(super) async fn seen(&self, revision: Revision) {
+        let mut seen = self.seen.subscribe();
+        self.within_reason(seen.wait_for(|seen| *seen >= revision)).await;
+    }
+
+    /// Waits until the object with this UID is gone, or marked for deletion.
+    pub(super) async fn seen_leaving(&self, namespace: &str, name: &str, uid: &str) {
+        let mut seen = self.seen.subscribe();
+        let leaving = || match self.cache.get(namespace, name) {
+            Some(object) => {
+                object.value.pointer("/metadata/uid").and_then(Value::as_str) != Some(uid)
+                    || object.value.pointer("/metadata/deletionTimestamp").is_some()
+            }
+            None => true,
+        };
+        self.within_reason(seen.wait_for(|_| leaving())).await;
+    }
+
+    async fn within_reason<T>(&self, wait: impl Future<Output = T>) {
+        if tokio::time::timeout(SEEN_TIMEOUT, wait).await.is_err() {
+            tracing::warn!(resource = %self.resource, "own write not seen in time; going on");
+        }
+    }
+}
