@@ -36,6 +36,8 @@ pub struct NodeConfig {
     pub status_every: Duration,
     /// How often ConfigMaps and Secrets of running pods are looked at again. Default: 10 s.
     pub resync_every: Duration,
+    /// How long open requests may go on when the node stops. Default: 10 s.
+    pub drain: Duration,
     /// Waits before a container is started again. Default: 10 s, doubled up to 300 s.
     pub restart_backoff: BackoffPolicy,
     /// Waits before an image is looked for again. Default: 10 s, doubled up to 300 s.
@@ -61,6 +63,7 @@ impl NodeConfig {
             renew_every: Duration::from_secs(10),
             status_every: Duration::from_secs(300),
             resync_every: Duration::from_secs(10),
+            drain: Duration::from_secs(10),
             restart_backoff: BackoffPolicy::RESTART,
             image_backoff: BackoffPolicy::RESTART,
             retry_backoff: BackoffPolicy::RETRY,

@@ -340,6 +340,7 @@ fn build<B>(
 async fn judge<B>(response: http::Response<B>) -> Result<(), String>
 where
     B: http_body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let status = response.status();
     if status >= StatusCode::OK && status < StatusCode::BAD_REQUEST {

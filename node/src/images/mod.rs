@@ -16,7 +16,7 @@ use copepod_runtime::{Artifact, LoadError, Runtime};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-pub use reference::{FilePath, Reference, ReferenceError};
+pub use reference::{FilePath, Reference};
 pub use store::{Imported, Stored, StoreError};
 
 use crate::pods::machine::ImageProblem;

@@ -183,6 +183,8 @@ pub struct Driver {
     messages: mpsc::UnboundedReceiver<Message>,
     entries: HashMap<Uid, Entry>,
     names: HashMap<(String, String), Uid>,
+    /// Addresses from before a restart, kept for the pods that had them.
+    kept: HashMap<Uid, IpAddr>,
     timers: BinaryHeap<Reverse<(Timestamp, Due, Uid)>>,
     to_write: VecDeque<Uid>,
     writes: usize,
@@ -205,6 +207,7 @@ impl Driver {
             messages,
             entries: HashMap::new(),
             names: HashMap::new(),
+            kept: HashMap::new(),
             timers: BinaryHeap::new(),
             to_write: VecDeque::new(),
             writes: 0,
@@ -222,6 +225,7 @@ impl Driver {
         let gone = self.gone.clone();
         let mut listed = Vec::new();
         loop {
+            let timer = sleep_until(self.next_timer(), self.now());
             tokio::select! {
                 () = gone.cancelled() => return,
                 Some(change) = changes.recv() => self.change(change, &mut listed),
@@ -233,7 +237,7 @@ impl Driver {
                     }
                     self.message(message);
                 }
-                () = sleep_until(self.next_timer(), &self.means) => self.ring(),
+                () = timer => self.ring(),
                 Ok(()) = images.changed() => self.all(|_| true, &Event::ImagesChanged),
                 _ = resync.tick() => self.resync(),
             }
@@ -280,8 +284,11 @@ impl Driver {
         // Addresses of pods that were here before a restart are taken before any are given out.
         for pod in &pods {
             let known = uid_of(pod).is_some_and(|uid| self.entries.contains_key(&uid));
-            if !known && let Some(ip) = former_address(pod) {
-                self.ipam.claim(ip);
+            if !known
+                && let (Some(uid), Some(ip)) = (uid_of(pod), former_address(pod))
+                && self.ipam.claim(ip)
+            {
+                self.kept.insert(uid, ip);
             }
         }
         for pod in pods {
@@ -444,13 +451,8 @@ impl Driver {
     fn start_sandbox(&mut self, uid: &Uid) -> Result<IpAddr, String> {
         let entry = self.entries.get_mut(uid).ok_or("the pod is gone")?;
         let pod = entry.machine.pod.clone();
-        // Claimed when the pod was listed after a restart; anybody else's is not in reach.
-        let former = former_address(&pod).filter(|_| entry.address.is_none());
-        let ip = match former.filter(|ip| !self.means.network.switch().attached(*ip)) {
-            Some(ip) => {
-                self.ipam.claim(ip);
-                ip
-            }
+        let ip = match self.kept.remove(uid) {
+            Some(ip) => ip,
             None => self.ipam.allocate().map_err(|error| error.to_string())?,
         };
         let (namespace, name) = name_of(&pod);
@@ -485,6 +487,9 @@ impl Driver {
         }
         if let Some(ip) = entry.address.take() {
             self.means.network.detach_pod(ip);
+            self.ipam.release(ip);
+        }
+        if let Some(ip) = self.kept.remove(uid) {
             self.ipam.release(ip);
         }
     }
@@ -914,9 +919,9 @@ fn former_address(pod: &Pod) -> Option<IpAddr> {
     status.pod_ip.as_deref()?.parse().ok()
 }
 
-async fn sleep_until(at: Option<Timestamp>, means: &Means) {
+async fn sleep_until(at: Option<Timestamp>, now: Timestamp) {
     match at {
-        Some(at) => tokio::time::sleep(until(means.ambient().now(), at)).await,
+        Some(at) => tokio::time::sleep(until(now, at)).await,
         None => std::future::pending().await,
     }
 }
