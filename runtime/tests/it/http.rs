@@ -63,9 +63,8 @@ async fn a_connection_through_the_switch_speaks_http() {
     let _serving = serve(&sandbox).await;
     let from = SocketAddr::from(([10, 0, 0, 200], 5000));
     let stream = net.switch.connect(from, FIRST.into()).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     // Twice over one connection, and a body larger than any buffer between.
     for _ in 0..2 {
@@ -214,11 +213,12 @@ async fn an_http_guest_calls_a_real_server() {
     net.route("192.0.2.1:80", Route::Host(listener.local_addr().unwrap()));
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
-        let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
-            let host = request.headers()["host"].to_str().unwrap();
-            let text = format!("real {host} {}", request.uri());
-            Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(text))))
-        });
+        let service =
+            hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
+                let host = request.headers()["host"].to_str().unwrap();
+                let text = format!("real {host} {}", request.uri());
+                Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(text))))
+            });
         let _ = hyper::server::conn::http1::Builder::new()
             .serve_connection(TokioIo::new(stream), service)
             .await;

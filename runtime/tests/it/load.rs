@@ -136,9 +136,8 @@ fn preview1() -> Bytes {
         wasm.extend(body);
     };
     let name = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
-    let import = |field: &str, ty: u8| {
-        [name("wasi_snapshot_preview1"), name(field), vec![0, ty]].concat()
-    };
+    let import =
+        |field: &str, ty: u8| [name("wasi_snapshot_preview1"), name(field), vec![0, ty]].concat();
     // Types: fd_write, proc_exit, _start.
     section(1, &[3, 0x60, 4, I32, I32, I32, I32, 1, I32, 0x60, 1, I32, 0, 0x60, 0, 0]);
     section(2, &[vec![2], import("fd_write", 0), import("proc_exit", 1)].concat());

@@ -81,9 +81,7 @@ pub struct World {
 impl Outside for World {
     async fn resolve(&self, _: IpAddr, name: &str) -> io::Result<Vec<IpAddr>> {
         let found = self.names.lock().unwrap().get(name).copied();
-        found
-            .map(|ip| vec![ip])
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        found.map(|ip| vec![ip]).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn route(&self, _: IpAddr, to: SocketAddr) -> Route {
@@ -100,10 +98,7 @@ pub struct Net {
 
 impl Net {
     pub fn new() -> Net {
-        Net {
-            switch: Switch::new(),
-            world: Arc::default(),
-        }
+        Net { switch: Switch::new(), world: Arc::default() }
     }
 
     pub fn name(&self, name: &str, ip: &str) {
