@@ -432,7 +432,7 @@ impl http_body::Body for Answer {
         let broken = self.broken.load(Ordering::Acquire) || self.container.ended.is_cancelled();
         Poll::Ready(match frame {
             None if broken => Some(Err(HttpError::HttpResponseIncomplete)),
-            frame => frame.map(|frame| frame.map_err(HttpError::from)),
+            frame => frame,
         })
     }
 
