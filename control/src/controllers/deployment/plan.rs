@@ -256,11 +256,8 @@ impl<'a> Walk<'a> {
         let set = new_set(&deployment, self.spec);
         let failed_message = format!("Failed to create new replica set {name:?}: ");
         let about = self.rollout.about.clone();
-        let failed = Note::warning(
-            &about,
-            "ReplicaSetCreateError",
-            Message::Error(failed_message.clone()),
-        );
+        let failed =
+            Note::warning(&about, "ReplicaSetCreateError", Message::Error(failed_message.clone()));
         let revision = revisions::next(&self.rollout.old);
         let mut draft = Draft::new(set, failed);
         revisions::annotate(&mut draft.set.metadata, &deployment, revision, true);
@@ -316,10 +313,7 @@ fn new_set(deployment: &Deployment, spec: &DeploymentSpec) -> ReplicaSet {
     labels.insert(HASH_LABEL.to_owned(), hash.clone());
     metadata.labels = Some(labels.clone());
     let mut selector = spec.selector.clone();
-    selector
-        .match_labels
-        .get_or_insert_with(BTreeMap::new)
-        .insert(HASH_LABEL.to_owned(), hash);
+    selector.match_labels.get_or_insert_with(BTreeMap::new).insert(HASH_LABEL.to_owned(), hash);
     ReplicaSet {
         metadata: ObjectMeta {
             name: Some(name),
