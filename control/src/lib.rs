@@ -4,11 +4,23 @@
 
 pub mod admission;
 pub mod ambient;
+pub mod api;
 pub mod auth;
 pub mod cache;
+pub mod config;
 pub mod controllers;
 pub mod encode;
 pub mod engine;
 pub mod kinds;
+pub mod patch;
+pub mod scheduler;
+pub mod schema;
+mod server;
 pub mod status;
 pub mod store;
+
+pub use ambient::Ambient;
+pub use api::{Io, NodeDialer};
+pub use auth::Identity;
+pub use config::{ControlConfig, StoreConfig};
+pub use server::{ControlPlane, StartError};

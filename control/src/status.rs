@@ -15,6 +15,8 @@ pub struct ApiError {
     pub message: String,
     /// `details`: name, group, kind, uid, causes, retryAfterSeconds.
     pub details: Option<Value>,
+    /// `metadata.continue`: where a list whose revision is gone may go on, inconsistently.
+    pub continued: Option<String>,
 }
 
 /// The object that an error speaks of: group and resource (or kind), and its name.
@@ -48,7 +50,7 @@ impl About<'_> {
 
 impl ApiError {
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, continued: None }
     }
 
     pub fn bad_request(message: impl Into<String>) -> Self {
@@ -166,6 +168,9 @@ impl ApiError {
         }
         if let Some(details) = &self.details {
             status["details"] = details.clone();
+        }
+        if let Some(token) = &self.continued {
+            status["metadata"]["continue"] = token.as_str().into();
         }
         status
     }

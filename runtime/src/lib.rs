@@ -1,1 +1,30 @@
+//! WebAssembly sandboxes: a group of containers that share an address, loopback and limits, each container a component.
+//!
+//! The walk: [`Runtime::load`] makes an [`Artifact`] of bytes (`artifact.rs`); [`Runtime::sandbox`] attaches an address to a
+//! [`Switch`] (`sandbox.rs`, `net/`); [`Sandbox::start`] runs a [`Container`] (`container.rs`), either a command that
+//! runs to its exit or an HTTP component that is instantiated anew for each request (`http.rs`).
+//!
+//! This crate knows nothing of who asks: no orchestration words, no policy, no names of services.
+//! A sandbox's default is "no": no files but its mounts, no address but what [`Outside`] answers.
 
+mod activity;
+mod aot;
+mod artifact;
+mod container;
+mod context;
+mod engine;
+mod http;
+mod limits;
+mod net;
+mod output;
+mod sandbox;
+
+pub use artifact::{Artifact, LoadError, World};
+pub use container::{
+    Container, ContainerSpec, ContainerStats, Exit, ExitCause, Mount, StartError, Stdin,
+};
+pub use engine::{PoolConfig, Runtime, RuntimeConfig, RuntimeError};
+pub use http::{Body, HttpError, HttpHandler, Reserved};
+pub use net::{Outside, Route, Stream, Switch};
+pub use output::{Output, OutputStream};
+pub use sandbox::{Sandbox, SandboxError, SandboxSpec};

@@ -1,6 +1,17 @@
 //! Admission: what the cluster adds to or refuses of an object, after decoding and defaulting,
 //! before validation. One file per plug-in; `chain` lists them in upstream's order.
 
+mod chain;
+mod cluster_ip;
+mod default_toleration_seconds;
+mod lookup;
+mod namespace_lifecycle;
+mod service_account;
+#[cfg(test)]
+mod testing;
+
+pub use chain::{ChainConfig, chain, chain_with};
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

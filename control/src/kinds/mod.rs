@@ -5,9 +5,36 @@
 //! in `api`. To add a kind, copy the smallest file here, fill it in, and add a line to `list`.
 //! This module performs no I/O.
 
+pub mod binding;
+mod config_map;
+mod controller_revision;
+mod deployment;
+mod endpoint_slice;
+mod endpoints;
+pub mod event;
+pub mod event_v1;
 mod field_error;
+pub mod formats;
+pub mod lease;
 mod list;
 pub mod meta;
+pub mod names;
+pub mod namespace;
+pub mod node;
+pub mod pod;
+pub mod quantity;
+mod replica_set;
+pub mod resources;
+mod secret;
+pub mod selector;
+mod self_subject_access_review;
+mod self_subject_review;
+pub mod semantic;
+pub(crate) mod service;
+mod service_account;
+#[cfg(test)]
+mod testing;
+mod workload;
 
 pub use field_error::{ErrorKind, FieldError};
 pub use list::registry;
@@ -228,8 +255,17 @@ pub trait Kind: Send + Sync + 'static {
     /// already restored where the kind has a status subresource.)
     fn prepare_update(_new: &mut Self::Object, _old: &Self::Object) {}
 
-    /// All problems of a new object but those of its metadata.
+    /// Before an update of the status: restores what such an update may not touch. (Everything but
+    /// `status` and `metadata` is already restored.)
+    fn prepare_status(_new: &mut Self::Object, _old: &Self::Object) {}
+
+    /// All problems of an object, new or updated, but those of its metadata.
     fn validate(object: &Self::Object) -> Vec<FieldError>;
+
+    /// Problems that only a create can have. `validate` runs beside it.
+    fn validate_create(_object: &Self::Object) -> Vec<FieldError> {
+        Vec::new()
+    }
 
     /// All problems of an update: immutable fields, forbidden moves. `validate(new)` runs beside it.
     fn validate_update(_new: &Self::Object, _old: &Self::Object) -> Vec<FieldError> {
@@ -276,6 +312,7 @@ pub trait AnyKind: Send + Sync {
     fn default(&self, value: Value) -> Result<Value, String>;
     fn prepare_create(&self, value: Value) -> Result<Value, String>;
     fn prepare_update(&self, new: Value, old: &Value) -> Result<Value, String>;
+    fn prepare_status(&self, new: Value, old: &Value) -> Result<Value, String>;
     /// `old`: `None` for a create.
     fn validate(&self, new: &Value, old: Option<&Value>, part: Part) -> Vec<FieldError>;
     fn columns(&self) -> &'static [Column];
@@ -292,8 +329,18 @@ pub trait AnyKind: Send + Sync {
 pub struct BuiltIn<K>(std::marker::PhantomData<K>);
 
 impl<K: Kind> BuiltIn<K> {
+    pub const fn new() -> Self {
+        Self(std::marker::PhantomData)
+    }
+
     pub fn entry() -> Arc<dyn AnyKind> {
-        Arc::new(Self(std::marker::PhantomData))
+        Arc::new(Self::new())
+    }
+}
+
+impl<K: Kind> Default for BuiltIn<K> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -333,12 +380,22 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
         encode(&object)
     }
 
+    fn prepare_status(&self, new: Value, old: &Value) -> Result<Value, String> {
+        let mut object = decode::<K::Object>(&new)?;
+        K::prepare_status(&mut object, &decode(old)?);
+        encode(&object)
+    }
+
     fn validate(&self, new: &Value, old: Option<&Value>, part: Part) -> Vec<FieldError> {
         let new = match decode::<K::Object>(new) {
             Ok(new) => new,
             Err(error) => return undecodable(error),
         };
-        let Some(old) = old else { return K::validate(&new) };
+        let Some(old) = old else {
+            let mut errors = K::validate(&new);
+            errors.extend(K::validate_create(&new));
+            return errors;
+        };
         let old = match decode::<K::Object>(old) {
             Ok(old) => old,
             Err(error) => return undecodable(error),

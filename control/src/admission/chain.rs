@@ -1,0 +1,41 @@
+//! THE list of admission plug-ins, in upstream's order.
+//!
+//! Source: `pkg/kubeapiserver/options/plugins.go`. Allocation comes last: upstream does it in the
+//! registry, behind all of admission.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Plugin;
+use super::cluster_ip::ClusterIp;
+use super::default_toleration_seconds::DefaultTolerationSeconds;
+use super::namespace_lifecycle::NamespaceLifecycle;
+use super::service_account::ServiceAccount;
+
+/// What can be set of the plug-ins.
+#[derive(Clone, Copy, Debug)]
+pub struct ChainConfig {
+    /// How long pods stay on a node that is not ready or unreachable. Default: 300 s.
+    pub default_toleration: Duration,
+}
+
+impl Default for ChainConfig {
+    fn default() -> Self {
+        Self { default_toleration: Duration::from_secs(300) }
+    }
+}
+
+/// Every plug-in, as upstream sets them by default.
+pub fn chain() -> Vec<Arc<dyn Plugin>> {
+    chain_with(ChainConfig::default())
+}
+
+/// Every plug-in.
+pub fn chain_with(config: ChainConfig) -> Vec<Arc<dyn Plugin>> {
+    vec![
+        Arc::new(NamespaceLifecycle::default()),
+        Arc::new(ServiceAccount),
+        Arc::new(DefaultTolerationSeconds::new(config.default_toleration)),
+        Arc::new(ClusterIp::default()),
+    ]
+}

@@ -1,0 +1,103 @@
+//! One request for a resource, as the verbs see it.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::admission::{Operation, Reservation, Review};
+use crate::auth::UserInfo;
+use crate::cache::Cache;
+use crate::kinds::{AnyKind, KindInfo};
+use crate::status::{About, ApiError};
+
+use super::negotiate::Output;
+use super::query::Query;
+use super::request::Address;
+use super::state::Api;
+
+pub struct Call {
+    pub api: Arc<Api>,
+    pub kind: Arc<dyn AnyKind>,
+    pub address: Address,
+    pub user: UserInfo,
+    pub query: Query,
+    pub headers: HeaderMap,
+    pub output: Output,
+}
+
+/// The parts of an admission review that differ from plug-in chain to plug-in chain.
+pub struct Admission<'a> {
+    pub operation: Operation,
+    pub name: &'a str,
+    pub object: Option<&'a mut serde_json::Value>,
+    pub old: Option<&'a serde_json::Value>,
+    pub dry_run: bool,
+}
+
+impl Call {
+    /// The same request for one object of the collection.
+    pub fn at(&self, namespace: &str, name: &str) -> Self {
+        let address = Address {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            ..self.address.clone()
+        };
+        Self {
+            api: self.api.clone(),
+            kind: self.kind.clone(),
+            address,
+            user: self.user.clone(),
+            query: self.query.clone(),
+            headers: self.headers.clone(),
+            output: self.output,
+        }
+    }
+
+    pub fn info(&self) -> &KindInfo {
+        self.kind.info()
+    }
+
+    pub fn cache(&self) -> Arc<Cache> {
+        self.api.cache(self.kind.as_ref())
+    }
+
+    /// The namespace that this request's objects are stored under: empty for cluster kinds.
+    pub fn namespace(&self) -> &str {
+        if self.info().is_namespaced() { &self.address.namespace } else { "" }
+    }
+
+    /// The resource and an object's name, for errors.
+    pub fn about<'a>(&'a self, name: &'a str) -> About<'a> {
+        About { group: self.info().group, resource: self.info().resource, name }
+    }
+
+    /// The kind and an object's name, for validation errors.
+    pub fn about_kind<'a>(&'a self, name: &'a str) -> About<'a> {
+        About { group: self.info().group, resource: self.info().kind, name }
+    }
+
+    pub fn subresource(&self) -> Option<&str> {
+        Some(self.address.subresource.as_str()).filter(|subresource| !subresource.is_empty())
+    }
+
+    /// Runs the admission plug-ins. What they reserve is held by the answer.
+    pub async fn admit(&self, admission: Admission<'_>) -> Result<Vec<Reservation>, ApiError> {
+        let mut reservations = Vec::new();
+        let mut review = Review {
+            operation: admission.operation,
+            info: self.kind.info(),
+            subresource: self.subresource(),
+            namespace: &self.address.namespace,
+            name: admission.name,
+            object: admission.object,
+            old: admission.old,
+            user: &self.user,
+            dry_run: admission.dry_run,
+            reservations: &mut reservations,
+        };
+        for plugin in &self.api.plugins {
+            plugin.admit(&self.api.surroundings, &mut review).await?;
+        }
+        Ok(reservations)
+    }
+}

@@ -1,0 +1,87 @@
+//! What the API server counts, in Prometheus' text form.
+
+use std::time::Duration;
+
+use axum::response::Response;
+use http::StatusCode;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::status::ApiError;
+
+use super::answer::respond;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Seconds; upstream's spread, thinned.
+const BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct RequestLabels {
+    pub verb: &'static str,
+    pub group: String,
+    pub version: String,
+    pub resource: String,
+    pub subresource: String,
+    pub code: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DurationLabels {
+    verb: &'static str,
+    group: String,
+    resource: String,
+    subresource: String,
+}
+
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    pub inflight: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let requests = Family::<RequestLabels, Counter>::default();
+        let durations =
+            Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
+        let inflight = Gauge::default();
+        registry.register("apiserver_request", "Requests answered", requests.clone());
+        registry.register(
+            "apiserver_request_duration_seconds",
+            "Time until the answer's head was ready",
+            durations.clone(),
+        );
+        registry.register(
+            "apiserver_current_inflight_requests",
+            "Requests whose answer's head is not ready",
+            inflight.clone(),
+        );
+        Self { registry, requests, durations, inflight }
+    }
+}
+
+impl Metrics {
+    pub fn record(&self, labels: RequestLabels, took: Duration) {
+        let durations = DurationLabels {
+            verb: labels.verb,
+            group: labels.group.clone(),
+            resource: labels.resource.clone(),
+            subresource: labels.subresource.clone(),
+        };
+        self.durations.get_or_create(&durations).observe(took.as_secs_f64());
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    pub fn answer(&self) -> Result<Response, ApiError> {
+        let mut body = String::new();
+        text::encode(&mut body, &self.registry).map_err(ApiError::internal)?;
+        Ok(respond(StatusCode::OK, OPEN_METRICS, body))
+    }
+}

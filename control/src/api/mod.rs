@@ -1,0 +1,48 @@
+//! The API server: one generic handler for each verb, over [`AnyKind`](crate::kinds::AnyKind).
+//!
+//! The walk of a request: `service` finds out who asks and what (`request`) → the verb's file
+//! (`create`, `get`, `list`, `watch`, `update`, `patch`, `delete`) or a subresource's → reads come
+//! out of the caches, writes go through `write` (default, prepare, admission, validate, commit) →
+//! `answer` gives the result the form that `negotiate` found. `selectors`, `request`, `query`,
+//! `negotiate` and `metadata` are pure.
+//!
+//! This module never names a kind but where upstream has a rule for that kind alone: such rules
+//! stand in `subresources` and `special`.
+
+mod answer;
+mod body;
+mod call;
+mod client;
+mod create;
+mod decode;
+mod delete;
+mod discovery;
+mod get;
+mod health;
+pub mod kubelet;
+mod list;
+mod metadata;
+mod metrics;
+mod negotiate;
+mod object;
+mod openapi;
+mod patch;
+mod query;
+mod request;
+mod selectors;
+mod service;
+mod special;
+mod state;
+mod subresources;
+mod table;
+#[cfg(test)]
+mod tests;
+mod update;
+mod watch;
+mod write;
+
+pub use client::client;
+pub use health::Readiness;
+pub use kubelet::{Io, NodeDialer};
+pub use service::router;
+pub use state::Api;

@@ -1,0 +1,132 @@
+//! PATCH of an object or a subresource: JSON patch, merge patch, strategic merge patch.
+//!
+//! Source: `k8s.io/apiserver/pkg/endpoints/handlers/patch.go`.
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use crate::kinds::FieldError;
+use crate::patch;
+use crate::schema::{self, schema};
+use crate::status::{About, ApiError};
+
+use super::call::Call;
+use super::create::{finish, owner_warning, requested_namespace};
+use super::negotiate::unsupported;
+use super::query::{FieldValidation, WriteOptions};
+use super::write::{self, Change, Rules};
+use super::{body, metadata};
+
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+
+/// A patch, decoded but not applied.
+pub struct Patch {
+    form: Form,
+    value: Value,
+    /// Fields that stand twice in the patch.
+    doubled: Vec<String>,
+    validation: FieldValidation,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    Merge,
+    Strategic,
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        match given.unwrap_or_default().split(';').next().unwrap_or_default().trim() {
+            JSON_PATCH => Ok(Self::Json),
+            MERGE => Ok(Self::Merge),
+            STRATEGIC => Ok(Self::Strategic),
+            _ => Err(unsupported(&[JSON_PATCH, MERGE, STRATEGIC])),
+        }
+    }
+}
+
+impl Patch {
+    pub async fn read(call: &Call, body: Body) -> Result<(Self, WriteOptions), ApiError> {
+        let form = Form::of(&call.headers)?;
+        let body = body::read(body).await?;
+        let options = WriteOptions::parse(&call.query, "PatchOptions")?;
+        Ok((Self::parse(form, &body, options.validation)?, options))
+    }
+
+    fn parse(form: Form, body: &Bytes, validation: FieldValidation) -> Result<Self, ApiError> {
+        let (value, doubled) = schema::decode_json(body)
+            .map_err(|why| ApiError::bad_request(format!("error decoding patch: {why}")))?;
+        match (form, &value) {
+            (Form::Json, Value::Array(_)) | (Form::Merge | Form::Strategic, Value::Object(_)) => {}
+            (Form::Json, _) => {
+                return Err(ApiError::bad_request(
+                    "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+                ));
+            }
+            (Form::Merge | Form::Strategic, _) => {
+                return Err(ApiError::bad_request(
+                    "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+                ));
+            }
+        }
+        let doubled = match form {
+            Form::Json => doubled.iter().map(|field| format!("json patch {field}")).collect(),
+            Form::Merge | Form::Strategic => doubled,
+        };
+        Ok(Self { form, value, doubled, validation })
+    }
+
+    /// The patched object, pruned by its type, and warnings. `ty`: the type's name in the schema.
+    pub fn apply(&self, ty: &str, current: &Value) -> Result<(Value, Vec<String>), ApiError> {
+        let ty = schema()
+            .by_name(ty)
+            .ok_or_else(|| ApiError::internal(format!("no schema for {ty}")))?;
+        let mut patched = match self.form {
+            Form::Json => patch::json(current, &self.value)?,
+            Form::Merge => patch::merge(current, &self.value),
+            Form::Strategic => patch::strategic(ty, current, &self.value)?,
+        };
+        schema::check_types(ty, &patched).map_err(|why| invalid(&patched, &why))?;
+        let mut problems = self.doubled.clone();
+        problems.extend(schema::prune(ty, &mut patched).unknown);
+        match self.validation {
+            FieldValidation::Ignore => Ok((patched, Vec::new())),
+            FieldValidation::Strict if !problems.is_empty() => {
+                let why = format!("strict decoding error: {}", problems.join(", "));
+                Err(invalid(&patched, &why))
+            }
+            FieldValidation::Warn | FieldValidation::Strict => Ok((patched, problems)),
+        }
+    }
+}
+
+fn invalid(patched: &Value, why: &str) -> ApiError {
+    let error = FieldError::invalid("patch", patched.to_string(), why);
+    ApiError::invalid(About { group: "", resource: "", name: "" }, &[error])
+}
+
+pub async fn patch(call: &Call, body: Body, rules: Rules) -> Result<Response, ApiError> {
+    let (patch, options) = Patch::read(call, body).await?;
+    let warnings = Mutex::new(Vec::new());
+    let transform = |current: &Value| {
+        let (mut value, mut told) = patch.apply(call.info().schema, current)?;
+        metadata::settle_namespace(&mut value, requested_namespace(call))?;
+        metadata::check_name(&value, &call.address.name)?;
+        told.extend(owner_warning(&mut value));
+        *warnings.lock() = told;
+        Ok(value)
+    };
+    let change =
+        Change { name: &call.address.name, rules, dry_run: options.dry_run, transform: &transform };
+    let object = write::modify(call, &change).await?;
+    finish(call, StatusCode::OK, &object, &warnings.into_inner())
+}

@@ -1,0 +1,368 @@
+//! The options in a request's query, and those of a `DeleteOptions` body. Pure.
+//!
+//! Source: `k8s.io/apimachinery/pkg/apis/meta/{v1,internalversion}/validation`.
+
+use serde_json::Value;
+
+use crate::kinds::FieldError;
+use crate::status::{About, ApiError};
+
+use super::request::decode;
+
+/// A query string, taken apart.
+#[derive(Clone, Debug, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub fn parse(query: &str) -> Self {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(&key.replace('+', " ")), decode(&value.replace('+', " ")))
+        });
+        Self(pairs.collect())
+    }
+
+    /// The first value of a parameter.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The first value of a parameter, unless it is empty.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A boolean: present and neither `false` nor `0`.
+    pub fn flag(&self, name: &str) -> bool {
+        self.option(name).unwrap_or(false)
+    }
+
+    /// A boolean that may be absent.
+    pub fn option(&self, name: &str) -> Option<bool> {
+        self.get(name).map(|value| value != "0" && !value.eq_ignore_ascii_case("false"))
+    }
+
+    pub fn integer(&self, name: &str) -> Result<Option<i64>, ApiError> {
+        let Some(value) = self.text(name) else { return Ok(None) };
+        value.parse().map(Some).map_err(|_| {
+            ApiError::bad_request(format!("strconv.ParseInt: parsing {value:?}: invalid syntax"))
+        })
+    }
+}
+
+/// What `fieldValidation` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldValidation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+/// The options of a create, an update or a patch.
+#[derive(Clone, Debug)]
+pub struct WriteOptions {
+    pub dry_run: bool,
+    pub validation: FieldValidation,
+}
+
+impl WriteOptions {
+    /// `kind`: `CreateOptions`, `UpdateOptions` or `PatchOptions`, for the error.
+    pub fn parse(query: &Query, kind: &str) -> Result<Self, ApiError> {
+        let mut errors = Vec::new();
+        if query.get("fieldManager").is_some_and(|manager| manager.len() > 128) {
+            errors.push(FieldError::too_long("fieldManager", 128));
+        }
+        let dry_run: Vec<&str> = query.all("dryRun").collect();
+        errors.extend(check_dry_run(&dry_run));
+        let validation = match query.get("fieldValidation").unwrap_or_default() {
+            "" | "Warn" => FieldValidation::Warn,
+            "Ignore" => FieldValidation::Ignore,
+            "Strict" => FieldValidation::Strict,
+            other => {
+                let supported = ["", "Ignore", "Strict", "Warn"];
+                errors.push(FieldError::not_supported("fieldValidation", other, &supported));
+                FieldValidation::Warn
+            }
+        };
+        if kind == "PatchOptions" && query.get("force").is_some() {
+            errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+        }
+        if !errors.is_empty() {
+            return Err(invalid_options(kind, &errors));
+        }
+        Ok(Self { dry_run: !dry_run.is_empty(), validation })
+    }
+}
+
+fn check_dry_run(values: &[&str]) -> Option<FieldError> {
+    let other = values.iter().find(|value| **value != "All")?;
+    Some(FieldError::not_supported("dryRun", *other, &["All"]))
+}
+
+fn invalid_options(kind: &str, errors: &[FieldError]) -> ApiError {
+    ApiError::invalid(About { group: "meta.k8s.io", resource: kind, name: "" }, errors)
+}
+
+/// What becomes of an object's dependents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    Background,
+    Foreground,
+    Orphan,
+}
+
+/// The options of a delete.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteOptions {
+    pub dry_run: bool,
+    pub grace_seconds: Option<i64>,
+    pub propagation: Option<Propagation>,
+    /// The older form of `propagation`.
+    pub orphan_dependents: Option<bool>,
+    pub uid: Option<String>,
+    pub resource_version: Option<String>,
+}
+
+impl DeleteOptions {
+    /// From the query, where the request has no body.
+    pub fn from_query(query: &Query) -> Result<Self, ApiError> {
+        let dry_run: Vec<&str> = query.all("dryRun").collect();
+        Self {
+            grace_seconds: query.integer("gracePeriodSeconds")?,
+            orphan_dependents: query.option("orphanDependents"),
+            ..Self::default()
+        }
+        .checked(&dry_run, query.text("propagationPolicy"))
+    }
+
+    /// From a decoded `DeleteOptions`.
+    pub fn from_body(body: &Value) -> Result<Self, ApiError> {
+        let text = |path: &str| body.pointer(path).and_then(Value::as_str);
+        let dry_run: Vec<&str> = body["dryRun"]
+            .as_array()
+            .map(|values| values.iter().filter_map(Value::as_str).collect())
+            .unwrap_or_default();
+        Self {
+            grace_seconds: body["gracePeriodSeconds"].as_i64(),
+            orphan_dependents: body["orphanDependents"].as_bool(),
+            uid: text("/preconditions/uid").map(str::to_owned),
+            resource_version: text("/preconditions/resourceVersion").map(str::to_owned),
+            ..Self::default()
+        }
+        .checked(&dry_run, text("/propagationPolicy"))
+    }
+
+    fn checked(mut self, dry_run: &[&str], policy: Option<&str>) -> Result<Self, ApiError> {
+        let mut errors: Vec<FieldError> = Vec::new();
+        if let (Some(policy), Some(_)) = (policy, self.orphan_dependents) {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            errors.push(FieldError::invalid("propagationPolicy", policy, why));
+        }
+        self.propagation = match policy {
+            None => None,
+            Some("Background") => Some(Propagation::Background),
+            Some("Foreground") => Some(Propagation::Foreground),
+            Some("Orphan") => Some(Propagation::Orphan),
+            Some(other) => {
+                let supported = ["Foreground", "Background", "Orphan", "nil"];
+                errors.push(FieldError::not_supported("propagationPolicy", other, &supported));
+                None
+            }
+        };
+        errors.extend(check_dry_run(dry_run));
+        self.dry_run = !dry_run.is_empty();
+        if errors.is_empty() { Ok(self) } else { Err(invalid_options("DeleteOptions", &errors)) }
+    }
+}
+
+/// How a list's resourceVersion is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionMatch {
+    NotOlderThan,
+    Exact,
+}
+
+/// The options of a list or a watch, but for the selectors.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListOptions {
+    /// `None`: the newest. `Some(0)`: any.
+    pub resource_version: Option<u64>,
+    pub version_match: Option<VersionMatch>,
+    pub limit: usize,
+    pub continued: Option<String>,
+    pub timeout_seconds: Option<u64>,
+    pub bookmarks: bool,
+    pub send_initial_events: Option<bool>,
+}
+
+impl ListOptions {
+    pub fn parse(query: &Query, watch: bool) -> Result<Self, ApiError> {
+        let continued = query.text("continue").map(str::to_owned);
+        let given_match = query.text("resourceVersionMatch");
+        let initial = query.option("sendInitialEvents");
+        let version = query.text("resourceVersion");
+        let errors = if watch {
+            check_watch(given_match, initial, continued.is_some())
+        } else {
+            check_list(given_match, version, initial, continued.is_some())
+        };
+        if !errors.is_empty() {
+            return Err(invalid_options("ListOptions", &errors));
+        }
+        let positive = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
+        Ok(Self {
+            resource_version: version.map(parse_version).transpose()?,
+            version_match: match given_match {
+                Some("Exact") => Some(VersionMatch::Exact),
+                Some(_) => Some(VersionMatch::NotOlderThan),
+                None => None,
+            },
+            limit: positive(query.integer("limit")?).unwrap_or(0) as usize,
+            continued,
+            timeout_seconds: positive(query.integer("timeoutSeconds")?),
+            bookmarks: query.flag("allowWatchBookmarks"),
+            send_initial_events: initial,
+        })
+    }
+}
+
+/// A resourceVersion as clients send it.
+pub fn parse_version(text: &str) -> Result<u64, ApiError> {
+    text.parse().map_err(|_| {
+        let error = FieldError::invalid(
+            "resourceVersion",
+            text,
+            format!("strconv.ParseUint: parsing {text:?}: invalid syntax"),
+        );
+        ApiError::bad_request(format!("invalid resource version: {error}"))
+    })
+}
+
+fn check_list(
+    given: Option<&str>,
+    version: Option<&str>,
+    initial: Option<bool>,
+    continued: bool,
+) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut forbid = |path: &str, why: &str| errors.push(FieldError::forbidden(path, why));
+    if given.is_some() && version.is_none() {
+        forbid(
+            "resourceVersionMatch",
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        );
+    }
+    if given.is_some() && continued {
+        forbid(
+            "resourceVersionMatch",
+            "resourceVersionMatch is forbidden when continue is provided",
+        );
+    }
+    if given == Some("Exact") && version == Some("0") {
+        forbid(
+            "resourceVersionMatch",
+            "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+        );
+    }
+    if initial.is_some() {
+        forbid("sendInitialEvents", "sendInitialEvents is forbidden for list");
+    }
+    if let Some(other) = given
+        && !matches!(other, "Exact" | "NotOlderThan")
+    {
+        let supported = ["Exact", "NotOlderThan", ""];
+        errors.push(FieldError::not_supported("resourceVersionMatch", other, &supported));
+    }
+    errors
+}
+
+fn check_watch(given: Option<&str>, initial: Option<bool>, continued: bool) -> Vec<FieldError> {
+    let path = "resourceVersionMatch";
+    let mut errors = Vec::new();
+    if initial.is_some() && given != Some("NotOlderThan") {
+        let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        errors.push(FieldError::forbidden(path, why));
+    }
+    let Some(given) = given else { return errors };
+    if initial.is_none() {
+        let why =
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+        errors.push(FieldError::forbidden(path, why));
+    }
+    if given != "NotOlderThan" {
+        errors.push(FieldError::not_supported(path, given, &["NotOlderThan"]));
+    }
+    if continued {
+        let why = "resourceVersionMatch is forbidden when continue is provided";
+        errors.push(FieldError::forbidden(path, why));
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn queries_are_decoded() {
+        let query = Query::parse("labelSelector=a%3Db%2Cc+in+%28d%29&watch&limit=5");
+        assert_eq!(query.get("labelSelector"), Some("a=b,c in (d)"));
+        assert!(query.flag("watch"));
+        assert_eq!(query.integer("limit"), Ok(Some(5)));
+        assert_eq!(query.integer("nothing"), Ok(None));
+    }
+
+    #[test]
+    fn bad_options_are_worded_as_upstream_words_them() {
+        let message = |query: &str| {
+            WriteOptions::parse(&Query::parse(query), "CreateOptions").expect_err("refused").message
+        };
+        assert_eq!(
+            message("dryRun=Some"),
+            r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "Some": supported values: "All""#
+        );
+        assert_eq!(
+            message("fieldValidation=x"),
+            r#"CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "x": supported values: "", "Ignore", "Strict", "Warn""#
+        );
+    }
+
+    #[test]
+    fn delete_options_come_from_query_or_body() {
+        let query = Query::parse("propagationPolicy=Orphan&gracePeriodSeconds=0&dryRun=All");
+        let expected = DeleteOptions {
+            dry_run: true,
+            grace_seconds: Some(0),
+            propagation: Some(Propagation::Orphan),
+            ..DeleteOptions::default()
+        };
+        assert_eq!(DeleteOptions::from_query(&query), Ok(expected.clone()));
+        let body =
+            json!({ "propagationPolicy": "Orphan", "gracePeriodSeconds": 0, "dryRun": ["All"] });
+        assert_eq!(DeleteOptions::from_body(&body), Ok(expected));
+        let both = json!({ "propagationPolicy": "Orphan", "orphanDependents": true });
+        assert_eq!(DeleteOptions::from_body(&both).expect_err("refused").code, 422);
+    }
+
+    #[test]
+    fn list_options_that_contradict_each_other_are_refused() {
+        for (query, watch) in [
+            ("resourceVersionMatch=Exact", false),
+            ("resourceVersionMatch=Exact&resourceVersion=0", false),
+            ("sendInitialEvents=true", false),
+            ("sendInitialEvents=true", true),
+            ("resourceVersionMatch=NotOlderThan&resourceVersion=5", true),
+        ] {
+            let parsed = ListOptions::parse(&Query::parse(query), watch);
+            assert_eq!(parsed.expect_err(query).code, 422);
+        }
+        let error = ListOptions::parse(&Query::parse("resourceVersion=x"), false);
+        assert_eq!(error.expect_err("refused").code, 400);
+    }
+}

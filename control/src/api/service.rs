@@ -1,0 +1,238 @@
+//! The way of a request: who asks, what for, and to which handler it goes.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt as _;
+use http::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+
+use crate::auth::{Identity, UserInfo, impersonated};
+use crate::kinds::{AnyKind, Scope, Storage};
+use crate::status::ApiError;
+
+use super::answer::{json_text, respond};
+use super::call::Call;
+use super::metrics::RequestLabels;
+use super::negotiate::{JSON, Output};
+use super::query::Query;
+use super::request::{Address, Path, Verb};
+use super::state::Api;
+use super::write::Rules;
+use super::{
+    create, delete, get, health, list, openapi, patch, special, subresources, update, watch,
+};
+
+/// The API as a tower service. Who asks comes as an [`Identity`] among the request's extensions.
+pub fn router(api: Arc<Api>) -> Router {
+    Router::new().fallback(serve).with_state(api)
+}
+
+async fn serve(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
+    let begun = Instant::now();
+    let is_head = request.method() == Method::HEAD;
+    let mut labels = RequestLabels {
+        verb: "OTHER",
+        group: String::new(),
+        version: String::new(),
+        resource: String::new(),
+        subresource: String::new(),
+        code: 0,
+    };
+    api.metrics.inflight.inc();
+    let answered = AssertUnwindSafe(answer(&api, request, &mut labels)).catch_unwind().await;
+    api.metrics.inflight.dec();
+    let mut response = match answered {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => error.into_response(),
+        Err(_) => {
+            tracing::error!("a handler panicked");
+            ApiError::internal("this request caused the server to panic").into_response()
+        }
+    };
+    labels.code = response.status().as_u16();
+    api.metrics.record(labels, begun.elapsed());
+    if is_head {
+        *response.body_mut() = Body::empty();
+    }
+    response
+}
+
+async fn answer(
+    api: &Arc<Api>,
+    request: Request<Body>,
+    labels: &mut RequestLabels,
+) -> Result<Response, ApiError> {
+    let path = request.uri().path().to_owned();
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    if health::is_health(&path) {
+        return health::answer(api, &path, &query).await;
+    }
+    let user = authenticate(&request)?;
+    match Path::parse(&path) {
+        Path::Resource { address, watch } => {
+            resource(api, address, watch, user, query, request, labels).await
+        }
+        Path::Other => other(api, &path, &request),
+        discovery => {
+            read_only(request.method())?;
+            api.discovery.answer(&discovery, request.headers())
+        }
+    }
+}
+
+fn authenticate(request: &Request<Body>) -> Result<UserInfo, ApiError> {
+    let identity = request.extensions().get::<Identity>().ok_or_else(ApiError::unauthorized)?;
+    let user = identity.user();
+    Ok(impersonated(request.headers(), user)?.unwrap_or_else(|| user.clone()))
+}
+
+fn read_only(method: &Method) -> Result<(), ApiError> {
+    match *method {
+        Method::GET | Method::HEAD => Ok(()),
+        _ => Err(not_allowed()),
+    }
+}
+
+fn not_allowed() -> ApiError {
+    ApiError::method_not_allowed("the server does not allow this method on the requested resource")
+}
+
+/// Whatever is not under `/api` or `/apis`.
+fn other(api: &Api, path: &str, request: &Request<Body>) -> Result<Response, ApiError> {
+    read_only(request.method())?;
+    match path.trim_end_matches('/') {
+        "" => Ok(respond(
+            StatusCode::OK,
+            JSON,
+            json_text(&json!({ "paths": api.discovery.paths() }), true),
+        )),
+        "/version" => Ok(respond(StatusCode::OK, JSON, json_text(&version(), true))),
+        "/metrics" => api.metrics.answer(),
+        path => match path.strip_prefix("/openapi/") {
+            Some(document) => openapi::answer(api, document, request.headers()),
+            None => Err(ApiError::page_not_found()),
+        },
+    }
+}
+
+/// What `/version` says: the API that is served, and that another server serves it.
+fn version() -> Value {
+    json!({
+        "major": "1",
+        "minor": "36",
+        "emulationMajor": "1",
+        "emulationMinor": "36",
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": "35",
+        "gitVersion": "v1.36.0+copepod",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "none",
+        "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, platform()),
+    })
+}
+
+/// The machine in Go's words.
+fn platform() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+async fn resource(
+    api: &Arc<Api>,
+    address: Address,
+    watch_prefix: bool,
+    user: UserInfo,
+    query: Query,
+    request: Request<Body>,
+    labels: &mut RequestLabels,
+) -> Result<Response, ApiError> {
+    let kind = api.kinds.at(&address.group, &address.version, &address.resource);
+    let kind = kind.ok_or_else(ApiError::page_not_found)?.clone();
+    let verb = address.verb(request.method(), &query, watch_prefix).ok_or_else(not_allowed)?;
+    *labels = RequestLabels {
+        verb: if address.subresource == "log" || address.subresource == "proxy" {
+            "connect"
+        } else {
+            verb.name()
+        },
+        group: address.group.clone(),
+        version: address.version.clone(),
+        resource: address.resource.clone(),
+        subresource: address.subresource.clone(),
+        code: 0,
+    };
+    check_scope(kind.as_ref(), &address, verb)?;
+    if !address.subresource.is_empty() {
+        let subresource = subresources::find(kind.as_ref(), &address)?;
+        let call = call(api, kind, address, user, query, &request, true)?;
+        return subresources::serve(&call, subresource, verb, request).await;
+    }
+    let shapes = kind.info().storage != Storage::Virtual;
+    let call = call(api, kind, address, user, query, &request, shapes)?;
+    let body = request.into_body();
+    if !shapes && verb != Verb::Create {
+        return Err(not_allowed());
+    }
+    match verb {
+        Verb::Create => create::create(&call, body).await,
+        Verb::Get => get::get(&call).await,
+        Verb::List => list::list(&call).await,
+        Verb::Watch => watch::watch(&call).await,
+        Verb::Update => update::update(&call, body, Rules::Main).await,
+        Verb::Patch => patch::patch(&call, body, Rules::Main).await,
+        Verb::Delete => delete::delete(&call, body).await,
+        Verb::DeleteCollection => delete::delete_collection(&call, body).await,
+    }
+}
+
+/// Whether this verb can be done at this address: writes of namespaced objects need a namespace.
+fn check_scope(kind: &dyn AnyKind, address: &Address, verb: Verb) -> Result<(), ApiError> {
+    let info = kind.info();
+    let is_namespace_path = !address.namespace.is_empty() && !special::is_namespaces(info);
+    match info.scope {
+        Scope::Cluster if is_namespace_path => Err(ApiError::page_not_found()),
+        Scope::Namespaced if address.namespace.is_empty() => match verb {
+            Verb::List | Verb::Watch if address.name.is_empty() => Ok(()),
+            // A collection of all namespaces can be listed and watched, nothing else.
+            _ if address.name.is_empty() => Err(not_allowed()),
+            _ => Err(ApiError::page_not_found()),
+        },
+        Scope::Cluster | Scope::Namespaced => match verb {
+            Verb::Create if !address.name.is_empty() && address.subresource.is_empty() => {
+                Err(not_allowed())
+            }
+            Verb::Update | Verb::Patch if address.name.is_empty() => Err(not_allowed()),
+            // Namespaces go one by one.
+            Verb::DeleteCollection if special::is_namespaces(info) => Err(not_allowed()),
+            _ => Ok(()),
+        },
+    }
+}
+
+fn call(
+    api: &Arc<Api>,
+    kind: Arc<dyn AnyKind>,
+    address: Address,
+    user: UserInfo,
+    query: Query,
+    request: &Request<Body>,
+    shapes: bool,
+) -> Result<Call, ApiError> {
+    let passes = matches!(address.subresource.as_str(), "log" | "proxy");
+    let output =
+        if passes { Output::PLAIN } else { Output::negotiate(request.headers(), &query, shapes)? };
+    let headers = request.headers().clone();
+    Ok(Call { api: api.clone(), kind, address, user, query, headers, output })
+}

@@ -1,0 +1,70 @@
+//! What all handlers share.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::{Plugin, Surroundings};
+use crate::ambient::Ambient;
+use crate::cache::{Cache, Caches};
+use crate::kinds::{AnyKind, Registry};
+use crate::schema::openapi::OpenApi;
+use crate::store::Store;
+
+use super::discovery::Discovery;
+use super::health::Readiness;
+use super::kubelet::Kubelets;
+use super::metrics::Metrics;
+
+/// The API server's state. One for each control plane; cheap to share.
+pub struct Api {
+    pub store: Arc<dyn Store>,
+    pub kinds: Registry,
+    pub surroundings: Surroundings,
+    pub plugins: Vec<Arc<dyn Plugin>>,
+    pub kubelets: Kubelets,
+    /// Cancelled when the control plane stops: watches and followed logs end.
+    pub stopping: CancellationToken,
+    pub readiness: Readiness,
+    pub(super) metrics: Metrics,
+    pub(super) discovery: Discovery,
+    pub(super) openapi: OpenApi,
+}
+
+impl Api {
+    pub fn new(
+        store: Arc<dyn Store>,
+        kinds: Registry,
+        surroundings: Surroundings,
+        kubelets: Kubelets,
+        plugins: Vec<Arc<dyn Plugin>>,
+        stopping: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            discovery: Discovery::new(&kinds),
+            openapi: OpenApi::new(kinds.clone()),
+            kinds,
+            surroundings,
+            plugins,
+            kubelets,
+            stopping,
+            readiness: Readiness::default(),
+            metrics: Metrics::default(),
+        })
+    }
+
+    pub fn ambient(&self) -> &Ambient {
+        &self.surroundings.ambient
+    }
+
+    pub fn caches(&self) -> &Arc<Caches> {
+        &self.surroundings.caches
+    }
+
+    /// The cache that holds a kind's objects.
+    pub fn cache(&self, kind: &dyn AnyKind) -> Arc<Cache> {
+        let resource = kind.info().stored_resource();
+        self.caches().kind(&resource).expect("every stored kind has a cache")
+    }
+}

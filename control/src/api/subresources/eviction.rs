@@ -1,0 +1,36 @@
+//! `pods/{name}/eviction`: a deletion that may be refused. Disruption budgets come later.
+//!
+//! Source: `pkg/registry/core/pod/storage/eviction.go`.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::StatusCode;
+
+use crate::status::ApiError;
+
+use super::super::call::Call;
+use super::super::decode::{self, Expected};
+use super::super::delete;
+use super::super::negotiate::Media;
+use super::super::object;
+use super::super::query::{DeleteOptions, WriteOptions};
+use super::super::{answer, body, metadata};
+
+pub async fn create(call: &Call, body: Body) -> Result<Response, ApiError> {
+    let media = Media::of_body(&call.headers)?;
+    let body = body::read(body).await?;
+    let options = WriteOptions::parse(&call.query, "CreateOptions")?;
+    let expected = Expected {
+        also: &["policy/v1beta1"],
+        ..Expected::new("policy/v1", "Eviction", "io.k8s.api.policy.v1.Eviction")
+    };
+    let mut eviction = decode::object(&expected, media, &body, options.validation)?.value;
+    metadata::settle_namespace(&mut eviction, &call.address.namespace)?;
+    if object::name(&eviction) != call.address.name {
+        return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
+    }
+    let mut wanted = DeleteOptions::from_body(&eviction["deleteOptions"])?;
+    wanted.dry_run |= options.dry_run;
+    delete::remove(call, &call.address.name, &wanted).await?;
+    Ok(answer::success(&call.output, StatusCode::CREATED, None))
+}

@@ -1,0 +1,34 @@
+//! Kinds that are not kept: a create computes an answer, or does something else.
+
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::kinds::Part;
+use crate::status::ApiError;
+
+use super::super::answer;
+use super::super::call::Call;
+use super::super::object::{self, Object};
+use super::super::query::WriteOptions;
+use super::binding;
+
+pub async fn review(
+    call: &Call,
+    value: Value,
+    options: &WriteOptions,
+) -> Result<Response, ApiError> {
+    if call.info().group.is_empty() && call.info().resource == "bindings" {
+        return binding::bind(call, &value, options.dry_run).await;
+    }
+    let refused = |why: String| ApiError::bad_request(why);
+    let value = call.kind.default(value).map_err(refused)?;
+    let value = call.kind.prepare_create(value).map_err(refused)?;
+    let errors = call.kind.validate(&value, None, Part::Main);
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(call.about_kind(object::name(&value)), &errors));
+    }
+    let answered = call.kind.review(value, &call.user)?;
+    let object = Object::of_value(answered);
+    Ok(answer::whole(&call.output, StatusCode::CREATED, call.info().schema, &object))
+}

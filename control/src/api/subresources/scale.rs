@@ -1,0 +1,157 @@
+//! `…/scale`: the number of replicas, as an `autoscaling/v1` Scale.
+//!
+//! Source: `pkg/registry/apps/deployment/storage/storage.go` (ScaleREST).
+
+use axum::body::Body;
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::kinds::FieldError;
+use crate::status::{About, ApiError};
+
+use super::super::call::Call;
+use super::super::decode::{self, Expected};
+use super::super::negotiate::Media;
+use super::super::object::{self, Object};
+use super::super::patch::Patch;
+use super::super::query::WriteOptions;
+use super::super::write::{self, Change, Rules};
+use super::super::{answer, body, get, metadata};
+
+const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
+
+pub async fn get(call: &Call) -> Result<Response, ApiError> {
+    let object = get::read(call).await?;
+    Ok(respond(call, object.value()))
+}
+
+fn respond(call: &Call, scaled: &Value) -> Response {
+    let scale = Object::of_value(of(scaled));
+    answer::whole(&call.output, StatusCode::OK, SCALE, &scale)
+}
+
+pub async fn update(call: &Call, body: Body) -> Result<Response, ApiError> {
+    let media = Media::of_body(&call.headers)?;
+    let body = body::read(body).await?;
+    let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
+    let expected = Expected::new("autoscaling/v1", "Scale", SCALE);
+    let mut scale = decode::object(&expected, media, &body, options.validation)?.value;
+    metadata::settle_namespace(&mut scale, &call.address.namespace)?;
+    metadata::check_name(&scale, &call.address.name)?;
+    modify(call, options.dry_run, &|current| scaled(current, &scale)).await
+}
+
+pub async fn patch(call: &Call, body: Body) -> Result<Response, ApiError> {
+    let (patch, options) = Patch::read(call, body).await?;
+    let transform = |current: &Value| {
+        let (scale, _) = patch.apply(SCALE, &of(current))?;
+        metadata::check_name(&scale, &call.address.name)?;
+        scaled(current, &scale)
+    };
+    modify(call, options.dry_run, &transform).await
+}
+
+async fn modify(
+    call: &Call,
+    dry_run: bool,
+    transform: write::Transform<'_>,
+) -> Result<Response, ApiError> {
+    let change = Change { name: &call.address.name, rules: Rules::Main, dry_run, transform };
+    let object = write::modify(call, &change).await?;
+    Ok(respond(call, object.value()))
+}
+
+/// The scale of an object.
+fn of(scaled: &Value) -> Value {
+    let metadata = &scaled["metadata"];
+    let mut scale = json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {},
+        "spec": {},
+        "status": {
+            "replicas": scaled["status"]["replicas"].as_i64().unwrap_or_default(),
+            "selector": selector(&scaled["spec"]["selector"]),
+        },
+    });
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if !metadata[field].is_null() {
+            scale["metadata"][field] = metadata[field].clone();
+        }
+    }
+    if let Some(replicas) = scaled["spec"]["replicas"].as_i64().filter(|replicas| *replicas != 0) {
+        scale["spec"]["replicas"] = replicas.into();
+    }
+    scale
+}
+
+/// The object with the replicas, and the preconditions, of a scale.
+fn scaled(current: &Value, scale: &Value) -> Result<Value, ApiError> {
+    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
+    if replicas < 0 {
+        let why = "must be greater than or equal to 0";
+        let error = FieldError::invalid("spec.replicas", replicas, why);
+        let about = About { group: "autoscaling", resource: "Scale", name: object::name(current) };
+        return Err(ApiError::invalid(about, &[error]));
+    }
+    let mut new = current.clone();
+    new["spec"]["replicas"] = replicas.into();
+    let metadata = object::metadata_mut(&mut new);
+    for field in ["uid", "resourceVersion"] {
+        match &scale["metadata"][field] {
+            Value::Null => metadata.remove(field),
+            value => metadata.insert(field.to_owned(), value.clone()),
+        };
+    }
+    Ok(new)
+}
+
+/// A label selector in its text form, by key.
+fn selector(selector: &Value) -> String {
+    let equal = selector["matchLabels"].as_object().into_iter().flatten();
+    let mut terms: Vec<(String, String)> = equal
+        .map(|(key, value)| (key.clone(), format!("{key}={}", value.as_str().unwrap_or_default())))
+        .collect();
+    for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+        let key = expression["key"].as_str().unwrap_or_default();
+        let values = expression["values"].as_array().into_iter().flatten();
+        let mut values: Vec<&str> = values.filter_map(Value::as_str).collect();
+        values.sort_unstable();
+        let values = values.join(",");
+        let term = match expression["operator"].as_str().unwrap_or_default() {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_owned(),
+        };
+        terms.push((key.to_owned(), term));
+    }
+    terms.sort();
+    terms.into_iter().map(|(_, term)| term).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_shows_and_sets_the_replicas() {
+        let deployment = json!({
+            "metadata": { "name": "d", "namespace": "n", "uid": "u", "resourceVersion": "5" },
+            "spec": { "replicas": 2, "selector": {
+                "matchLabels": { "b": "c" },
+                "matchExpressions": [{ "key": "a", "operator": "In", "values": ["y", "x"] }],
+            }},
+            "status": { "replicas": 1 },
+        });
+        let mut scale = of(&deployment);
+        assert_eq!(scale["spec"]["replicas"], 2);
+        assert_eq!(scale["status"], json!({ "replicas": 1, "selector": "a in (x,y),b=c" }));
+        scale["spec"]["replicas"] = 5.into();
+        let new = scaled(&deployment, &scale).expect("scaled");
+        assert_eq!(new["spec"]["replicas"], 5);
+        scale["spec"]["replicas"] = (-1).into();
+        assert_eq!(scaled(&deployment, &scale).expect_err("refused").code, 422);
+    }
+}

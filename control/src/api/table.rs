@@ -1,0 +1,118 @@
+//! Tables, as `kubectl get` prints them, and objects cut down to their metadata. Pure.
+//!
+//! Source: `k8s.io/apiserver/pkg/endpoints/handlers/response.go`.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::kinds::{AnyKind, FieldError};
+use crate::status::ApiError;
+
+use super::negotiate::Output;
+use super::object::Object;
+use super::query::Query;
+
+/// What of the object each row carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Include {
+    None,
+    Metadata,
+    Object,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub include: Include,
+    /// The column definitions are left out: a watch sends them once.
+    pub headless: bool,
+}
+
+impl Options {
+    pub fn parse(query: &Query) -> Result<Self, ApiError> {
+        let include = match query.get("includeObject").unwrap_or_default() {
+            "" | "Metadata" => Include::Metadata,
+            "None" => Include::None,
+            "Object" => Include::Object,
+            other => {
+                let supported = ["Metadata", "None", "Object", ""];
+                let error = FieldError::not_supported("includeObject", other, &supported);
+                return Err(ApiError::bad_request(format!(
+                    "Unable to convert to Table as requested: {error}"
+                )));
+            }
+        };
+        Ok(Self { include, headless: false })
+    }
+}
+
+/// A table with this list metadata and these rows.
+pub fn assemble(
+    output: &Output,
+    kind: &dyn AnyKind,
+    metadata: &Value,
+    rows: Vec<Value>,
+    options: Options,
+) -> Value {
+    let mut table = json!({
+        "kind": "Table",
+        "apiVersion": format!("meta.k8s.io/{}", output.meta_version),
+        "metadata": metadata,
+        "columnDefinitions": [],
+        "rows": rows,
+    });
+    if !options.headless {
+        table["columnDefinitions"] = columns(kind);
+    }
+    table
+}
+
+/// The table of one object.
+pub fn of_object(
+    output: &Output,
+    kind: &dyn AnyKind,
+    object: &Object,
+    options: Options,
+    now: Timestamp,
+) -> Value {
+    let metadata = json!({ "resourceVersion": object.value()["metadata"]["resourceVersion"] });
+    let rows = vec![row(output, kind, object, options, now)];
+    assemble(output, kind, &metadata, rows, options)
+}
+
+pub fn row(
+    output: &Output,
+    kind: &dyn AnyKind,
+    object: &Object,
+    options: Options,
+    now: Timestamp,
+) -> Value {
+    let mut row = json!({ "cells": kind.cells(object.value(), now) });
+    match options.include {
+        Include::None => {}
+        Include::Metadata => row["object"] = partial(output, object),
+        Include::Object => row["object"] = Value::clone(object.value()),
+    }
+    row
+}
+
+fn columns(kind: &dyn AnyKind) -> Value {
+    let columns = kind.columns().iter().map(|column| {
+        json!({
+            "name": column.name,
+            "type": column.kind,
+            "format": column.format,
+            "description": column.description,
+            "priority": column.priority,
+        })
+    });
+    columns.collect()
+}
+
+/// `PartialObjectMetadata`.
+pub fn partial(output: &Output, object: &Object) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": format!("meta.k8s.io/{}", output.meta_version),
+        "metadata": object.value()["metadata"],
+    })
+}

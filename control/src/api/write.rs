@@ -1,0 +1,477 @@
+//! Writes: what happens between a decoded object and its commit.
+//!
+//! The order of each write: default → prepare → admission → default again where admission changed
+//! something → validate → commit. An update runs in a loop: it reads the newest object, makes the
+//! new one of it, and begins again where somebody else was quicker.
+//!
+//! Source: `k8s.io/apiserver/pkg/registry/generic/registry/store.go`.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::admission::{Operation, Reservation};
+use crate::cache::Cached;
+use crate::encode;
+use crate::kinds::{FieldError, Part, Subresource, meta};
+use crate::status::{About, ApiError};
+use crate::store::{Revision, StoreError, Write};
+
+use super::call::{Admission, Call};
+use super::metadata;
+use super::object::{self, Object};
+use super::special;
+
+/// As upstream's maxNameGenerationCreateAttempts.
+const GENERATE_ATTEMPTS: usize = 8;
+/// Far more than a fair race needs; ends a race that is not fair.
+const UPDATE_ATTEMPTS: usize = 100;
+
+/// The store key of an object of the request's kind.
+pub fn key(call: &Call, namespace: &str, name: &str) -> String {
+    format!("{}/{namespace}/{name}", call.info().stored_resource())
+}
+
+/// Why the store did not do it, for reads and for failures that no rule foresees.
+pub fn store_failed(error: StoreError) -> ApiError {
+    match error {
+        StoreError::OutcomeUnknown(why) => ApiError::new(
+            504,
+            "Timeout",
+            format!("Timeout: the write may or may not have happened: {why}"),
+        ),
+        StoreError::Unavailable(why) => ApiError::unavailable(why),
+        StoreError::Compacted { .. } => {
+            ApiError::expired("The resourceVersion for the provided list is too old.")
+        }
+        other => ApiError::internal(other),
+    }
+}
+
+/// Creates an object whose metadata the caller has cleaned.
+pub async fn insert(call: &Call, value: Value, dry_run: bool) -> Result<Object, ApiError> {
+    let generates = object::name(&value).is_empty()
+        && !object::text(&value, "/metadata/generateName").is_empty();
+    if !generates {
+        return insert_once(call, value, dry_run, false).await;
+    }
+    let base = object::text(&value, "/metadata/generateName").to_owned();
+    let mut taken = None;
+    for _ in 0..GENERATE_ATTEMPTS {
+        let suffix = call.api.ambient().suffix(metadata::SUFFIX_LENGTH);
+        let mut named = value.clone();
+        let name = metadata::generated_name(&base, &suffix);
+        object::metadata_mut(&mut named).insert("name".into(), name.into());
+        match insert_once(call, named, dry_run, true).await {
+            Err(error) if error.reason == "AlreadyExists" => taken = Some(error),
+            result => return result,
+        }
+    }
+    let mut error = taken.unwrap_or_else(|| ApiError::internal("no name was tried"));
+    error.message += ", the server was not able to generate a unique name for the object";
+    if let Some(details) = &mut error.details {
+        details["retryAfterSeconds"] = 1.into();
+    }
+    Err(error)
+}
+
+async fn insert_once(
+    call: &Call,
+    mut value: Value,
+    dry_run: bool,
+    generated: bool,
+) -> Result<Object, ApiError> {
+    let info = call.info();
+    begin(call, &mut value)?;
+    let value = call.kind.default(value).map_err(|why| undecodable(call, &why))?;
+    let mut value = call.kind.prepare_create(value).map_err(|why| undecodable(call, &why))?;
+    let name = object::name(&value).to_owned();
+    let admission = Admission {
+        operation: Operation::Create,
+        name: if generated { "" } else { &name },
+        object: Some(&mut value),
+        old: None,
+        dry_run,
+    };
+    let reservations = call.admit(admission).await?;
+    let mut value = call.kind.default(value).map_err(|why| undecodable(call, &why))?;
+    let mut errors = meta::validate(&value, info);
+    errors.extend(call.kind.validate(&value, None, Part::Main));
+    invalid_unless_empty(call, &name, &errors)?;
+    let namespace = object::namespace(&value).to_owned();
+    let key = key(call, &namespace, &name);
+    if dry_run {
+        return match call.api.store.get(&key, None).await.map_err(store_failed)? {
+            Some(_) => Err(exists_in_store(call, &key, &name).await),
+            None => Ok(Object::of_value(value)),
+        };
+    }
+    let ttl = special::time_to_live(info);
+    let stored = encode::stored(&call.kind.to_stored(value.clone()));
+    match call.api.store.commit(Write::Create { key: key.clone(), value: stored, ttl }).await {
+        Ok(revision) => {
+            object::set_revision(&mut value, revision);
+            release(call, reservations, revision).await?;
+            Ok(Object::of_value(value))
+        }
+        Err(StoreError::Exists { .. }) => Err(exists_in_store(call, &key, &name).await),
+        Err(error) => Err(store_failed(error)),
+    }
+}
+
+/// Sets what the server sets on a new object.
+fn begin(call: &Call, value: &mut Value) -> Result<(), ApiError> {
+    let info = call.info();
+    if !matches!(object::resource_version(value), "" | "0") {
+        let message = "resourceVersion should not be set on objects to be created";
+        return Err(ApiError::new(500, "", message));
+    }
+    let ambient = call.api.ambient();
+    let metadata = object::metadata_mut(value);
+    metadata.insert("uid".into(), ambient.uuid().to_string().into());
+    metadata.insert("creationTimestamp".into(), metadata::timestamp(ambient.now()));
+    for field in ["resourceVersion", "managedFields", "generation"] {
+        metadata.remove(field);
+    }
+    if info.has_generation {
+        metadata.insert("generation".into(), 1.into());
+    }
+    if special::drops_status_on_create(info)
+        && let Some(object) = value.as_object_mut()
+    {
+        object.remove("status");
+    }
+    Ok(())
+}
+
+fn undecodable(call: &Call, why: &str) -> ApiError {
+    let info = call.info();
+    ApiError::bad_request(format!(
+        "{} in version {:?} cannot be handled as a {}: {why}",
+        info.kind, info.version, info.kind
+    ))
+}
+
+fn invalid_unless_empty(call: &Call, name: &str, errors: &[FieldError]) -> Result<(), ApiError> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid(call.about_kind(name), errors))
+}
+
+/// What a write reserved is free again only when the cache knows that it is in use.
+async fn release(
+    call: &Call,
+    reservations: Vec<Reservation>,
+    revision: Revision,
+) -> Result<(), ApiError> {
+    if !reservations.is_empty() {
+        call.cache().caught_up(revision).await.map_err(store_failed)?;
+    }
+    Ok(())
+}
+
+fn exists(call: &Call, existing: &Value) -> ApiError {
+    let mut error = ApiError::already_exists(call.about(object::name(existing)));
+    if object::is_deleting(existing) {
+        error.message = format!("object is being deleted: {}", error.message);
+    }
+    error
+}
+
+async fn exists_in_store(call: &Call, key: &str, name: &str) -> ApiError {
+    let existing = call.api.store.get(key, None).await.ok().flatten();
+    let existing = existing.and_then(|stored| serde_json::from_slice(&stored.value).ok());
+    exists(call, &existing.unwrap_or_else(|| json!({ "metadata": { "name": name } })))
+}
+
+/// Which rules an update obeys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rules {
+    /// The object's main part: defaults, preparation, validation.
+    Main,
+    /// Its status.
+    Status,
+    /// None but the caller's: a subresource that writes what an update may not.
+    Raw,
+}
+
+/// Makes the new object of the newest one. May run more than once.
+pub type Transform<'a> = &'a (dyn Fn(&Value) -> Result<Value, ApiError> + Send + Sync);
+
+pub struct Change<'a> {
+    pub name: &'a str,
+    pub rules: Rules,
+    pub dry_run: bool,
+    pub transform: Transform<'a>,
+}
+
+enum Attempt {
+    Done(Object),
+    /// Somebody else wrote first.
+    Lost(Option<Revision>),
+}
+
+/// The newest object of this name.
+pub async fn newest(call: &Call, name: &str) -> Result<Arc<Cached>, ApiError> {
+    let cache = call.cache();
+    cache.latest().await.map_err(store_failed)?;
+    cache.get(call.namespace(), name).ok_or_else(|| ApiError::not_found(call.about(name)))
+}
+
+/// Updates an object that exists.
+pub async fn modify(call: &Call, change: &Change<'_>) -> Result<Object, ApiError> {
+    for _ in 0..UPDATE_ATTEMPTS {
+        let current = newest(call, change.name).await?;
+        match attempt(call, change, &current).await? {
+            Attempt::Done(object) => return Ok(object),
+            Attempt::Lost(winner) => catch_up(call, winner).await?,
+        }
+    }
+    Err(ApiError::modified(call.about(change.name)))
+}
+
+async fn catch_up(call: &Call, winner: Option<Revision>) -> Result<(), ApiError> {
+    match winner {
+        Some(revision) => call.cache().caught_up(revision).await,
+        None => call.cache().latest().await,
+    }
+    .map_err(store_failed)
+}
+
+async fn attempt(call: &Call, change: &Change<'_>, current: &Cached) -> Result<Attempt, ApiError> {
+    let old = Object::of_cached(call.kind.as_ref(), current);
+    let mut new = (change.transform)(old.value())?;
+    check_preconditions(call, change, &new, old.value())?;
+    object::set_revision(&mut new, current.revision);
+    let mut new = prepare(call, change.rules, new, old.value())?;
+    let admission = Admission {
+        operation: Operation::Update,
+        name: change.name,
+        object: Some(&mut new),
+        old: Some(old.value()),
+        dry_run: change.dry_run,
+    };
+    let reservations = call.admit(admission).await?;
+    if new == **old.value() && !vanishes(call, &new, old.value()) {
+        return Ok(Attempt::Done(old));
+    }
+    let new = validated(call, change, new, old.value())?;
+    if vanishes(call, &new, old.value()) {
+        return remove(call, current, new, change.dry_run).await;
+    }
+    commit(call, current, new, change.dry_run, reservations).await
+}
+
+fn check_preconditions(
+    call: &Call,
+    change: &Change<'_>,
+    new: &Value,
+    old: &Value,
+) -> Result<(), ApiError> {
+    let about = call.about(change.name);
+    let (given, actual) = (object::uid(new), object::uid(old));
+    if !given.is_empty() && given != actual {
+        let why = format!(
+            "Precondition failed: UID in precondition: {given}, UID in object meta: {actual}"
+        );
+        return Err(ApiError::conflict(about, &why));
+    }
+    let unconditional = call.info().unconditional_update || change.rules == Rules::Raw;
+    match object::resource_version(new) {
+        "" | "0" if unconditional => Ok(()),
+        "" | "0" => {
+            let why = "must be specified for an update";
+            let error = FieldError::invalid("metadata.resourceVersion", 0, why);
+            let about = About { resource: call.info().resource, ..about };
+            Err(ApiError::invalid(about, &[error]))
+        }
+        given if given == object::resource_version(old) => Ok(()),
+        _ => Err(ApiError::modified(about)),
+    }
+}
+
+/// Restores what this update may not touch.
+fn prepare(call: &Call, rules: Rules, new: Value, old: &Value) -> Result<Value, ApiError> {
+    let kind = call.kind.as_ref();
+    let failed = |why: String| undecodable(call, &why);
+    match rules {
+        Rules::Raw => Ok(new),
+        Rules::Status => {
+            let new = status_of(call, &new, old);
+            kind.prepare_status(kind.default(new).map_err(failed)?, old).map_err(failed)
+        }
+        Rules::Main => {
+            let mut new = new;
+            metadata::restore_system_fields(&mut new, old);
+            object::metadata_mut(&mut new).remove("managedFields");
+            if call.info().has(Subresource::Status) {
+                put(&mut new, "status", &old["status"]);
+            }
+            let new = kind.default(new).map_err(failed)?;
+            let mut new = kind.prepare_update(new, old).map_err(failed)?;
+            if call.info().has_generation && metadata::spec_changed(&new, old) {
+                metadata::raise_generation(&mut new);
+            }
+            Ok(new)
+        }
+    }
+}
+
+/// The old object with the new one's status, and its metadata where a status update may write it.
+fn status_of(call: &Call, new: &Value, old: &Value) -> Value {
+    let mut merged = old.clone();
+    put(&mut merged, "status", &new["status"]);
+    put(&mut merged, "metadata", &new["metadata"]);
+    metadata::restore_system_fields(&mut merged, old);
+    let metadata = object::metadata_mut(&mut merged);
+    metadata.remove("managedFields");
+    for field in special::fixed_metadata(call.info(), Part::Status) {
+        match &old["metadata"][*field] {
+            Value::Null => metadata.remove(*field),
+            value => metadata.insert((*field).to_owned(), value.clone()),
+        };
+    }
+    merged
+}
+
+fn put(object: &mut Value, field: &str, value: &Value) {
+    let Some(object) = object.as_object_mut() else { return };
+    match value {
+        Value::Null => object.remove(field),
+        value => object.insert(field.to_owned(), value.clone()),
+    };
+}
+
+fn validated(call: &Call, change: &Change<'_>, new: Value, old: &Value) -> Result<Value, ApiError> {
+    let part = match change.rules {
+        Rules::Raw => return Ok(new),
+        Rules::Main => Part::Main,
+        Rules::Status => Part::Status,
+    };
+    let new = call.kind.default(new).map_err(|why| undecodable(call, &why))?;
+    let mut errors = meta::validate_update(&new, old);
+    errors.extend(call.kind.validate(&new, Some(old), part));
+    invalid_unless_empty(call, change.name, &errors)?;
+    Ok(new)
+}
+
+/// Whether this update takes the last finalizer of an object that is being deleted.
+fn vanishes(call: &Call, new: &Value, old: &Value) -> bool {
+    let grace = old["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or_default();
+    object::finalizers(new).is_empty()
+        && object::is_deleting(old)
+        && grace == 0
+        && special::may_vanish(call.info(), new)
+}
+
+async fn remove(
+    call: &Call,
+    current: &Cached,
+    new: Value,
+    dry_run: bool,
+) -> Result<Attempt, ApiError> {
+    if dry_run {
+        return Ok(Attempt::Done(Object::of_value(new)));
+    }
+    Ok(match delete(call, current).await? {
+        Attempt::Done(_) => Attempt::Done(Object::of_value(new)),
+        lost => lost,
+    })
+}
+
+/// Takes an object out of the store, unless it has changed meanwhile.
+async fn delete(call: &Call, current: &Cached) -> Result<Attempt, ApiError> {
+    let object = Object::of_cached(call.kind.as_ref(), current);
+    let key = key(call, object::namespace(object.value()), object::name(object.value()));
+    let write = Write::Delete { key, expected: current.revision };
+    match call.api.store.commit(write).await {
+        Ok(revision) => Ok(Attempt::Done(object.at(revision))),
+        Err(StoreError::Conflict { current, .. }) => {
+            Ok(Attempt::Lost(current.map(|stored| stored.modified)))
+        }
+        Err(error) => Err(store_failed(error)),
+    }
+}
+
+async fn commit(
+    call: &Call,
+    current: &Cached,
+    mut new: Value,
+    dry_run: bool,
+    reservations: Vec<Reservation>,
+) -> Result<Attempt, ApiError> {
+    if dry_run {
+        return Ok(Attempt::Done(Object::of_value(new)));
+    }
+    let key = key(call, object::namespace(&new), object::name(&new));
+    let value = encode::stored(&call.kind.to_stored(new.clone()));
+    let ttl = special::time_to_live(call.info());
+    let write = Write::Update { key, value, expected: current.revision, ttl };
+    match call.api.store.commit(write).await {
+        Ok(revision) => {
+            object::set_revision(&mut new, revision);
+            release(call, reservations, revision).await?;
+            Ok(Attempt::Done(Object::of_value(new)))
+        }
+        Err(StoreError::Conflict { current, .. }) => {
+            Ok(Attempt::Lost(current.map(|stored| stored.modified)))
+        }
+        Err(error) => Err(store_failed(error)),
+    }
+}
+
+/// What a deletion does to the newest object.
+pub enum Fate {
+    /// Nothing: it is on its way already.
+    Keep,
+    /// It stays for now, changed.
+    Mark(Value),
+    /// It goes; the answer shows this.
+    Remove(Value),
+}
+
+pub enum Removed {
+    Gone(Object),
+    Pending(Object),
+}
+
+/// Deletes an object in the way that `decide` says.
+pub async fn end(
+    call: &Call,
+    name: &str,
+    dry_run: bool,
+    decide: &(dyn Fn(&Value) -> Result<Fate, ApiError> + Send + Sync),
+) -> Result<Removed, ApiError> {
+    for _ in 0..UPDATE_ATTEMPTS {
+        let current = newest(call, name).await?;
+        let old = Object::of_cached(call.kind.as_ref(), &current);
+        let fate = decide(old.value())?;
+        let admission = Admission {
+            operation: Operation::Delete,
+            name,
+            object: None,
+            old: Some(old.value()),
+            dry_run,
+        };
+        call.admit(admission).await?;
+        let attempt = match fate {
+            Fate::Keep => return Ok(Removed::Pending(old)),
+            Fate::Mark(new) if new == **old.value() => return Ok(Removed::Pending(old)),
+            Fate::Mark(new) => commit(call, &current, new, dry_run, Vec::new()).await?,
+            Fate::Remove(last) if dry_run => return Ok(Removed::Gone(Object::of_value(last))),
+            Fate::Remove(last) => match delete(call, &current).await? {
+                Attempt::Done(gone) => {
+                    let revision = object::revision_of(gone.value()).unwrap_or_default();
+                    return Ok(Removed::Gone(Object::of_value(last).at(revision)));
+                }
+                lost => lost,
+            },
+        };
+        match attempt {
+            Attempt::Done(object) => return Ok(Removed::Pending(object)),
+            Attempt::Lost(winner) => catch_up(call, winner).await?,
+        }
+    }
+    Err(ApiError::modified(call.about(name)))
+}

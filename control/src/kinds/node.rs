@@ -1,0 +1,442 @@
+//! Nodes.
+//!
+//! Source: `pkg/registry/core/node/strategy.go`, `ValidateNode…`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, NodeSystemInfo, Taint};
+use serde_json::Value;
+
+use super::pod::scheduling;
+use super::quantity::{self, ResourceList};
+use super::{Column, FieldError, Kind, KindInfo, Scope, Subresource, meta, names, resources};
+
+const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
+const ROLE_LABEL: &str = "kubernetes.io/role";
+const FEATURE_BYTES_MAX: usize = 253;
+
+pub struct Nodes;
+
+impl Kind for Nodes {
+    type Object = Node;
+
+    const INFO: KindInfo = KindInfo {
+        short_names: &["no"],
+        scope: Scope::Cluster,
+        subresources: &[Subresource::Status, Subresource::Proxy],
+        ..KindInfo::namespaced("", "v1", "Node", "nodes", "node", "io.k8s.api.core.v1.Node")
+    };
+
+    fn default(node: &mut Node) {
+        if let Some(spec) = &mut node.spec {
+            default_cidrs(spec);
+        }
+        let Some(status) = &mut node.status else { return };
+        if status.allocatable.is_none() {
+            status.allocatable = status.capacity.clone();
+        }
+        quantity::canonicalise_list(&mut status.capacity);
+        quantity::canonicalise_list(&mut status.allocatable);
+    }
+
+    fn prepare_create(node: &mut Node) {
+        // Dynamic kubelet configuration is gone upstream: its fields are dropped.
+        if let Some(spec) = &mut node.spec {
+            spec.config_source = None;
+        }
+        if let Some(status) = &mut node.status {
+            status.config = None;
+        }
+    }
+
+    fn prepare_update(new: &mut Node, old: &Node) {
+        if old.spec.as_ref().is_none_or(|spec| spec.config_source.is_none())
+            && let Some(spec) = &mut new.spec
+        {
+            spec.config_source = None;
+        }
+    }
+
+    fn validate(node: &Node) -> Vec<FieldError> {
+        let none = NodeSpec::default();
+        let spec = node.spec.as_ref().unwrap_or(&none);
+        // The path is upstream's.
+        let mut errors =
+            validate_taints(spec.taints.as_deref().unwrap_or_default(), "metadata.taints");
+        errors.extend(node.status.iter().flat_map(validate_any_status));
+        errors.extend(validate_cidrs(spec.pod_cidrs.as_deref().unwrap_or_default()));
+        errors
+    }
+
+    fn validate_update(new: &Node, old: &Node) -> Vec<FieldError> {
+        let none = NodeSpec::default();
+        let (new, old) = (new.spec.as_ref().unwrap_or(&none), old.spec.as_ref().unwrap_or(&none));
+        let mut errors = Vec::new();
+        let old_cidrs = old.pod_cidrs.as_deref().unwrap_or_default();
+        if !old_cidrs.is_empty() && old_cidrs != new.pod_cidrs.as_deref().unwrap_or_default() {
+            let detail = "node updates may not change podCIDR except from \"\" to valid";
+            errors.push(FieldError::forbidden("spec.podCIDRs", detail));
+        }
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let old_provider = text(&old.provider_id);
+        if !old_provider.is_empty() && old_provider != text(&new.provider_id) {
+            let detail = "node updates may not change providerID except from \"\" to valid";
+            errors.push(FieldError::forbidden("spec.providerID", detail));
+        }
+        if text(&old.external_id) != text(&new.external_id) {
+            errors.push(FieldError::forbidden("spec.externalID", "may not be updated"));
+        }
+        errors
+    }
+
+    fn validate_status(new: &Node, old: &Node) -> Vec<FieldError> {
+        let mut errors: Vec<FieldError> = new.status.iter().flat_map(validate_any_status).collect();
+        errors.extend(new.status.iter().flat_map(validate_addresses));
+        errors.extend(Self::validate_update(new, old));
+        errors
+    }
+
+    fn columns() -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn cells(node: &Node, now: Timestamp) -> Vec<Value> {
+        let none = NodeStatus::default();
+        let status = node.status.as_ref().unwrap_or(&none);
+        let none = NodeSystemInfo::default();
+        let info = status.node_info.as_ref().unwrap_or(&none);
+        vec![
+            meta::object_name(&node.metadata),
+            readiness(node, status).into(),
+            roles(node).into(),
+            meta::object_age(&node.metadata, now),
+            info.kubelet_version.clone().into(),
+            address(status, "InternalIP").into(),
+            address(status, "ExternalIP").into(),
+            or_unknown(&info.os_image).into(),
+            kernel(info).into(),
+            or_unknown(&info.container_runtime_version).into(),
+        ]
+    }
+
+    fn selectable(node: &Node) -> Vec<(&'static str, String)> {
+        vec![("spec.unschedulable", is_unschedulable(node).to_string())]
+    }
+}
+
+const COLUMNS: &[Column] = &[
+    Column::NAME,
+    Column::new("Status", "string", 0, "The status of the node"),
+    Column::new("Roles", "string", 0, "The roles of the node"),
+    Column::AGE,
+    Column::new("Version", "string", 0, "The version of the kubelet."),
+    Column::new("Internal-IP", "string", 1, "The node's address within the cluster."),
+    Column::new("External-IP", "string", 1, "The node's address for the world outside."),
+    Column::new("OS-Image", "string", 1, "The operating system."),
+    Column::new("Kernel-Version", "string", 1, "The kernel's version and architecture."),
+    Column::new("Container-Runtime", "string", 1, "The container runtime and its version."),
+];
+
+fn is_unschedulable(node: &Node) -> bool {
+    node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or_default()
+}
+
+fn readiness(node: &Node, status: &NodeStatus) -> String {
+    // The last one wins, should there be two.
+    let ready = status.conditions.iter().flatten().rfind(|condition| condition.type_ == "Ready");
+    let text = match ready.map(|condition| condition.status.as_str()) {
+        Some("True") => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    };
+    if is_unschedulable(node) {
+        return format!("{text},SchedulingDisabled");
+    }
+    text.to_owned()
+}
+
+fn roles(node: &Node) -> String {
+    let labels = node.metadata.labels.iter().flatten();
+    let roles: BTreeSet<&str> = labels
+        .filter_map(|(key, value)| match key.strip_prefix(ROLE_PREFIX) {
+            Some(role) => Some(role),
+            None => (key == ROLE_LABEL).then_some(value.as_str()),
+        })
+        .filter(|role| !role.is_empty())
+        .collect();
+    if roles.is_empty() {
+        return "<none>".to_owned();
+    }
+    roles.into_iter().collect::<Vec<_>>().join(",")
+}
+
+fn address(status: &NodeStatus, kind: &str) -> String {
+    let address = status.addresses.iter().flatten().find(|address| address.type_ == kind);
+    address.map_or_else(|| "<none>".to_owned(), |address| address.address.clone())
+}
+
+fn kernel(info: &NodeSystemInfo) -> String {
+    match info.architecture.as_str() {
+        "" => or_unknown(&info.kernel_version),
+        architecture => format!("{} ({architecture})", or_unknown(&info.kernel_version)),
+    }
+}
+
+fn or_unknown(text: &str) -> String {
+    if text.is_empty() { "<unknown>".to_owned() } else { text.to_owned() }
+}
+
+/// `podCIDR` is the first of `podCIDRs`: each fills in the other.
+fn default_cidrs(spec: &mut NodeSpec) {
+    let first = spec.pod_cidrs.as_ref().and_then(|cidrs| cidrs.first().cloned());
+    match (&spec.pod_cidr, first) {
+        (Some(cidr), None) if !cidr.is_empty() => spec.pod_cidrs = Some(vec![cidr.clone()]),
+        (_, Some(first)) => spec.pod_cidr = Some(first),
+        _ => {}
+    }
+}
+
+fn validate_taints(taints: &[Taint], path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (index, taint) in taints.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        errors.extend(meta::validate_label_key(&taint.key, &format!("{path}.key")));
+        let value = taint.value.as_deref().unwrap_or_default();
+        let messages = names::label_value(value);
+        if !messages.is_empty() {
+            let path = format!("{path}.value");
+            errors.push(FieldError::invalid(path, value, messages.join(";")));
+        }
+        let effect = format!("{path}.effect");
+        if taint.effect.is_empty() {
+            errors.push(FieldError::required(effect, ""));
+        } else {
+            scheduling::validate_effect(&taint.effect, &effect, &mut errors);
+        }
+        if !seen.insert((&taint.effect, &taint.key)) {
+            let value = serde_json::to_value(taint).unwrap_or_default();
+            let mut error = FieldError::duplicate(path, value);
+            error.detail = "taints must be unique by key and effect pair".to_owned();
+            errors.push(error);
+        }
+    }
+    errors
+}
+
+fn validate_any_status(status: &NodeStatus) -> Vec<FieldError> {
+    let mut errors = validate_resources(status.capacity.as_ref(), "status.capacity");
+    errors.extend(validate_resources(status.allocatable.as_ref(), "status.allocatable"));
+    let swap = status.node_info.as_ref().and_then(|info| info.swap.as_ref());
+    if let Some(bytes) = swap.and_then(|swap| swap.capacity).filter(|bytes| *bytes <= 0) {
+        // The path is upstream's.
+        let path = "metadata.nodeSwapStatus.capacity";
+        errors.push(FieldError::invalid(path, bytes, "must be greater than zero"));
+    }
+    errors.extend(validate_features(status.declared_features.as_deref().unwrap_or_default()));
+    errors
+}
+
+fn validate_resources(list: Option<&ResourceList>, path: &str) -> Vec<FieldError> {
+    let pairs = list.into_iter().flatten();
+    pairs
+        .flat_map(|(name, amount)| {
+            resources::validate_amount(name, amount, &format!("{path}.{name}"))
+        })
+        .collect()
+}
+
+fn validate_features(features: &[String]) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (index, feature) in features.iter().enumerate() {
+        let path = format!("status.declaredFeatures[{index}]");
+        if feature.len() > FEATURE_BYTES_MAX {
+            let detail = format!(
+                "invalid feature name {feature:?}: must be no more than {FEATURE_BYTES_MAX} characters"
+            );
+            errors.push(FieldError::invalid(&path, feature.as_str(), detail));
+        } else if !is_feature_name(feature) {
+            let detail = format!(
+                "invalid feature name {feature:?}: must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
+            );
+            errors.push(FieldError::invalid(&path, feature.as_str(), detail));
+        }
+        match index.checked_sub(1).map(|before| feature.cmp(&features[before])) {
+            Some(std::cmp::Ordering::Equal) => {
+                errors.push(FieldError::duplicate(path, feature.as_str()));
+            }
+            Some(std::cmp::Ordering::Less) => {
+                let detail = "list must be sorted alphabetically";
+                errors.push(FieldError::invalid(path, feature.as_str(), detail));
+            }
+            _ => {}
+        }
+    }
+    errors
+}
+
+fn is_feature_name(feature: &str) -> bool {
+    feature.starts_with(|first: char| first.is_ascii_uppercase())
+        && feature.split('/').all(|segment| {
+            segment.starts_with(|first: char| first.is_ascii_alphabetic())
+                && segment.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        })
+}
+
+fn validate_addresses(status: &NodeStatus) -> Vec<FieldError> {
+    let addresses = status.addresses.as_deref().unwrap_or_default();
+    let mut seen = BTreeMap::new();
+    let mut errors = Vec::new();
+    for (index, address) in addresses.iter().enumerate() {
+        if seen.insert((&address.type_, &address.address), index).is_some() {
+            let value = serde_json::to_value(address).unwrap_or_default();
+            errors.push(FieldError::duplicate(format!("status.addresses[{index}]"), value));
+        }
+    }
+    errors
+}
+
+fn validate_cidrs(cidrs: &[String]) -> Vec<FieldError> {
+    const PATH: &str = "spec.podCIDRs";
+    let mut errors = Vec::new();
+    let mut families = BTreeSet::new();
+    for (index, cidr) in cidrs.iter().enumerate() {
+        match parse_cidr(cidr) {
+            Some(address) => _ = families.insert(address.is_ipv4()),
+            None => errors.push(FieldError::invalid(
+                format!("{PATH}[{index}]"),
+                cidr.as_str(),
+                "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+            )),
+        }
+    }
+    if cidrs.len() > 1 && (families.len() != 2 || cidrs.len() > 2) {
+        let detail = "may specify no more than one CIDR for each IP family";
+        errors.push(FieldError::invalid(PATH, cidrs.to_vec(), detail));
+    }
+    errors
+}
+
+fn parse_cidr(cidr: &str) -> Option<IpAddr> {
+    let (address, length) = cidr.split_once('/')?;
+    let address: IpAddr = address.parse().ok()?;
+    let length: u8 = length.parse().ok()?;
+    (length <= if address.is_ipv4() { 32 } else { 128 }).then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::testing::{defaulted, problems, row, status_problems, update_problems};
+    use serde_json::json;
+
+    #[test]
+    fn allocatable_is_the_capacity_unless_said() {
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": "n"}, "spec": {"podCIDR": "10.0.0.0/24"},
+            "status": {"capacity": {"cpu": "4000m", "memory": "1024Mi"}},
+        });
+        let node = defaulted::<Nodes>(node);
+        assert_eq!(node["status"]["allocatable"], json!({"cpu": "4", "memory": "1Gi"}));
+        assert_eq!(node["spec"]["podCIDRs"], json!(["10.0.0.0/24"]));
+    }
+
+    #[test]
+    fn taints_are_unique_and_well_formed() {
+        let node = json!({"metadata": {}, "spec": {"taints": [
+            {"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoSchedule"},
+            {"key": "b", "effect": "Maybe"}, {"key": "c", "effect": "", "value": "-"},
+        ]}});
+        let problems = problems::<Nodes>(&node);
+        assert_eq!(
+            problems[0],
+            "metadata.taints[1]: Duplicate value: {\"effect\":\"NoSchedule\",\"key\":\"a\"}: taints must be unique by key and effect pair"
+        );
+        assert_eq!(
+            problems[1],
+            "metadata.taints[2].effect: Unsupported value: \"Maybe\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\""
+        );
+        assert!(problems[2].starts_with("metadata.taints[3].value: Invalid value: \"-\""));
+        assert_eq!(problems[3], "metadata.taints[3].effect: Required value");
+    }
+
+    #[test]
+    fn addresses_of_pods_and_amounts_are_checked() {
+        let node = json!({
+            "metadata": {}, "spec": {"podCIDRs": ["10.0.0.0/24", "10.0.1.0/24", "x"]},
+            "status": {"capacity": {"cpu": "-1", "pods": "1500m"}, "declaredFeatures": ["B", "A", "x"]},
+        });
+        assert_eq!(
+            problems::<Nodes>(&node),
+            [
+                "status.capacity.cpu: Invalid value: \"-1\": must be greater than or equal to 0",
+                "status.capacity.pods: Invalid value: \"1500m\": must be an integer",
+                "status.declaredFeatures[1]: Invalid value: \"A\": list must be sorted alphabetically",
+                "status.declaredFeatures[2]: Invalid value: \"x\": invalid feature name \"x\": must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes",
+                "spec.podCIDRs[2]: Invalid value: \"x\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+                "spec.podCIDRs: Invalid value: [\"10.0.0.0/24\",\"10.0.1.0/24\",\"x\"]: may specify no more than one CIDR for each IP family",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_names_the_machine_is_set_once() {
+        let old = json!({"metadata": {}, "spec": {"podCIDRs": ["10.0.0.0/24"], "providerID": "a"}});
+        let new = json!({"metadata": {}, "spec": {"providerID": "b", "unschedulable": true}});
+        assert_eq!(
+            update_problems::<Nodes>(&new, &old),
+            [
+                "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid",
+                "spec.providerID: Forbidden: node updates may not change providerID except from \"\" to valid",
+            ]
+        );
+        assert_eq!(update_problems::<Nodes>(&new, &json!({"metadata": {}})), [""; 0]);
+    }
+
+    #[test]
+    fn a_status_has_no_address_twice() {
+        let address = json!({"type": "InternalIP", "address": "10.0.0.1"});
+        let node = json!({"metadata": {}, "status": {"addresses": [address, address]}});
+        assert_eq!(
+            status_problems::<Nodes>(&node, &node),
+            [
+                "status.addresses[1]: Duplicate value: {\"address\":\"10.0.0.1\",\"type\":\"InternalIP\"}"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_node_shows_its_readiness_its_roles_and_its_system() {
+        let node = json!({
+            "metadata": {
+                "name": "n1", "creationTimestamp": "2026-01-01T23:00:00Z",
+                "labels": {"node-role.kubernetes.io/control-plane": "", "kubernetes.io/role": "edge"},
+            },
+            "spec": {"unschedulable": true},
+            "status": {
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
+                "nodeInfo": {"kubeletVersion": "v1.36.0", "osImage": "wasi", "kernelVersion": "6", "architecture": "amd64"},
+            },
+        });
+        assert_eq!(
+            row::<Nodes>(&node),
+            [
+                "n1",
+                "Ready,SchedulingDisabled",
+                "control-plane,edge",
+                "60m",
+                "v1.36.0",
+                "10.0.0.1",
+                "<none>",
+                "wasi",
+                "6 (amd64)",
+                "<unknown>",
+            ]
+        );
+        assert_eq!(row::<Nodes>(&json!({"metadata": {"name": "n"}}))[1..3], ["Unknown", "<none>"]);
+    }
+}

@@ -1,0 +1,91 @@
+//! Pods, and the templates that workloads make pods of.
+//!
+//! `defaults` fills in, `strategy` sets what the server alone decides, `validation` (with the files
+//! that it calls) judges, `update` and `status` judge changes, `columns` prints.
+
+mod annotations;
+mod columns;
+mod containers;
+mod defaults;
+mod image;
+mod mounts;
+mod probes;
+mod projected;
+pub mod qos;
+pub mod requests;
+pub mod scheduling;
+mod security;
+mod status;
+mod strategy;
+pub mod template;
+mod update;
+pub mod validation;
+mod variables;
+mod volumes;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
+
+use super::{Column, FieldError, Kind, KindInfo, Subresource};
+
+pub struct Pods;
+
+impl Kind for Pods {
+    type Object = Pod;
+
+    const INFO: KindInfo = KindInfo {
+        short_names: &["po"],
+        categories: &["all"],
+        subresources: &[
+            Subresource::Status,
+            Subresource::Log,
+            Subresource::Binding,
+            Subresource::Eviction,
+            Subresource::Proxy,
+        ],
+        has_generation: true,
+        graceful_deletion: true,
+        ..KindInfo::namespaced("", "v1", "Pod", "pods", "pod", "io.k8s.api.core.v1.Pod")
+    };
+
+    fn default(pod: &mut Pod) {
+        defaults::default_pod(pod);
+    }
+
+    fn prepare_create(pod: &mut Pod) {
+        strategy::prepare_create(pod);
+    }
+
+    fn prepare_status(new: &mut Pod, old: &Pod) {
+        strategy::prepare_status(new, old);
+    }
+
+    fn validate(pod: &Pod) -> Vec<FieldError> {
+        validation::validate(pod)
+    }
+
+    fn validate_create(pod: &Pod) -> Vec<FieldError> {
+        validation::validate_create(pod)
+    }
+
+    fn validate_update(new: &Pod, old: &Pod) -> Vec<FieldError> {
+        update::validate(new, old)
+    }
+
+    fn validate_status(new: &Pod, old: &Pod) -> Vec<FieldError> {
+        status::validate(new, old)
+    }
+
+    fn columns() -> &'static [Column] {
+        columns::COLUMNS
+    }
+
+    fn cells(pod: &Pod, now: Timestamp) -> Vec<Value> {
+        columns::cells(pod, now)
+    }
+
+    fn selectable(pod: &Pod) -> Vec<(&'static str, String)> {
+        columns::selectable(pod)
+    }
+}

@@ -1,0 +1,74 @@
+//! SelfSubjectReviews: who am I. Source: `pkg/registry/authentication/selfsubjectreview/rest.go`.
+
+use jiff::Timestamp;
+use k8s_openapi::api::authentication::v1::{
+    SelfSubjectReview as Object, SelfSubjectReviewStatus, UserInfo as ReviewedUser,
+};
+use serde_json::Value;
+
+use super::{FieldError, Kind, KindInfo, Scope, Storage, meta};
+use crate::auth::UserInfo;
+use crate::status::ApiError;
+
+pub struct SelfSubjectReviews;
+
+impl Kind for SelfSubjectReviews {
+    type Object = Object;
+    const INFO: KindInfo = KindInfo {
+        scope: Scope::Cluster,
+        storage: Storage::Virtual,
+        ..KindInfo::namespaced(
+            "authentication.k8s.io",
+            "v1",
+            "SelfSubjectReview",
+            "selfsubjectreviews",
+            "selfsubjectreview",
+            "io.k8s.api.authentication.v1.SelfSubjectReview",
+        )
+    };
+
+    fn validate(_object: &Object) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
+        vec![meta::object_name(&object.metadata), meta::object_age(&object.metadata, now)]
+    }
+
+    fn review(object: &mut Object, user: &UserInfo) -> Result<(), ApiError> {
+        let filled = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        *object = Object {
+            status: Some(SelfSubjectReviewStatus {
+                user_info: Some(ReviewedUser {
+                    username: filled(&user.name),
+                    uid: filled(&user.uid),
+                    groups: (!user.groups.is_empty()).then(|| user.groups.clone()),
+                    extra: (!user.extra.is_empty()).then(|| user.extra.clone()),
+                }),
+            }),
+            ..Object::default()
+        };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_answer_is_the_user_of_the_request() {
+        let user = UserInfo {
+            name: "ada".to_owned(),
+            groups: vec!["system:authenticated".to_owned()],
+            ..UserInfo::default()
+        };
+        let mut object = Object::default();
+        SelfSubjectReviews::review(&mut object, &user).unwrap();
+        assert_eq!(
+            serde_json::to_value(&object).unwrap()["status"],
+            json!({"userInfo": {"username": "ada", "groups": ["system:authenticated"]}})
+        );
+    }
+}

@@ -1,0 +1,155 @@
+//! What Deployments and ReplicaSets share: selectors over a template, replica counts, cells.
+//!
+//! Source: `pkg/apis/apps/validation/validation.go`, `pkg/printers/internalversion/printers.go`.
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use serde_json::Value;
+
+use super::formats::nonnegative;
+use super::{Column, FieldError, meta, pod, selector};
+
+pub const CONTAINERS: Column =
+    Column::new("Containers", "string", 1, "The names of the template's containers.");
+pub const IMAGES: Column =
+    Column::new("Images", "string", 1, "The images of the template's containers.");
+pub const SELECTOR: Column =
+    Column::new("Selector", "string", 1, "Which pods belong to the object, by their labels.");
+
+/// All problems of `spec.selector`.
+///
+/// The decoded type cannot tell an absent selector from an empty one, and upstream refuses both;
+/// they get the message of the absent one, by far the commoner mistake.
+pub fn validate_selector(selector: &LabelSelector) -> Vec<FieldError> {
+    if selector::is_empty(selector) {
+        return vec![FieldError::required("spec.selector", "")];
+    }
+    selector::validate(selector, "spec.selector")
+}
+
+/// All problems of `spec.template` of a workload whose pods always restart.
+pub fn validate_template(template: &PodTemplateSpec, selector: &LabelSelector) -> Vec<FieldError> {
+    const PATH: &str = "spec.template";
+    let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
+    let mut errors = Vec::new();
+    if selector::is_empty(selector) || !selector::matches_optional(Some(selector), labels) {
+        errors.push(FieldError::invalid(
+            format!("{PATH}.metadata.labels"),
+            labels.map_or(Value::Null, |labels| labels.clone().into_iter().collect()),
+            "`selector` does not match template `labels`",
+        ));
+    }
+    errors.extend(pod::template::validate(template, PATH));
+    let spec = template.spec.as_ref();
+    let restart = spec.and_then(|spec| spec.restart_policy.as_deref()).unwrap_or_default();
+    if restart != "Always" {
+        let path = format!("{PATH}.spec.restartPolicy");
+        errors.push(FieldError::not_supported(path, restart, &["Always"]));
+    }
+    if spec.is_some_and(|spec| spec.active_deadline_seconds.is_some()) {
+        errors.push(FieldError::forbidden(
+            format!("{PATH}.spec.activeDeadlineSeconds"),
+            "activeDeadlineSeconds in ReplicaSet is not Supported",
+        ));
+    }
+    errors
+}
+
+/// The error of a `spec.selector` that changed.
+pub fn validate_selector_update(new: &LabelSelector, old: &LabelSelector) -> Vec<FieldError> {
+    let value = |selector| serde_json::to_value(selector).unwrap_or_default();
+    meta::immutable(&value(new), &value(old), "spec.selector").into_iter().collect()
+}
+
+/// The counts in a status that each may be no greater than `replicas`.
+pub struct Counts<'a> {
+    pub replicas: i32,
+    /// With their field names, in upstream's order.
+    pub parts: &'a [(&'a str, Option<i32>)],
+    pub ready: Option<i32>,
+    pub available: Option<i32>,
+}
+
+/// Problems of the counts' relations; whether they are negative is checked apart.
+pub fn validate_counts(counts: &Counts<'_>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (name, count) in counts.parts {
+        let count = count.unwrap_or(0);
+        if count > counts.replicas {
+            let why = "cannot be greater than status.replicas";
+            errors.push(FieldError::invalid(format!("status.{name}"), count, why));
+        }
+    }
+    let available = counts.available.unwrap_or(0);
+    if available > counts.ready.unwrap_or(0) {
+        let why = "cannot be greater than readyReplicas";
+        errors.push(FieldError::invalid("status.availableReplicas", available, why));
+    }
+    errors
+}
+
+/// Refuses negative numbers; the fields are named with their paths.
+pub fn validate_nonnegative(fields: &[(&str, Option<i64>)]) -> Vec<FieldError> {
+    fields.iter().flat_map(|(path, value)| nonnegative(value.unwrap_or(0), path)).collect()
+}
+
+/// The names and the images of the containers.
+pub fn container_cells(template: Option<&PodTemplateSpec>) -> [Value; 2] {
+    let containers = template
+        .and_then(|template| template.spec.as_ref())
+        .map_or(&[][..], |spec| spec.containers.as_slice());
+    let names: Vec<&str> = containers.iter().map(|container| &*container.name).collect();
+    let images: Vec<&str> =
+        containers.iter().map(|container| container.image.as_deref().unwrap_or_default()).collect();
+    [names.join(",").into(), images.join(",").into()]
+}
+
+/// A selector as its text form: `app=web,tier in (a,b),!legacy`, sorted by key.
+pub fn selector_text(selector: &LabelSelector) -> String {
+    let pairs = selector.match_labels.iter().flatten();
+    let mut terms: Vec<(&str, String)> =
+        pairs.map(|(key, value)| (key.as_str(), format!("{key}={value}"))).collect();
+    for term in selector.match_expressions.iter().flatten() {
+        terms.push((&term.key, term_text(term)));
+    }
+    terms.sort_by(|(a, _), (b, _)| a.cmp(b));
+    terms.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
+}
+
+fn term_text(term: &LabelSelectorRequirement) -> String {
+    let key = &term.key;
+    let values = || {
+        let mut values = term.values.clone().unwrap_or_default();
+        values.sort();
+        values.join(",")
+    };
+    match term.operator.as_str() {
+        "In" => format!("{key} in ({})", values()),
+        "NotIn" => format!("{key} notin ({})", values()),
+        "Exists" => key.clone(),
+        "DoesNotExist" => format!("!{key}"),
+        // Validation lets no other operator in.
+        _ => "<invalid>".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn selectors_print_sorted_by_key() {
+        let selector = serde_json::from_value(json!({
+            "matchLabels": {"tier": "web", "app": ""},
+            "matchExpressions": [
+                {"key": "legacy", "operator": "DoesNotExist"},
+                {"key": "zone", "operator": "NotIn", "values": ["b", "a"]},
+                {"key": "env", "operator": "In", "values": ["x"]},
+                {"key": "b", "operator": "Exists"},
+            ],
+        }))
+        .unwrap();
+        assert_eq!(selector_text(&selector), "app=,b,env in (x),!legacy,tier=web,zone notin (a,b)");
+    }
+}

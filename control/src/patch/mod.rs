@@ -1,0 +1,15 @@
+//! Patches: JSON (RFC 6902), merge (RFC 7386) and strategic merge, from an object and a patch to
+//! the patched object.
+//!
+//! Pure: nothing here knows of requests, stores or versions. What comes out has not been pruned,
+//! defaulted or validated. Server-side apply is a patch too and will stand here.
+
+mod error;
+mod json;
+mod merge;
+mod strategic;
+
+pub use error::PatchError;
+pub use json::json;
+pub use merge::merge;
+pub use strategic::strategic;

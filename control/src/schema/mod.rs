@@ -1,0 +1,28 @@
+//! The schema: the only authority on the types of built-in objects.
+//!
+//! Decoding, pruning, strictness, protobuf, patches and OpenAPI all walk a JSON value by the one
+//! table here, which `control/schema/generate.py` makes from upstream's facts. `k8s-openapi` types
+//! are read views and never decide what a field is. This module performs no I/O, and knows nothing
+//! of which kinds are served: that is the registry in `kinds`.
+//!
+//! Read `types` first, then `table` (the parser) and any of the walks: `prune`, `check`,
+//! `protobuf`, `openapi`.
+
+pub mod check;
+pub mod openapi;
+mod path;
+pub mod protobuf;
+mod prune;
+pub mod quantity;
+#[cfg(test)]
+mod sample;
+mod table;
+mod text;
+mod time;
+mod types;
+
+pub use check::check_types;
+pub use prune::{Pruned, prune};
+pub use table::{Schema, schema};
+pub use text::{decode_json, decode_yaml};
+pub use types::{Alternative, Field, FieldKind, Gvk, ListKind, Part, PatchStrategy, Type, TypeId};

@@ -1,0 +1,196 @@
+//! Brings a decoded value into the form that the type gives it: what upstream's decoder does by
+//! reading JSON into a struct.
+
+use serde_json::{Map, Value};
+
+use super::path::Path;
+use super::quantity;
+use super::schema;
+use super::types::{Alternative, FieldKind, Type};
+
+/// Upstream stops collecting there.
+const COMPLAINTS_MAX: usize = 100;
+
+/// What pruning found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// `unknown field "spec.containers[0].foo"`, at most a hundred.
+    pub unknown: Vec<String>,
+}
+
+/// Drops unknown fields and nulls in place, and writes quantities in their canonical form, as
+/// upstream's decoder does. Values of a wrong type are left for [`super::check_types`] to refuse.
+pub fn prune(ty: &Type, value: &mut Value) -> Pruned {
+    let mut pruned = Pruned::default();
+    object(ty, value, Path::Root, &mut pruned);
+    pruned
+}
+
+fn object(ty: &Type, value: &mut Value, path: Path<'_>, pruned: &mut Pruned) {
+    let Value::Object(map) = value else { return };
+    map.retain(|key, value| {
+        let here = Path::Key(&path, key);
+        let Some(field) = ty.field(key) else {
+            complain(pruned, &here);
+            return false;
+        };
+        if value.is_null() {
+            return false;
+        }
+        visit(&field.kind, value, here, pruned);
+        true
+    });
+}
+
+fn complain(pruned: &mut Pruned, at: &Path<'_>) {
+    if pruned.unknown.len() < COMPLAINTS_MAX {
+        pruned.unknown.push(format!("unknown field {:?}", at.to_string()));
+    }
+}
+
+fn visit(kind: &FieldKind, value: &mut Value, path: Path<'_>, pruned: &mut Pruned) {
+    match kind {
+        FieldKind::Object(ty) => object(ty.get(), value, path, pruned),
+        FieldKind::List(item) => {
+            let Value::Array(items) = value else { return };
+            for (at, value) in items.iter_mut().enumerate() {
+                zero_for_null(item, value);
+                visit(item, value, Path::Index(&path, at), pruned);
+            }
+        }
+        FieldKind::Map(item) => {
+            let Value::Object(map) = value else { return };
+            for (key, value) in map.iter_mut() {
+                zero_for_null(item, value);
+                visit(item, value, Path::Key(&path, key), pruned);
+            }
+        }
+        FieldKind::Quantity => canonical_quantity(value),
+        FieldKind::SchemaOr(alternative) => schema_or(*alternative, value, path, pruned),
+        FieldKind::String
+        | FieldKind::Bool
+        | FieldKind::Int32
+        | FieldKind::Int64
+        | FieldKind::Double
+        | FieldKind::Bytes
+        | FieldKind::Time
+        | FieldKind::MicroTime
+        | FieldKind::IntOrString
+        | FieldKind::RawExtension
+        | FieldKind::Fields
+        | FieldKind::Json => {}
+    }
+}
+
+/// A null in a list or a map is the zero value to Go.
+fn zero_for_null(kind: &FieldKind, value: &mut Value) {
+    if !value.is_null() {
+        return;
+    }
+    match kind {
+        FieldKind::String | FieldKind::Bytes => *value = Value::String(String::new()),
+        FieldKind::Quantity => *value = "0".into(),
+        FieldKind::Object(_) => *value = Value::Object(Map::new()),
+        FieldKind::Int32 | FieldKind::Int64 | FieldKind::IntOrString => *value = 0.into(),
+        FieldKind::Bool => *value = false.into(),
+        _ => {}
+    }
+}
+
+/// Numbers may stand for quantities in JSON; the stored form is always a string.
+fn canonical_quantity(value: &mut Value) {
+    let canonical = match &*value {
+        Value::String(text) => quantity::canonical(text),
+        Value::Number(number) => quantity::canonical(&number.to_string()),
+        _ => return,
+    };
+    if let Ok(canonical) = canonical
+        && value.as_str() != Some(canonical.as_str())
+    {
+        *value = canonical.into();
+    }
+}
+
+fn schema_or(alternative: Alternative, value: &mut Value, path: Path<'_>, pruned: &mut Pruned) {
+    let Some(ty) = schema().by_name(super::types::JSON_SCHEMA_PROPS) else { return };
+    match (alternative, value) {
+        (Alternative::Schemas, Value::Array(items)) => {
+            for (at, value) in items.iter_mut().enumerate() {
+                object(ty, value, Path::Index(&path, at), pruned);
+            }
+        }
+        (_, value) => object(ty, value, path, pruned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pruned(kind: &str, mut value: Value) -> (Value, Vec<String>) {
+        let ty = schema().by_api_version(value["apiVersion"].as_str().unwrap_or("v1"), kind);
+        let pruned = prune(ty.expect("kind"), &mut value);
+        (value, pruned.unknown)
+    }
+
+    #[test]
+    fn unknown_fields_are_dropped_and_named_by_their_path() {
+        let (value, unknown) = pruned(
+            "Pod",
+            json!({
+                "foo": 1,
+                "metadata": { "name": "a", "labels": { "any": "thing" }, "bar": {} },
+                "spec": { "containers": [{ "name": "c", "ports": [{ "containerPort": 1, "baz": 2 }] }],
+                          "volumes": [{ "name": "v", "emptyDir": {}, "volumeSource": {} }] },
+            }),
+        );
+        assert_eq!(
+            unknown,
+            [
+                r#"unknown field "foo""#,
+                r#"unknown field "metadata.bar""#,
+                r#"unknown field "spec.containers[0].ports[0].baz""#,
+                r#"unknown field "spec.volumes[0].volumeSource""#,
+            ]
+        );
+        assert_eq!(
+            value,
+            json!({
+                "metadata": { "name": "a", "labels": { "any": "thing" } },
+                "spec": { "containers": [{ "name": "c", "ports": [{ "containerPort": 1 }] }],
+                          "volumes": [{ "name": "v", "emptyDir": {} }] },
+            })
+        );
+    }
+
+    #[test]
+    fn nulls_become_what_go_makes_of_them() {
+        let (value, unknown) = pruned(
+            "Pod",
+            json!({ "metadata": { "labels": { "a": null }, "creationTimestamp": null }, "spec": null }),
+        );
+        assert_eq!(value, json!({ "metadata": { "labels": { "a": "" } } }));
+        assert!(unknown.is_empty());
+    }
+
+    #[test]
+    fn quantities_become_canonical() {
+        let (value, _) = pruned(
+            "Pod",
+            json!({ "spec": { "containers": [{ "resources": { "limits":
+                { "cpu": 0.5, "memory": "1024Mi", "ephemeral-storage": 1000 } } }] } }),
+        );
+        assert_eq!(
+            value["spec"]["containers"][0]["resources"]["limits"],
+            json!({ "cpu": "500m", "memory": "1Gi", "ephemeral-storage": "1k" })
+        );
+    }
+
+    #[test]
+    fn complaints_end_at_a_hundred() {
+        let many: Map<String, Value> = (0..200).map(|at| (format!("x{at}"), json!(1))).collect();
+        assert_eq!(pruned("Pod", json!({ "spec": many })).1.len(), 100);
+    }
+}

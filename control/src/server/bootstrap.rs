@@ -1,0 +1,195 @@
+//! The objects that a cluster has from the start: the system's namespaces, and the API's own Service.
+//!
+//! They are written past admission and validation: nothing could admit them before they are there,
+//! and the API's own address may be a loopback address, which no user's endpoint may.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::encode;
+use crate::store::{StoreError, Stored, Write};
+
+use super::StartError;
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// The first address of the range: the API's own ClusterIP.
+pub fn first_service_ip(cidr: &str) -> Result<Ipv4Addr, StartError> {
+    let refuse = || StartError::ServiceCidr(cidr.to_owned());
+    let (base, bits) = cidr.split_once('/').ok_or_else(refuse)?;
+    let base: Ipv4Addr = base.parse().map_err(|_| refuse())?;
+    let bits: u32 = bits.parse().map_err(|_| refuse())?;
+    if bits > 30 {
+        return Err(refuse());
+    }
+    let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+    Ok(Ipv4Addr::from((base.to_bits() & mask) + 1))
+}
+
+pub async fn system_objects(
+    api: &Api,
+    service_ip: Ipv4Addr,
+    advertised: Option<SocketAddr>,
+) -> Result<(), StartError> {
+    for name in NAMESPACES {
+        let namespace = json!({ "metadata": { "name": name } });
+        put(api, Place::new("", "v1", "namespaces"), namespace, Known::Stays).await?;
+    }
+    let service = service(service_ip, advertised);
+    put(api, Place::new("", "v1", "services"), service, Known::Stays).await?;
+    put(api, Place::new("", "v1", "endpoints"), endpoints(advertised), Known::Follows).await?;
+    let place = Place::new("discovery.k8s.io", "v1", "endpointslices");
+    put(api, place, endpoint_slice(advertised), Known::Follows).await
+}
+
+fn service(ip: Ipv4Addr, advertised: Option<SocketAddr>) -> Value {
+    let port = advertised.map_or(6443, |address| address.port());
+    json!({
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": { "component": "apiserver", "provider": "kubernetes" },
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": ip.to_string(),
+            "clusterIPs": [ip.to_string()],
+            "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack",
+            "internalTrafficPolicy": "Cluster",
+            "sessionAffinity": "None",
+            "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": port }],
+        },
+    })
+}
+
+fn endpoints(advertised: Option<SocketAddr>) -> Value {
+    let mut endpoints = json!({
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
+        },
+    });
+    if let Some(address) = advertised {
+        endpoints["subsets"] = json!([{
+            "addresses": [{ "ip": address.ip().to_string() }],
+            "ports": [{ "name": "https", "port": address.port(), "protocol": "TCP" }],
+        }]);
+    }
+    endpoints
+}
+
+fn endpoint_slice(advertised: Option<SocketAddr>) -> Value {
+    let ready = |address: SocketAddr| json!({ "addresses": [address.ip().to_string()], "conditions": { "ready": true } });
+    let is_v6 = advertised.is_some_and(|address| address.is_ipv6());
+    json!({
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": { "kubernetes.io/service-name": "kubernetes" },
+        },
+        "addressType": if is_v6 { "IPv6" } else { "IPv4" },
+        "endpoints": advertised.map(ready).into_iter().collect::<Vec<_>>(),
+        "ports": [{
+            "name": "https",
+            "protocol": "TCP",
+            "port": advertised.map_or(6443, |address| address.port()),
+        }],
+    })
+}
+
+/// Where an object is kept.
+#[derive(Clone, Copy)]
+struct Place {
+    group: &'static str,
+    version: &'static str,
+    resource: &'static str,
+}
+
+impl Place {
+    const fn new(group: &'static str, version: &'static str, resource: &'static str) -> Self {
+        Self { group, version, resource }
+    }
+}
+
+/// What becomes of an object that is there already.
+#[derive(Clone, Copy, PartialEq)]
+enum Known {
+    Stays,
+    /// It takes on what it should be now.
+    Follows,
+}
+
+async fn put(api: &Api, place: Place, value: Value, known: Known) -> Result<(), StartError> {
+    let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let what = || format!("{} {name:?}", place.resource);
+    let failed = |why: String| StartError::Bootstrap { what: what(), why };
+    let Some(kind) = api.kinds.at(place.group, place.version, place.resource) else {
+        return Err(failed("the kind is not served".into()));
+    };
+    let info = kind.info();
+    let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default();
+    let key = format!("{}/{namespace}/{name}", info.stored_resource());
+    let existing = api.store.get(&key, None).await?;
+    if existing.is_some() && known == Known::Stays {
+        return Ok(());
+    }
+    let mut value = value;
+    value["apiVersion"] = info.api_version().into();
+    value["kind"] = info.kind.into();
+    let value = kind.default(value).and_then(|value| kind.prepare_create(value)).map_err(failed)?;
+    let write = match existing {
+        None => create(api, key, value),
+        Some(existing) => match update(key, value, &existing) {
+            Some(write) => write,
+            None => return Ok(()),
+        },
+    };
+    match api.store.commit(write).await {
+        // Another control plane on the same store was quicker: it is there.
+        Ok(_) | Err(StoreError::Exists { .. } | StoreError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn create(api: &Api, key: String, mut value: Value) -> Write {
+    let ambient = api.ambient();
+    let now = ambient.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    value["metadata"]["uid"] = ambient.uuid().to_string().into();
+    value["metadata"]["creationTimestamp"] = now.into();
+    Write::Create { key, value: encode::stored(&value), ttl: None }
+}
+
+/// `None` where nothing but the metadata would change.
+fn update(key: String, mut value: Value, existing: &Stored) -> Option<Write> {
+    let old: Value = serde_json::from_slice(&existing.value).ok()?;
+    value["metadata"] = old["metadata"].clone();
+    if value == old {
+        return None;
+    }
+    let stored = encode::stored(&value);
+    Some(Write::Update { key, value: stored, expected: existing.modified, ttl: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_api_gets_the_first_address_of_the_range() {
+        let table = [
+            ("10.96.0.0/12", Some("10.96.0.1")),
+            ("10.96.3.7/16", Some("10.96.0.1")),
+            ("10.96.0.0", None),
+            ("10.96.0.0/33", None),
+            ("fd00::/108", None),
+        ];
+        for (cidr, expected) in table {
+            let found = first_service_ip(cidr).ok().map(|ip| ip.to_string());
+            assert_eq!(found.as_deref(), expected, "{cidr}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+# The few commands that matter; CI uses the same.
+
+# What CI runs: formatting, lints, all tests.
+ci:
+    .ci/run
+
+# Unit tests of one crate, such as `just unit control`.
+unit crate *filter:
+    cargo test -p copepod-{{crate}} --lib -- {{filter}}
+
+# End-to-end tests whose name contains the filter.
+e2e *filter:
+    cargo test --test e2e -- {{filter}}
+
+# Benches and the load run; figures go into benches/README.md.
+bench *names:
+    cargo bench {{names}}
+
+# A cluster on the user's data folder.
+up *flags:
+    cargo run --release -- up {{flags}}
+
+# Regenerates the schema table from a Kubernetes source tree.
+schema upstream:
+    python3 control/schema/generate.py {{upstream}}

@@ -1,0 +1,274 @@
+//! The node's events: queued in the background, equal ones counted, written after what matters more.
+//!
+//! An event is a courtesy: it never holds up a pod. The queue is bounded, and what does not fit is
+//! dropped, as upstream does.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use crate::ambient::Ambient;
+
+/// Events that wait to be written; what comes when it is full is dropped.
+const QUEUE: usize = 20_000;
+/// Events written at a time.
+const WRITERS: usize = 4;
+/// Kept to count repetitions.
+const REMEMBERED: usize = 4096;
+/// How long events stand back for statuses at the most.
+const STAND_BACK: Duration = Duration::from_secs(2);
+/// As upstream: an object may have this many events at once, and one more every [`REFILL`].
+const BURST: f64 = 25.0;
+const REFILL: Duration = Duration::from_secs(300);
+const COMPONENT: &str = "kubelet";
+
+/// How many status writes are under way: events let them go first.
+#[derive(Clone, Default)]
+pub struct Busy(Arc<AtomicUsize>);
+
+impl Busy {
+    pub fn enter(&self) -> BusyGuard {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        BusyGuard(self.clone())
+    }
+
+    fn is_busy(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// A status write under way.
+pub struct BusyGuard(Busy);
+
+impl Drop for BusyGuard {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Something to be told.
+pub struct Report {
+    pub about: ObjectReference,
+    pub warning: bool,
+    pub reason: &'static str,
+    pub message: String,
+}
+
+struct Queued {
+    report: Report,
+    at: Timestamp,
+}
+
+/// Takes events and never waits. Cheap to clone.
+#[derive(Clone)]
+pub struct Recorder {
+    queue: mpsc::Sender<Queued>,
+    ambient: Ambient,
+}
+
+impl Recorder {
+    /// Starts the writing; it ends when the last recorder is dropped.
+    pub fn start(client: Client, host: String, busy: Busy, ambient: Ambient) -> Self {
+        let (queue, reports) = mpsc::channel(QUEUE);
+        ambient.spawn(write_all(client, host, busy, reports, ambient.clone()));
+        Self { queue, ambient }
+    }
+
+    pub fn record(&self, report: Report) {
+        let queued = Queued { report, at: self.ambient.now() };
+        if self.queue.try_send(queued).is_err() {
+            tracing::debug!("an event was dropped: too many wait");
+        }
+    }
+}
+
+/// What makes two events the same.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Sameness {
+    uid: String,
+    field_path: Option<String>,
+    reason: &'static str,
+    message: String,
+}
+
+struct Seen {
+    namespace: String,
+    name: String,
+    count: i32,
+}
+
+/// What was written lately, oldest first.
+#[derive(Default)]
+struct Memory {
+    seen: HashMap<Sameness, Seen>,
+    order: VecDeque<Sameness>,
+    buckets: HashMap<String, (f64, Timestamp)>,
+}
+
+enum Write {
+    Create(Box<Event>, String),
+    Count { namespace: String, name: String, count: i32, at: Timestamp },
+}
+
+impl Memory {
+    /// Whether an object may have one more event now.
+    fn admit(&mut self, uid: &str, at: Timestamp) -> bool {
+        if self.buckets.len() > REMEMBERED {
+            self.buckets.clear();
+        }
+        let (left, since) = self.buckets.entry(uid.to_owned()).or_insert((BURST, at));
+        let elapsed = at.duration_since(*since).as_secs_f64().max(0.0);
+        *left = (*left + elapsed / REFILL.as_secs_f64()).min(BURST);
+        *since = at;
+        let admitted = *left >= 1.0;
+        if admitted {
+            *left -= 1.0;
+        }
+        admitted
+    }
+
+    fn plan(&mut self, queued: Queued, host: &str) -> Option<Write> {
+        let Queued { report, at } = queued;
+        let uid = report.about.uid.clone().unwrap_or_default();
+        if !self.admit(&uid, at) {
+            return None;
+        }
+        let sameness = Sameness {
+            uid,
+            field_path: report.about.field_path.clone(),
+            reason: report.reason,
+            message: report.message.clone(),
+        };
+        if let Some(seen) = self.seen.get_mut(&sameness) {
+            seen.count += 1;
+            return Some(Write::Count {
+                namespace: seen.namespace.clone(),
+                name: seen.name.clone(),
+                count: seen.count,
+                at,
+            });
+        }
+        let namespace = report.about.namespace.clone().unwrap_or_else(|| "default".into());
+        let name = format!(
+            "{}.{:x}{:04x}",
+            report.about.name.as_deref().unwrap_or_default(),
+            at.as_nanosecond(),
+            rand::random::<u16>()
+        );
+        self.remember(sameness, &namespace, &name);
+        let event = event(report, &namespace, name, at, host);
+        Some(Write::Create(Box::new(event), namespace))
+    }
+
+    fn remember(&mut self, sameness: Sameness, namespace: &str, name: &str) {
+        if self.order.len() >= REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+        let seen = Seen { namespace: namespace.into(), name: name.into(), count: 1 };
+        self.seen.insert(sameness.clone(), seen);
+        self.order.push_back(sameness);
+    }
+}
+
+fn event(report: Report, namespace: &str, name: String, at: Timestamp, host: &str) -> Event {
+    Event {
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: Some(namespace.into()),
+            ..ObjectMeta::default()
+        },
+        involved_object: report.about,
+        reason: Some(report.reason.into()),
+        message: Some(report.message),
+        type_: Some(if report.warning { "Warning" } else { "Normal" }.into()),
+        count: Some(1),
+        first_timestamp: Some(Time(at)),
+        last_timestamp: Some(Time(at)),
+        source: Some(EventSource { component: Some(COMPONENT.into()), host: Some(host.into()) }),
+        reporting_component: Some(COMPONENT.into()),
+        reporting_instance: Some(host.into()),
+        ..Event::default()
+    }
+}
+
+async fn write_all(
+    client: Client,
+    host: String,
+    busy: Busy,
+    mut reports: mpsc::Receiver<Queued>,
+    ambient: Ambient,
+) {
+    let mut memory = Memory::default();
+    let slots = Arc::new(tokio::sync::Semaphore::new(WRITERS));
+    while let Some(queued) = reports.recv().await {
+        let begun = Instant::now();
+        while busy.is_busy() && begun.elapsed() < STAND_BACK {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let Some(write) = memory.plan(queued, &host) else { continue };
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let client = client.clone();
+        ambient.spawn(async move {
+            if let Err(error) = perform(client, write).await {
+                tracing::debug!(%error, "an event could not be written");
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn perform(client: Client, write: Write) -> Result<(), kube::Error> {
+    match write {
+        Write::Create(event, namespace) => {
+            let api: Api<Event> = Api::namespaced(client, &namespace);
+            api.create(&PostParams::default(), &event).await.map(drop)
+        }
+        Write::Count { namespace, name, count, at } => {
+            let api: Api<Event> = Api::namespaced(client, &namespace);
+            let patch = json!({ "count": count, "lastTimestamp": Time(at) });
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queued(message: &str, second: i64) -> Queued {
+        let about = ObjectReference {
+            uid: Some("u".into()),
+            name: Some("web".into()),
+            namespace: Some("ns".into()),
+            ..ObjectReference::default()
+        };
+        Queued {
+            report: Report { about, warning: true, reason: "BackOff", message: message.into() },
+            at: Timestamp::from_second(1_700_000_000 + second).unwrap(),
+        }
+    }
+
+    #[test]
+    fn equal_events_are_counted_and_a_flood_is_cut() {
+        let mut memory = Memory::default();
+        assert!(matches!(memory.plan(queued("a", 0), "n"), Some(Write::Create(..))));
+        let second = memory.plan(queued("a", 1), "n");
+        assert!(matches!(second, Some(Write::Count { count: 2, .. })));
+        assert!(matches!(memory.plan(queued("b", 1), "n"), Some(Write::Create(..))));
+        let admitted = (0..40).filter(|_| memory.plan(queued("a", 2), "n").is_some()).count();
+        assert_eq!(admitted, 22);
+        assert!(memory.plan(queued("a", 400), "n").is_some());
+    }
+}

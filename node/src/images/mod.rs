@@ -1,0 +1,176 @@
+//! Images on this node: references, the content store, and artifacts ready to start.
+//!
+//! There is no pull from a registry yet: an image is here because it was imported, or it is a
+//! `file://` of an allowed folder. What a user wrote stays what is shown; look-ups use the
+//! normal form.
+
+mod reference;
+mod store;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use copepod_runtime::{Artifact, LoadError, Runtime};
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+pub use reference::{FilePath, Reference};
+pub use store::{Imported, Stored, StoreError};
+
+use crate::pods::machine::ImageProblem;
+use store::Store;
+
+/// An image that a container can be started from.
+#[derive(Clone)]
+pub struct Ready {
+    pub digest: Arc<str>,
+    pub artifact: Arc<Artifact>,
+}
+
+/// The images of one node.
+pub struct Images {
+    store: Arc<Store>,
+    runtime: Arc<Runtime>,
+    allowed_dirs: Vec<PathBuf>,
+    /// By digest; what is here starts without a look at the disk.
+    artifacts: RwLock<HashMap<Arc<str>, Arc<Artifact>>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Images {
+    /// Opens the store under `folder`, making it where it is missing.
+    pub fn open(
+        folder: &Path,
+        runtime: Arc<Runtime>,
+        allowed_dirs: Vec<PathBuf>,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            store: Arc::new(Store::open(folder)?),
+            runtime,
+            allowed_dirs,
+            artifacts: RwLock::default(),
+            changed: watch::Sender::new(0),
+        })
+    }
+
+    /// Changes whenever an image is added or removed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub async fn import(&self, reference: &str, bytes: Bytes) -> Result<Imported, StoreError> {
+        let reference = Reference::parse(reference)?;
+        let store = self.store.clone();
+        let imported = blocking(move || store.import(&reference, &bytes)).await?;
+        self.changed.send_modify(|count| *count += 1);
+        Ok(imported)
+    }
+
+    pub fn list(&self) -> Vec<Stored> {
+        self.store.list()
+    }
+
+    pub async fn remove(&self, reference: &str) -> Result<bool, StoreError> {
+        let reference = Reference::parse(reference)?;
+        let store = self.store.clone();
+        let removed = blocking(move || store.remove(&reference)).await?;
+        if let Some(digest) = &removed.unused {
+            self.artifacts.write().remove(digest.as_str());
+        }
+        self.changed.send_modify(|count| *count += 1);
+        Ok(removed.found)
+    }
+
+    /// The image if it can be started without any waiting.
+    pub fn ready(&self, image: &str) -> Option<Ready> {
+        let reference = Reference::parse(image).ok()?;
+        let digest = self.store.digest(&reference)?;
+        let (digest, artifact) = {
+            let artifacts = self.artifacts.read();
+            let (digest, artifact) = artifacts.get_key_value(digest.as_str())?;
+            (digest.clone(), artifact.clone())
+        };
+        Some(Ready { digest, artifact })
+    }
+
+    /// The artifact of a digest that [`Images::ensure`] gave out before.
+    pub fn artifact(&self, digest: &str) -> Option<Arc<Artifact>> {
+        self.artifacts.read().get(digest).cloned()
+    }
+
+    /// Looks the image up and makes it ready, compiling it where that was not done before.
+    pub async fn ensure(&self, image: &str, policy: Option<&str>) -> Result<Ready, ImageProblem> {
+        if image.starts_with("file:") {
+            return self.ensure_file(image).await;
+        }
+        let reference = Reference::parse(image)
+            .map_err(|error| ImageProblem::InvalidName { message: error.kubelet_message(image) })?;
+        let Some(digest) = self.store.digest(&reference) else {
+            return Err(match policy {
+                Some("Never") => ImageProblem::NeverPull,
+                _ => ImageProblem::Pull { message: missing(image) },
+            });
+        };
+        if let Some(artifact) = self.artifact(&digest) {
+            return Ok(Ready { digest: digest.into(), artifact });
+        }
+        if let Some(artifact) = self.runtime.load_cached(&digest).await {
+            return Ok(self.keep(&digest, artifact));
+        }
+        let store = self.store.clone();
+        let wanted = digest.clone();
+        let wasm = blocking(move || store.read(&wanted)).await.map_err(|error| {
+            ImageProblem::Pull { message: format!("the stored image cannot be read: {error}") }
+        })?;
+        self.load(image, &digest, wasm).await
+    }
+
+    async fn ensure_file(&self, image: &str) -> Result<Ready, ImageProblem> {
+        let path = FilePath::parse(image)
+            .map_err(|error| ImageProblem::InvalidName { message: error.kubelet_message(image) })?;
+        let allowed = self.allowed_dirs.clone();
+        let read = blocking(move || path.read(&allowed)).await;
+        let wasm = read.map_err(|error| ImageProblem::Pull { message: error.to_string() })?;
+        let digest = store::digest(&wasm);
+        if let Some(artifact) = self.artifact(&digest) {
+            return Ok(Ready { digest: digest.into(), artifact });
+        }
+        self.load(image, &digest, wasm).await
+    }
+
+    async fn load(&self, image: &str, digest: &str, wasm: Bytes) -> Result<Ready, ImageProblem> {
+        match self.runtime.load(digest, wasm).await {
+            Ok(artifact) => Ok(self.keep(digest, artifact)),
+            Err(error) => Err(ImageProblem::Unusable { message: unusable(image, &error) }),
+        }
+    }
+
+    fn keep(&self, digest: &str, artifact: Arc<Artifact>) -> Ready {
+        let digest: Arc<str> = digest.into();
+        self.artifacts.write().insert(digest.clone(), artifact.clone());
+        Ready { digest, artifact }
+    }
+}
+
+fn missing(image: &str) -> String {
+    format!(
+        "image \"{image}\" is not on this node and is not pulled from a registry: \
+         put it there with `copepod image import FILE {image}`"
+    )
+}
+
+fn unusable(image: &str, error: &LoadError) -> String {
+    format!("image \"{image}\" cannot be run: {error}")
+}
+
+/// Runs file work on a thread that may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        // The work panicked, or the runtime is going down with everything on it.
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => std::future::pending().await,
+    }
+}

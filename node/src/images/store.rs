@@ -1,0 +1,272 @@
+//! The content store: blobs by digest, and a small table from references to digests.
+//!
+//! A blob is complete and synced before a reference names it; the table is replaced as a whole.
+//! So a crash leaves at worst a blob that nothing names, which the next start removes.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::reference::{Reference, ReferenceError};
+
+/// What a core module and a component begin with.
+const WASM_MAGIC: &[u8] = b"\0asm";
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{0}")]
+    Reference(#[from] ReferenceError),
+    #[error("the file is no WebAssembly: it does not begin with \\0asm")]
+    NotWasm,
+    #[error("the reference pins {pinned}, but the file is {actual}")]
+    Digest { pinned: String, actual: String },
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{} is damaged: {source}", path.display())]
+    Table { path: PathBuf, source: serde_json::Error },
+    #[error("the blob {digest} is damaged: its content is {actual}; import the image again")]
+    Blob { digest: String, actual: String },
+}
+
+/// An image as listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    pub reference: String,
+    pub digest: String,
+    pub size: u64,
+}
+
+/// What an import made of a file.
+pub type Imported = Stored;
+
+/// What a removal did.
+pub struct Removed {
+    pub found: bool,
+    /// The digest that nothing names any more.
+    pub unused: Option<String>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Entry {
+    digest: String,
+    size: u64,
+}
+
+type Table = BTreeMap<String, Entry>;
+
+pub struct Store {
+    folder: PathBuf,
+    table: RwLock<Table>,
+    /// Held by whoever changes blobs and table.
+    writing: Mutex<()>,
+}
+
+impl Store {
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let blobs = folder.join("blobs").join("sha256");
+        fs::create_dir_all(&blobs).map_err(io_error(&blobs))?;
+        let path = folder.join("references.json");
+        let table = match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map_err(|source| StoreError::Table { path: path.clone(), source })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Table::new(),
+            Err(source) => return Err(StoreError::Io { path, source }),
+        };
+        let store =
+            Self { folder: folder.to_owned(), table: RwLock::new(table), writing: Mutex::new(()) };
+        store.remove_unnamed(&blobs)?;
+        Ok(store)
+    }
+
+    pub fn import(&self, reference: &Reference, bytes: &[u8]) -> Result<Imported, StoreError> {
+        if !bytes.starts_with(WASM_MAGIC) {
+            return Err(StoreError::NotWasm);
+        }
+        let actual = digest(bytes);
+        if let Some(pinned) = reference.digest()
+            && pinned != actual
+        {
+            return Err(StoreError::Digest { pinned: pinned.into(), actual });
+        }
+        let _writing = self.writing.lock();
+        let path = self.blob_path(&actual);
+        if !path.exists() {
+            write_durably(&path, bytes).map_err(io_error(&path))?;
+        }
+        let entry = Entry { digest: actual.clone(), size: bytes.len() as u64 };
+        let mut table = self.table.read().clone();
+        let before = table.insert(reference.to_string(), entry.clone());
+        self.replace(table)?;
+        if let Some(before) = before.filter(|before| before.digest != actual) {
+            self.drop_if_unnamed(&before.digest);
+        }
+        Ok(Stored { reference: reference.to_string(), digest: entry.digest, size: entry.size })
+    }
+
+    pub fn remove(&self, reference: &Reference) -> Result<Removed, StoreError> {
+        let _writing = self.writing.lock();
+        let mut table = self.table.read().clone();
+        let Some(entry) = table.remove(&reference.to_string()) else {
+            return Ok(Removed { found: false, unused: None });
+        };
+        self.replace(table)?;
+        let unused = self.drop_if_unnamed(&entry.digest).then_some(entry.digest);
+        Ok(Removed { found: true, unused })
+    }
+
+    pub fn list(&self) -> Vec<Stored> {
+        let table = self.table.read();
+        table
+            .iter()
+            .map(|(reference, entry)| Stored {
+                reference: reference.clone(),
+                digest: entry.digest.clone(),
+                size: entry.size,
+            })
+            .collect()
+    }
+
+    /// The digest that a reference means on this node.
+    pub fn digest(&self, reference: &Reference) -> Option<String> {
+        let table = self.table.read();
+        if let Some(pinned) = reference.digest() {
+            return table.values().any(|e| e.digest == pinned).then(|| pinned.to_owned());
+        }
+        table.get(&reference.to_string()).map(|entry| entry.digest.clone())
+    }
+
+    /// The content of a blob, checked against its digest.
+    pub fn read(&self, wanted: &str) -> Result<Bytes, StoreError> {
+        let path = self.blob_path(wanted);
+        let bytes = fs::read(&path).map_err(io_error(&path))?;
+        let actual = digest(&bytes);
+        if actual != wanted {
+            // Out of the way, so that an import can heal it.
+            let _ = fs::remove_file(&path);
+            return Err(StoreError::Blob { digest: wanted.into(), actual });
+        }
+        Ok(bytes.into())
+    }
+
+    fn replace(&self, table: Table) -> Result<(), StoreError> {
+        let path = self.folder.join("references.json");
+        let text = serde_json::to_vec_pretty(&table)
+            .map_err(|source| StoreError::Table { path: path.clone(), source })?;
+        write_durably(&path, &text).map_err(io_error(&path))?;
+        *self.table.write() = table;
+        Ok(())
+    }
+
+    fn drop_if_unnamed(&self, digest: &str) -> bool {
+        let named = self.table.read().values().any(|entry| entry.digest == digest);
+        if !named {
+            let _ = fs::remove_file(self.blob_path(digest));
+        }
+        !named
+    }
+
+    fn remove_unnamed(&self, blobs: &Path) -> Result<(), StoreError> {
+        let table = self.table.read();
+        for entry in fs::read_dir(blobs).map_err(io_error(blobs))? {
+            let entry = entry.map_err(io_error(blobs))?;
+            let digest = format!("sha256:{}", entry.file_name().to_string_lossy());
+            if !table.values().any(|entry| entry.digest == digest) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    fn blob_path(&self, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
+        self.folder.join("blobs").join("sha256").join(hex)
+    }
+}
+
+/// `sha256:` and the hexadecimal digest.
+pub fn digest(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    let mut text = String::with_capacity(71);
+    text.push_str("sha256:");
+    for byte in hash {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { path, source }
+}
+
+/// Writes a file beside its place, syncs it, renames it, syncs the folder.
+fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("part");
+    let mut file = File::create(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reference(text: &str) -> Reference {
+        Reference::parse(text).unwrap()
+    }
+
+    #[test]
+    fn images_come_back_after_a_restart_and_unnamed_blobs_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let first = store.import(&reference("hello"), b"\0asm one").unwrap();
+        let second = store.import(&reference("hello"), b"\0asm two").unwrap();
+        store.import(&reference("other:v1"), b"\0asm two").unwrap();
+        assert_ne!(first.digest, second.digest);
+        assert!(store.read(&first.digest).is_err(), "nothing names the first any more");
+        drop(store);
+        let stray = folder.path().join("blobs/sha256").join("0".repeat(64));
+        fs::write(&stray, b"x").unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        assert!(!stray.exists());
+        assert_eq!(store.digest(&reference("docker.io/library/hello")), Some(second.digest.clone()));
+        assert_eq!(store.read(&second.digest).unwrap(), Bytes::from_static(b"\0asm two"));
+        assert_eq!(store.list().len(), 2);
+        assert!(store.remove(&reference("hello")).unwrap().unused.is_none());
+        assert_eq!(store.remove(&reference("other:v1")).unwrap().unused, Some(second.digest));
+        assert!(!store.remove(&reference("hello")).unwrap().found);
+    }
+
+    #[test]
+    fn files_that_are_no_wasm_and_wrong_digests_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        assert!(matches!(store.import(&reference("a"), b"#!/bin/sh"), Err(StoreError::NotWasm)));
+        let pinned = format!("a@sha256:{}", "0".repeat(64));
+        let result = store.import(&reference(&pinned), b"\0asm");
+        assert!(matches!(result, Err(StoreError::Digest { .. })));
+    }
+
+    #[test]
+    fn a_damaged_blob_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let stored = store.import(&reference("a"), b"\0asm good").unwrap();
+        fs::write(store.blob_path(&stored.digest), b"\0asm bad").unwrap();
+        assert!(matches!(store.read(&stored.digest), Err(StoreError::Blob { .. })));
+        store.import(&reference("a"), b"\0asm good").unwrap();
+        assert!(store.read(&stored.digest).is_ok());
+    }
+}

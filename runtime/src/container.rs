@@ -1,0 +1,403 @@
+//! A container: one artifact with its arguments, mounts and limits, from its start to its exit.
+//!
+//! A command is one task on the guests' threads. An HTTP component is no task at all: it is a handler in the switch, and
+//! an instance only while a request runs. Every way to end passes through `Inner::finish`, once.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::io::AsyncRead;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use wasmtime_wasi::cli::AsyncStdinStream;
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx};
+
+use crate::activity::Activity;
+use crate::artifact::{Artifact, World};
+use crate::context::Ctx;
+use crate::engine::Shared;
+use crate::http::HttpHandler;
+use crate::limits::{Account, Metered};
+use crate::net::guest::NetCtx;
+use crate::net::{Dialer, PortTaken, Reservation};
+use crate::output::{Output, OutputStream, Pipe};
+
+pub struct ContainerSpec {
+    pub name: String,
+    pub artifact: Arc<Artifact>,
+    /// `argv`: the first is the program.
+    pub args: Vec<String>,
+    pub env: Vec<(String, String)>,
+    pub mounts: Vec<Mount>,
+    pub working_dir: Option<String>,
+    /// Bytes of linear memory, all instances together.
+    pub memory_limit: Option<u64>,
+    /// Thousandths of a core, all instances together.
+    pub cpu_limit_millis: Option<u64>,
+    /// Where an HTTP component is served; without meaning for a command.
+    pub http_port: u16,
+    pub output: Arc<dyn Output>,
+    /// For a command; an HTTP component's is closed.
+    pub stdin: Stdin,
+}
+
+/// A folder of the host, as a folder of the guest.
+#[derive(Debug, Clone)]
+pub struct Mount {
+    pub guest_path: String,
+    pub host_dir: PathBuf,
+    pub read_only: bool,
+}
+
+pub enum Stdin {
+    Closed,
+    Reader(Box<dyn AsyncRead + Send + Sync + Unpin>),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("mount {} at {guest_path}", host_dir.display())]
+    Mount { guest_path: String, host_dir: PathBuf, source: std::io::Error },
+    #[error("port {port} is already served in this sandbox")]
+    PortInUse { port: u16 },
+    #[error("sandbox {sandbox} is closed")]
+    SandboxClosed { sandbox: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    pub code: i32,
+    pub cause: ExitCause,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExitCause {
+    /// Ended by itself, with code 0.
+    Completed,
+    /// Ended by itself, with another code.
+    Error,
+    /// Passed its memory limit: 137.
+    OutOfMemory,
+    /// Broke off with this message: 134.
+    Trap(String),
+    /// 137.
+    Killed,
+    /// Asked to stop, and done within its grace: 143.
+    Stopped,
+}
+
+impl Exit {
+    fn new(code: i32, cause: ExitCause) -> Exit {
+        Exit { code, cause }
+    }
+
+    fn of_code(code: i32) -> Exit {
+        match code {
+            0 => Exit::new(0, ExitCause::Completed),
+            code => Exit::new(code, ExitCause::Error),
+        }
+    }
+
+    pub(crate) fn out_of_memory() -> Exit {
+        Exit::new(137, ExitCause::OutOfMemory)
+    }
+
+    fn killed() -> Exit {
+        Exit::new(137, ExitCause::Killed)
+    }
+
+    fn stopped() -> Exit {
+        Exit::new(143, ExitCause::Stopped)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContainerStats {
+    /// Approximate: see `limits.rs`.
+    pub cpu_time: Duration,
+    /// Linear memory of its live instances.
+    pub memory_bytes: u64,
+    /// HTTP requests begun, and those that failed.
+    pub requests: u64,
+    pub errors: u64,
+}
+
+/// A handle; the container lives on when all handles are dropped, until it exits or its sandbox closes.
+#[derive(Clone)]
+pub struct Container(Arc<Inner>);
+
+/// What every instance of a container is given.
+pub(crate) struct Blueprint {
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    mounts: Vec<Mount>,
+    working_dir: Option<String>,
+    output: Arc<dyn Output>,
+    dialer: Dialer,
+}
+
+/// How a container was told to end; the number is stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Ending {
+    Kill = 1,
+    Stop = 2,
+}
+
+pub(crate) struct Inner {
+    name: String,
+    blueprint: Blueprint,
+    pub(crate) artifact: Arc<Artifact>,
+    pub(crate) account: Arc<Account>,
+    pub(crate) activity: Arc<Activity>,
+    /// Ends every instance.
+    pub(crate) ended: CancellationToken,
+    /// Refuses new requests; the ones in flight go on.
+    pub(crate) draining: CancellationToken,
+    ending: AtomicU8,
+    exit: watch::Sender<Option<Exit>>,
+    /// The port of an HTTP component.
+    served: Mutex<Option<Reservation>>,
+}
+
+impl Container {
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        dialer: &Dialer,
+        spec: ContainerSpec,
+    ) -> Result<Container, StartError> {
+        for mount in &spec.mounts {
+            check(mount)?;
+        }
+        let inner = Arc::new(Inner {
+            name: spec.name,
+            blueprint: Blueprint {
+                args: spec.args,
+                env: spec.env,
+                mounts: spec.mounts,
+                working_dir: spec.working_dir,
+                output: spec.output,
+                dialer: dialer.clone(),
+            },
+            account: Account::new(spec.memory_limit, spec.cpu_limit_millis),
+            artifact: spec.artifact,
+            activity: Arc::default(),
+            ended: CancellationToken::new(),
+            draining: CancellationToken::new(),
+            ending: AtomicU8::new(0),
+            exit: watch::Sender::new(None),
+            served: Mutex::new(None),
+        });
+        match inner.artifact.world() {
+            World::Command => {
+                shared.guests.spawn(run_command(inner.clone(), spec.stdin));
+            }
+            World::Http => {
+                let handler =
+                    HttpHandler::new(inner.clone(), shared.guests.clone(), spec.http_port);
+                let served = dialer.interface.serve_http(spec.http_port, handler);
+                let port = spec.http_port;
+                let served = served.map_err(|PortTaken| StartError::PortInUse { port })?;
+                *inner.served.lock() = Some(served);
+            }
+        }
+        Ok(Container(inner))
+    }
+
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Resolves when the container has ended, for any number of waiters, at any time.
+    pub async fn exited(&self) -> Exit {
+        let mut exit = self.0.exit.subscribe();
+        let ended = exit.wait_for(Option::is_some).await.ok();
+        // The sender lives in `self`: the channel cannot close first.
+        ended.and_then(|exit| exit.clone()).unwrap_or_else(Exit::killed)
+    }
+
+    pub(crate) fn has_exited(&self) -> bool {
+        self.0.exit.borrow().is_some()
+    }
+
+    /// Ends it at once: 137.
+    pub fn kill(&self) {
+        self.0.end(Ending::Kill);
+    }
+
+    /// Closes its listeners, lets open connections and requests finish, and ends it: 143, or 137 where `grace` ran out.
+    /// A command that listens nowhere is ended at once: it could not be told.
+    pub async fn stop(&self, grace: Duration) -> Exit {
+        let inner = &self.0;
+        let listened = inner.drain();
+        if !listened && inner.activity.is_idle() {
+            inner.end(Ending::Stop);
+            return self.exited().await;
+        }
+        tokio::select! {
+            biased;
+            exit = self.exited() => return exit,
+            () = inner.activity.idle() => inner.end(Ending::Stop),
+            () = tokio::time::sleep(grace) => inner.end(Ending::Kill),
+        }
+        self.exited().await
+    }
+
+    pub fn stats(&self) -> ContainerStats {
+        let inner = &self.0;
+        ContainerStats {
+            cpu_time: inner.account.cpu_time(),
+            memory_bytes: inner.account.memory_bytes(),
+            requests: inner.activity.requests.load(Ordering::Relaxed),
+            errors: inner.activity.errors.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn check(mount: &Mount) -> Result<(), StartError> {
+    let found = std::fs::metadata(&mount.host_dir).and_then(|metadata| {
+        if metadata.is_dir() { Ok(()) } else { Err(std::io::ErrorKind::NotADirectory.into()) }
+    });
+    found.map_err(|source| StartError::Mount {
+        guest_path: mount.guest_path.clone(),
+        host_dir: mount.host_dir.clone(),
+        source,
+    })
+}
+
+impl Inner {
+    /// A fresh instance's state. Opens the mounts.
+    pub(crate) fn ctx(&self, stdin: Option<&Arc<AsyncStdinStream>>) -> wasmtime::Result<Ctx> {
+        let blueprint = &self.blueprint;
+        let mut wasi = WasiCtx::builder();
+        wasi.args(&blueprint.args)
+            .envs(&blueprint.env)
+            .stdout(Pipe::new(&blueprint.output, OutputStream::Stdout))
+            .stderr(Pipe::new(&blueprint.output, OutputStream::Stderr));
+        if let Some(stdin) = stdin {
+            wasi.stdin(stdin.clone());
+        }
+        if let Some(dir) = &blueprint.working_dir {
+            wasi.initial_cwd(dir);
+        }
+        for mount in &blueprint.mounts {
+            let perms = match mount.read_only {
+                true => FsPerms::ReadOnly,
+                false => FsPerms::ReadWrite,
+            };
+            wasi.preopened_dir(&mount.host_dir, &mount.guest_path, perms)?;
+        }
+        let net = NetCtx { dialer: blueprint.dialer.clone(), activity: self.activity.clone() };
+        Ok(Ctx::new(wasi.build(), net, self.account.clone()))
+    }
+
+    pub(crate) fn authority(&self, port: u16) -> String {
+        std::net::SocketAddr::new(self.blueprint.dialer.interface.ip(), port).to_string()
+    }
+
+    /// A line for the operator, among the guest's own.
+    pub(crate) fn complain(&self, error: &wasmtime::Error) {
+        let message = format!("{error:?}\n");
+        self.blueprint.output.write(OutputStream::Stderr, message.as_bytes());
+    }
+
+    /// Takes no new work; true where it listened.
+    fn drain(&self) -> bool {
+        self.draining.cancel();
+        let served = self.served.lock().take().is_some();
+        let interface = &self.blueprint.dialer.interface;
+        interface.close_listeners(&self.activity) > 0 || served
+    }
+
+    fn end(&self, ending: Ending) {
+        let first =
+            self.ending.compare_exchange(0, ending as u8, Ordering::AcqRel, Ordering::Acquire);
+        if first.is_err() {
+            return;
+        }
+        self.drain();
+        self.ended.cancel();
+        // A command's task says itself when it has ended.
+        if self.artifact.world() == World::Http {
+            self.finish(self.ended_exit());
+        }
+    }
+
+    fn ended_exit(&self) -> Exit {
+        if self.ending.load(Ordering::Acquire) == Ending::Stop as u8 {
+            Exit::stopped()
+        } else {
+            Exit::killed()
+        }
+    }
+
+    /// The first exit counts.
+    pub(crate) fn finish(&self, exit: Exit) {
+        self.drain();
+        self.ended.cancel();
+        self.exit.send_if_modified(|held| {
+            let first = held.is_none();
+            if first {
+                *held = Some(exit);
+            }
+            first
+        });
+    }
+
+    /// How an instance that ended with an error ends its container; tells the operator of a trap.
+    fn exit_of(&self, error: &wasmtime::Error) -> Exit {
+        if self.account.is_out_of_memory() {
+            return Exit::out_of_memory();
+        }
+        if let Some(I32Exit(code)) = error.downcast_ref() {
+            return Exit::of_code(*code);
+        }
+        self.complain(error);
+        Exit::new(134, ExitCause::Trap(cause(error)))
+    }
+}
+
+/// The trap without its backtrace.
+pub(crate) fn cause(error: &wasmtime::Error) -> String {
+    match error.downcast_ref::<wasmtime::Trap>() {
+        Some(trap) => trap.to_string(),
+        None => error.root_cause().to_string(),
+    }
+}
+
+/// Says that the container has ended even where its task was torn away: a host panic, or the end of the runtime.
+struct Finish(Arc<Inner>);
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        let exit = self.0.ended_exit();
+        self.0.finish(exit);
+    }
+}
+
+async fn run_command(inner: Arc<Inner>, stdin: Stdin) {
+    let finish = Finish(inner);
+    let inner = &finish.0;
+    let stdin = match stdin {
+        Stdin::Closed => None,
+        Stdin::Reader(reader) => Some(Arc::new(AsyncStdinStream::new(reader))),
+    };
+    let guest = async {
+        let ctx = || inner.ctx(stdin.as_ref());
+        let (mut store, command) = inner.artifact.command(ctx).await?;
+        command.wasi_cli_run().call_run(&mut store).await
+    };
+    let exit = tokio::select! {
+        biased;
+        () = inner.ended.cancelled() => inner.ended_exit(),
+        result = Metered::new(guest, inner.account.clone()) => match result {
+            Ok(Ok(())) => Exit::of_code(0),
+            Ok(Err(())) => Exit::of_code(1),
+            Err(error) => inner.exit_of(&error),
+        },
+    };
+    inner.finish(exit);
+}

@@ -1,0 +1,442 @@
+//! HTTP in and out. In: each request gets an instance of its own, dropped when the guest returns; between requests there is
+//! none. Out: `wasi:http/outgoing-handler` over the sandbox's dialer; a request to an HTTP component in the switch is a
+//! direct call, without a connection.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::{PathAndQuery, Scheme};
+use http::{Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Sleep;
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::io::TokioIo;
+use wasmtime_wasi_http::p2::bindings::http::types as wasi;
+use wasmtime_wasi_http::{RequestOptions, WasiHttpHooks, WasiHttpView};
+
+use crate::activity::Open;
+use crate::container::{self, Exit};
+use crate::limits::Metered;
+use crate::net::{Destination, Dialer, Stream};
+
+/// A request's or response's body.
+pub type Body = wasmtime_wasi_http::WasiBody;
+/// Why a request had no response.
+pub type HttpError = wasmtime_wasi_http::Error;
+
+/// Requests of one container that run at a time.
+const RUNNING_MAX: usize = 1000;
+/// Requests that wait for a running one to end; further ones are answered 503.
+const WAITING_MAX: usize = 10_000;
+/// Where a guest sets no time-out of its own.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
+
+/// An HTTP component at its port. Cheap to clone; calls fail once its container stops.
+#[derive(Clone)]
+pub struct HttpHandler(Arc<Inner>);
+
+struct Inner {
+    container: Arc<container::Inner>,
+    guests: Handle,
+    /// For requests that name no host.
+    authority: String,
+    running: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+/// A place for one request at an [`HttpHandler`].
+pub struct Reserved {
+    handler: HttpHandler,
+    open: Open,
+}
+
+impl Reserved {
+    /// Runs the request in an instance of its own. Returns as soon as the guest gives its response; the body follows.
+    /// A guest that fails before is answered 500.
+    pub async fn call(self, request: Request<Body>) -> Result<Response<Body>, HttpError> {
+        self.handler.answer(request, self.open).await
+    }
+}
+
+/// Ends the instance of a caller that went away before the response.
+struct AbortOnDrop(Option<tokio::task::AbortHandle>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// One less waiting, however the wait ends.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl HttpHandler {
+    pub(crate) fn new(container: Arc<container::Inner>, guests: Handle, port: u16) -> Self {
+        let authority = container.authority(port);
+        HttpHandler(Arc::new(Inner {
+            container,
+            guests,
+            authority,
+            running: Arc::new(Semaphore::new(RUNNING_MAX)),
+            waiting: AtomicUsize::new(0),
+        }))
+    }
+
+    /// A place for one request, or `None` once the container stops: then another replica can be asked, with the
+    /// request still in hand. A container that begins to stop waits for the places given before.
+    pub fn reserve(&self) -> Option<Reserved> {
+        // Entered before the look, so that a stop either sees this request or is seen by it.
+        let open = self.0.container.activity.enter();
+        let stops = self.0.container.draining.is_cancelled();
+        (!stops).then(|| Reserved { handler: self.clone(), open })
+    }
+
+    /// [`HttpHandler::reserve`] and [`Reserved::call`] in one; `ConnectionRefused` once the container stops.
+    pub async fn call(&self, request: Request<Body>) -> Result<Response<Body>, HttpError> {
+        self.reserve().ok_or(HttpError::ConnectionRefused)?.call(request).await
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Body>,
+        open: Open,
+    ) -> Result<Response<Body>, HttpError> {
+        let container = &self.0.container;
+        container.activity.requests.fetch_add(1, Ordering::Relaxed);
+        let Some(running) = self.slot().await else {
+            return Ok(status(StatusCode::SERVICE_UNAVAILABLE));
+        };
+        let request = self.complete(request);
+        let (respond, response) = oneshot::channel();
+        let handler = self.clone();
+        let task = self.0.guests.spawn(async move {
+            handler.run(request, respond).await;
+            drop((open, running));
+        });
+        let mut abort = AbortOnDrop(Some(task.abort_handle()));
+        let response = response.await;
+        abort.0 = None;
+        match response {
+            Ok(Ok(response)) => {
+                Ok(response.map(|body| body.map_err(HttpError::from).boxed_unsync()))
+            }
+            Ok(Err(code)) => {
+                container.activity.errors.fetch_add(1, Ordering::Relaxed);
+                container.complain(&wasmtime::format_err!("the response was an error: {code:?}"));
+                Ok(status(StatusCode::INTERNAL_SERVER_ERROR))
+            }
+            // `run` has said why.
+            Err(_) => Ok(status(StatusCode::INTERNAL_SERVER_ERROR)),
+        }
+    }
+
+    /// A place among the running requests; `None` where too many wait.
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        let running = &self.0.running;
+        if let Ok(slot) = running.clone().try_acquire_owned() {
+            return Some(slot);
+        }
+        let before = self.0.waiting.fetch_add(1, Ordering::AcqRel);
+        let _waiting = Waiting(&self.0.waiting);
+        if before >= WAITING_MAX {
+            return None;
+        }
+        running.clone().acquire_owned().await.ok()
+    }
+
+    /// Gives a request without a host one: WASI demands an authority.
+    fn complete(&self, mut request: Request<Body>) -> Request<Body> {
+        let named = request.uri().authority().is_some()
+            || request.headers().get(header::HOST).is_some_and(|host| host.to_str().is_ok());
+        if !named && let Ok(host) = self.0.authority.parse() {
+            request.headers_mut().insert(header::HOST, host);
+        }
+        request
+    }
+
+    async fn run(&self, request: Request<Body>, respond: Respond) {
+        let container = &self.0.container;
+        let guest = async {
+            let (mut store, proxy) = container.artifact.proxy(|| container.ctx(None)).await?;
+            let scheme = match request.uri().scheme() {
+                Some(scheme) if *scheme == Scheme::HTTPS => wasi::Scheme::Https,
+                _ => wasi::Scheme::Http,
+            };
+            let mut http = store.data_mut().http();
+            let request = http.new_incoming_request(scheme, request)?;
+            let response = http.new_response_outparam(respond)?;
+            proxy.wasi_http_incoming_handler().call_handle(&mut store, request, response).await
+        };
+        let result = tokio::select! {
+            biased;
+            () = container.ended.cancelled() => return,
+            result = Metered::new(guest, container.account.clone()) => result,
+        };
+        let Err(error) = result else { return };
+        if matches!(error.downcast_ref(), Some(I32Exit(0))) {
+            return;
+        }
+        container.activity.errors.fetch_add(1, Ordering::Relaxed);
+        container.complain(&error);
+        if container.account.is_out_of_memory() {
+            container.finish(Exit::out_of_memory());
+        }
+    }
+
+    /// Serves HTTP/1 on a connection from the switch.
+    pub(crate) fn serve(&self, stream: Stream) {
+        let handler = self.clone();
+        let (ended, draining) = {
+            let container = &self.0.container;
+            (container.ended.clone(), container.draining.clone())
+        };
+        self.0.guests.spawn(async move {
+            let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+                let handler = handler.clone();
+                let request = request.map(|body| body.map_err(HttpError::from).boxed_unsync());
+                async move { Ok::<_, Infallible>(handler.call(request).await.unwrap_or_else(gone)) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                // A client may shut its sending side down and still wait for the answer.
+                .half_close(true)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => return,
+                // A client that went away, or spoke no HTTP: its own affair.
+                _ = connection.as_mut() => return,
+                () = draining.cancelled() => connection.as_mut().graceful_shutdown(),
+            }
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => {}
+                _ = connection => {}
+            }
+        });
+    }
+}
+
+type Respond = oneshot::Sender<
+    Result<Response<wasmtime_wasi_http::p2::body::HyperOutgoingBody>, wasi::ErrorCode>,
+>;
+
+fn gone(_: HttpError) -> Response<Body> {
+    status(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+fn status(status: StatusCode) -> Response<Body> {
+    let text = format!("{status}\n");
+    let body = Full::new(Bytes::from(text)).map_err(HttpError::from);
+    let mut response = Response::new(body.boxed_unsync());
+    *response.status_mut() = status;
+    response
+}
+
+/// The HTTP client of a guest.
+pub(crate) struct Client {
+    dialer: Dialer,
+}
+
+type Io = Box<dyn Future<Output = Result<(), HttpError>> + Send>;
+type Sent = Result<(Response<Body>, Io), HttpError>;
+
+impl Client {
+    pub(crate) fn new(dialer: Dialer) -> Self {
+        Client { dialer }
+    }
+}
+
+impl WasiHttpHooks for Client {
+    fn send_request(
+        &mut self,
+        request: Request<Body>,
+        options: Option<RequestOptions>,
+        // Tells a WASI 0.3 guest how its response fared; a 0.2 guest's is empty.
+        _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        let dialer = self.dialer.clone();
+        Box::new(send(dialer, request, options))
+    }
+}
+
+async fn send(dialer: Dialer, request: Request<Body>, options: Option<RequestOptions>) -> Sent {
+    let uri = request.uri();
+    let is_tls = uri.scheme() == Some(&Scheme::HTTPS);
+    let host = uri.host().ok_or(HttpError::HttpRequestUriInvalid)?.to_owned();
+    let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    let connect_within =
+        options.and_then(|options| options.connect_timeout).unwrap_or(TIMEOUT_DEFAULT);
+    let first_byte_within =
+        options.and_then(|options| options.first_byte_timeout).unwrap_or(TIMEOUT_DEFAULT);
+    let between_bytes_within = options.and_then(|options| options.between_bytes_timeout);
+
+    let reached = tokio::time::timeout(connect_within, reach(&dialer, &host, port, is_tls));
+    let reached = reached.await.map_err(|_| HttpError::ConnectionTimeout)??;
+    let (response, io): (Response<Body>, Io) = match reached {
+        Reached::Handler(handler) => {
+            let response = within(first_byte_within, handler.call(request)).await?;
+            (response, Box::new(std::future::ready(Ok(()))))
+        }
+        Reached::Stream(stream) => {
+            let connection = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+            let (mut sender, connection) = connection.await?;
+            let connection = wasmtime_wasi::runtime::spawn(connection);
+            let request = origin_form(request);
+            let sending = async { Ok(sender.send_request(request).await?) };
+            let response: Response<hyper::body::Incoming> =
+                within(first_byte_within, sending).await?;
+            let response = response.map(|body| body.map_err(HttpError::from).boxed_unsync());
+            (response, Box::new(async move { Ok(connection.await?) }))
+        }
+        // The default looks the name up again: the certificate's name is needed for the connection.
+        Reached::Tls => {
+            let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
+            return Ok((response.map(BodyExt::boxed_unsync), Box::new(io)));
+        }
+    };
+    let response = match between_bytes_within {
+        Some(within) => response.map(|body| Timed::new(body, within).boxed_unsync()),
+        None => response,
+    };
+    Ok((response, io))
+}
+
+/// What answers a request.
+enum Reached {
+    Handler(HttpHandler),
+    Stream(Stream),
+    /// A real server, to be spoken to over TLS.
+    Tls,
+}
+
+/// The first of the host's addresses that answers.
+async fn reach(dialer: &Dialer, host: &str, port: u16, is_tls: bool) -> Result<Reached, HttpError> {
+    let addresses = dialer.resolve(host).await.map_err(|error| dns_error(&error))?;
+    let mut failure = HttpError::DestinationNotFound;
+    for ip in addresses {
+        match reach_address(dialer, SocketAddr::new(ip, port), is_tls).await {
+            Ok(reached) => return Ok(reached),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+async fn reach_address(
+    dialer: &Dialer,
+    to: SocketAddr,
+    is_tls: bool,
+) -> Result<Reached, HttpError> {
+    let destination = dialer.destination(to).map_err(connect_error)?;
+    match (destination, is_tls) {
+        (Destination::Host(_), true) => return Ok(Reached::Tls),
+        (Destination::Own(_) | Destination::Switch(_), true) => {
+            let why = "https inside the virtual network is not supported yet: use http, or TLS over a socket";
+            return Err(HttpError::InternalError(Some(why.to_owned())));
+        }
+        (_, false) => {}
+    }
+    if let Some(handler) = dialer.http(to, destination) {
+        return Ok(Reached::Handler(handler));
+    }
+    let port = dialer.interface.ephemeral_port();
+    let stream = dialer.connect_to(to, destination, port).await;
+    stream.map(Reached::Stream).map_err(connect_error)
+}
+
+fn dns_error(error: &io::Error) -> HttpError {
+    if error.kind() == io::ErrorKind::TimedOut {
+        return HttpError::DnsTimeout;
+    }
+    let rcode = match error.kind() {
+        io::ErrorKind::NotFound => "NXDOMAIN".to_owned(),
+        _ => error.to_string(),
+    };
+    HttpError::DnsError { rcode: Some(rcode), info_code: None }
+}
+
+fn connect_error(error: io::Error) -> HttpError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => HttpError::ConnectionRefused,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            HttpError::DestinationIpUnroutable
+        }
+        io::ErrorKind::PermissionDenied => HttpError::DestinationIpProhibited,
+        io::ErrorKind::TimedOut => HttpError::ConnectionTimeout,
+        _ => HttpError::Connect(error),
+    }
+}
+
+async fn within<T>(
+    time: Duration,
+    work: impl Future<Output = Result<T, HttpError>>,
+) -> Result<T, HttpError> {
+    let done = tokio::time::timeout(time, work).await;
+    done.unwrap_or(Err(HttpError::ConnectionReadTimeout))
+}
+
+/// On a connection the request line names the path alone; the host is in its header.
+fn origin_form(mut request: Request<Body>) -> Request<Body> {
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    request
+}
+
+/// A body whose next part must come in time.
+struct Timed {
+    body: Body,
+    within: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Timed {
+    fn new(body: Body, within: Duration) -> Self {
+        Timed { body, within, timer: Box::pin(tokio::time::sleep(within)) }
+    }
+}
+
+impl http_body::Body for Timed {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, HttpError>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+            let deadline = tokio::time::Instant::now() + this.within;
+            this.timer.as_mut().reset(deadline);
+            return Poll::Ready(frame);
+        }
+        std::task::ready!(this.timer.as_mut().poll(cx));
+        Poll::Ready(Some(Err(HttpError::ConnectionReadTimeout)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}

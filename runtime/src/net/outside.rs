@@ -1,0 +1,27 @@
+//! What lies beyond a sandbox's own loopback. The embedder decides; this crate only asks.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use async_trait::async_trait;
+
+/// Names and routes, as the sandbox at `from` sees them.
+#[async_trait]
+pub trait Outside: Send + Sync {
+    /// The addresses of `name`. `NotFound`, or no address, means that the name does not exist.
+    async fn resolve(&self, from: IpAddr, name: &str) -> io::Result<Vec<IpAddr>>;
+
+    /// Where traffic for `to` goes. Asked at each TCP connect, datagram and outgoing HTTP request; must not block.
+    fn route(&self, from: IpAddr, to: SocketAddr) -> Route;
+}
+
+/// The way to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// An address in the switch.
+    Switch(SocketAddr),
+    /// A real socket of the host.
+    Host(SocketAddr),
+    Refused,
+    Unreachable,
+}

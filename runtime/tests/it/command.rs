@@ -1,0 +1,164 @@
+use std::time::{Duration, Instant};
+
+use copepod_runtime::{ExitCause, Mount, StartError, Stdin};
+
+use crate::support::{Net, command, run, soon, spec, start};
+
+#[tokio::test]
+async fn a_command_gets_its_arguments_and_environment_and_completes() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (mut spec, recorder) = spec(command().await, &["hello"]);
+    spec.env = vec![("NAME".to_owned(), "world".to_owned())];
+    let container = sandbox.start(spec).unwrap();
+    let exit = soon("exit", container.exited()).await;
+    assert_eq!((exit.code, exit.cause), (0, ExitCause::Completed));
+    assert_eq!(recorder.stdout(), "hello world\n");
+    assert_eq!(recorder.stderr(), "to stderr\n");
+    assert_eq!(container.stats().memory_bytes, 0);
+    assert!(container.stats().cpu_time > Duration::ZERO);
+}
+
+#[tokio::test]
+async fn exit_codes_arrive() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    for (args, code) in [
+        (["exit", "0"], 0),
+        (["exit-with-code", "42"], 42),
+        // WASI 0.2's plain exit knows success and failure only.
+        (["exit", "3"], 1),
+    ] {
+        let (container, _) = start(&sandbox, &args).await;
+        let exit = soon("exit", container.exited()).await;
+        let cause = match code {
+            0 => ExitCause::Completed,
+            _ => ExitCause::Error,
+        };
+        assert_eq!((exit.code, exit.cause), (code, cause), "{args:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_trap_is_code_134_with_its_message_on_stderr() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (container, recorder) = start(&sandbox, &["panic"]).await;
+    let exit = soon("exit", container.exited()).await;
+    assert_eq!(exit.code, 134);
+    let ExitCause::Trap(message) = exit.cause else {
+        panic!("{:?}", exit.cause);
+    };
+    assert!(message.contains("unreachable"), "{message}");
+    assert!(recorder.stderr().contains("on purpose"));
+    assert!(recorder.stderr().contains("wasm trap"));
+}
+
+#[tokio::test]
+async fn standard_input_is_read_to_its_end() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (mut spec, recorder) = spec(command().await, &["cat"]);
+    spec.stdin = Stdin::Reader(Box::new(&b"some\ninput"[..]));
+    let container = sandbox.start(spec).unwrap();
+    assert_eq!(soon("exit", container.exited()).await.code, 0);
+    assert_eq!(recorder.stdout(), "some\ninput");
+    // Closed by default.
+    assert_eq!(run(&sandbox, &["cat"]).await, "");
+}
+
+#[tokio::test]
+async fn an_endless_loop_is_killed_at_once() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (container, recorder) = start(&sandbox, &["spin"]).await;
+    recorder.says("spinning").await;
+    let begun = Instant::now();
+    container.kill();
+    let exit = soon("exit", container.exited()).await;
+    let took = begun.elapsed();
+    assert_eq!((exit.code, exit.cause), (137, ExitCause::Killed));
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_command_without_listeners_stops_at_once() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (container, recorder) = start(&sandbox, &["sleep"]).await;
+    recorder.says("sleeping").await;
+    let exit = soon("stop", container.stop(Duration::from_secs(3600))).await;
+    assert_eq!((exit.code, exit.cause), (143, ExitCause::Stopped));
+}
+
+#[tokio::test]
+async fn passing_the_memory_limit_is_out_of_memory() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (mut spec, _) = spec(command().await, &["bomb"]);
+    spec.memory_limit = Some(32 << 20);
+    let container = sandbox.start(spec).unwrap();
+    let exit = soon("exit", container.exited()).await;
+    assert_eq!((exit.code, exit.cause), (137, ExitCause::OutOfMemory));
+}
+
+#[tokio::test]
+async fn a_cpu_limit_holds_a_busy_guest_back() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (mut spec, recorder) = spec(command().await, &["spin"]);
+    spec.cpu_limit_millis = Some(100);
+    let container = sandbox.start(spec).unwrap();
+    recorder.says("spinning").await;
+    let begun = Instant::now();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let share = container.stats().cpu_time.as_secs_f64() / begun.elapsed().as_secs_f64();
+    container.kill();
+    assert!((0.02..0.3).contains(&share), "{share}");
+}
+
+#[tokio::test]
+async fn mounts_are_the_only_files_and_honour_read_only() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("in"), "from the host").unwrap();
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    for (read_only, args, expected) in [
+        (false, &["read", "/data/in"][..], "from the host\n"),
+        (false, &["write", "/data/out", "text"], "written\n"),
+        (true, &["read", "/data/in"], "from the host\n"),
+        (true, &["write", "/data/in", "text"], "error PermissionDenied\n"),
+        (false, &["read", "/data/../etc/passwd"], "error"),
+        (false, &["read", "/etc/passwd"], "error"),
+    ] {
+        let (mut spec, recorder) = spec(command().await, args);
+        spec.mounts = vec![Mount {
+            guest_path: "/data".to_owned(),
+            host_dir: dir.path().to_owned(),
+            read_only,
+        }];
+        let container = sandbox.start(spec).unwrap();
+        soon("exit", container.exited()).await;
+        let said = recorder.stdout();
+        assert!(said.starts_with(expected), "{args:?}: {said}");
+    }
+    assert_eq!(std::fs::read_to_string(dir.path().join("out")).unwrap(), "text");
+}
+
+#[tokio::test]
+async fn a_missing_mount_refuses_the_start() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (mut spec, _) = spec(command().await, &["hello"]);
+    spec.mounts = vec![Mount {
+        guest_path: "/data".to_owned(),
+        host_dir: "/no/such/folder".into(),
+        read_only: true,
+    }];
+    let error = sandbox.start(spec).err().unwrap();
+    assert!(matches!(error, StartError::Mount { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_closed_sandbox_kills_its_containers_and_frees_its_address() {
+    let net = Net::new();
+    let sandbox = net.sandbox("10.0.0.1");
+    let (container, recorder) = start(&sandbox, &["sleep"]).await;
+    recorder.says("sleeping").await;
+    sandbox.close();
+    assert_eq!(soon("exit", container.exited()).await.code, 137);
+    assert!(!net.switch.attached("10.0.0.1".parse().unwrap()));
+    let (spec, _) = spec(command().await, &["hello"]);
+    assert!(matches!(sandbox.start(spec), Err(StartError::SandboxClosed { .. })));
+    net.sandbox("10.0.0.1");
+}

@@ -1,0 +1,160 @@
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use copepod_runtime::{ExitCause, LoadError, PoolConfig, Runtime, RuntimeConfig, World};
+
+use crate::support::{Net, guest, runtime, soon, spec};
+
+fn cached(dir: &Path) -> std::sync::Arc<Runtime> {
+    Runtime::new(RuntimeConfig {
+        cache_dir: Some(dir.to_owned()),
+        guest_threads: Some(1),
+        pool: PoolConfig { instances: 10 },
+    })
+    .unwrap()
+}
+
+/// The files of the cache, by what they end in.
+fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let engine = std::fs::read_dir(dir).unwrap().next().unwrap().unwrap();
+    let entries = std::fs::read_dir(engine.path()).unwrap();
+    entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_is_not_webassembly_is_refused_with_what_it_is() {
+    for (bytes, expected) in [
+        (&b"\x7fELF\x02\x01\x01"[..], "ELF"),
+        (b"#!/usr/bin/env python\n", "a script (#!/usr/bin/env python)"),
+        (b"\x1f\x8b\x08\x00", "gzip"),
+        (b"just text", "text"),
+        (b"", "empty"),
+    ] {
+        let error = runtime().load("test:wrong", Bytes::from_static(bytes)).await;
+        let error = error.unwrap_err();
+        assert!(matches!(error, LoadError::NotWasm { .. }));
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let broken = Bytes::from_static(b"\0asm\x0d\0\x01\0broken");
+    let error = runtime().load("test:wrong", broken).await.unwrap_err();
+    assert!(matches!(error, LoadError::Invalid { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_component_without_a_world_is_refused() {
+    let empty = Bytes::from_static(b"\0asm\x0d\0\x01\0");
+    let error = runtime().load("test:empty", empty).await.unwrap_err();
+    assert!(matches!(error, LoadError::NoWorld { .. }), "{error}");
+    // A core module without an entry point.
+    let empty = Bytes::from_static(b"\0asm\x01\0\0\0");
+    let error = runtime().load("test:empty-core", empty).await.unwrap_err();
+    assert!(error.to_string().contains("_start"), "{error}");
+}
+
+#[tokio::test]
+async fn compiled_code_is_kept_and_found_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let wasm = guest("command-guest.wasm");
+    let first = cached(dir.path());
+    assert!(first.load_cached("sha256:ab").await.is_none());
+    let loaded = first.load("sha256:ab", wasm).await.unwrap();
+    assert_eq!((loaded.world(), loaded.digest()), (World::Command, "sha256:ab"));
+    assert_eq!(files(dir.path(), "cwasm").len(), 1);
+
+    let second = cached(dir.path());
+    let found = second.load_cached("sha256:ab").await.unwrap();
+    let sandbox = {
+        let net = Net::new();
+        let spec = copepod_runtime::SandboxSpec {
+            name: "s".to_owned(),
+            hostname: "s".to_owned(),
+            ip: [10, 0, 0, 1].into(),
+            outside: net.world.clone(),
+        };
+        second.sandbox(&net.switch, spec).unwrap()
+    };
+    let (spec, recorder) = spec(found, &["hello"]);
+    let exit = soon("exit", sandbox.start(spec).unwrap().exited()).await;
+    assert_eq!(exit.cause, ExitCause::Completed);
+    assert_eq!(recorder.stdout(), "hello \n");
+}
+
+#[tokio::test]
+async fn damaged_compiled_code_is_compiled_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let wasm = guest("http_guest.wasm");
+    cached(dir.path()).load("sha256:cd", wasm.clone()).await.unwrap();
+    let file = files(dir.path(), "cwasm").remove(0);
+    let whole = std::fs::read(&file).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for damaged in [&whole[..whole.len() / 2], &flipped] {
+        // A new file, as damage on disk would be: the old one is still mapped.
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, damaged).unwrap();
+        let runtime = cached(dir.path());
+        assert!(runtime.load_cached("sha256:cd").await.is_none());
+        let loaded = runtime.load("sha256:cd", wasm.clone()).await.unwrap();
+        assert_eq!(loaded.world(), World::Http);
+        assert!(std::fs::read(&file).unwrap() == whole);
+    }
+}
+
+#[tokio::test]
+async fn concurrent_loads_share_one_artifact() {
+    let wasm = guest("http_guest.wasm");
+    let loads = (0..4).map(|_| runtime().load("test:shared", wasm.clone()));
+    let loaded = futures::future::join_all(loads).await;
+    let first = loaded[0].as_ref().unwrap();
+    for other in &loaded {
+        assert!(std::sync::Arc::ptr_eq(first, other.as_ref().unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn a_core_module_of_preview_1_runs() {
+    let artifact = runtime().load("test:core", preview1()).await.unwrap();
+    assert_eq!(artifact.world(), World::Command);
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (spec, recorder) = spec(artifact, &[]);
+    let exit = soon("exit", sandbox.start(spec).unwrap().exited()).await;
+    assert_eq!(recorder.stdout(), "hello from preview 1\n");
+    // The adapter carries success and failure only.
+    assert_eq!((exit.code, exit.cause), (1, ExitCause::Error));
+}
+
+/// A core module by hand: `fd_write(1, "hello…")`, then `proc_exit(7)`.
+fn preview1() -> Bytes {
+    const TEXT: &[u8] = b"hello from preview 1\n";
+    const I32: u8 = 0x7f;
+    let mut wasm = b"\0asm\x01\0\0\0".to_vec();
+    let mut section = |id: u8, body: &[u8]| {
+        wasm.extend([id, u8::try_from(body.len()).unwrap()]);
+        wasm.extend(body);
+    };
+    let name = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
+    let import =
+        |field: &str, ty: u8| [name("wasi_snapshot_preview1"), name(field), vec![0, ty]].concat();
+    // Types: fd_write, proc_exit, _start.
+    section(1, &[3, 0x60, 4, I32, I32, I32, I32, 1, I32, 0x60, 1, I32, 0, 0x60, 0, 0]);
+    section(2, &[vec![2], import("fd_write", 0), import("proc_exit", 1)].concat());
+    section(3, &[1, 2]);
+    section(5, &[1, 0, 1]);
+    let exports = [vec![2], name("memory"), vec![2, 0], name("_start"), vec![0, 2]];
+    section(7, &exports.concat());
+    #[rustfmt::skip]
+    let code = [
+        0, // no locals
+        0x41, 1, 0x41, 0, 0x41, 1, 0x41, 40, 0x10, 0, 0x1a, // drop(fd_write(1, 0, 1, 40))
+        0x41, 7, 0x10, 1, // proc_exit(7)
+        0x0b,
+    ];
+    section(10, &[&[1, code.len() as u8], &code[..]].concat());
+    // At 0 the vector (8, length), at 8 the text.
+    let data = [&[8, 0, 0, 0, TEXT.len() as u8, 0, 0, 0], TEXT].concat();
+    section(11, &[&[1, 0, 0x41, 0, 0x0b, data.len() as u8], &data[..]].concat());
+    wasm.into()
+}

@@ -1,0 +1,35 @@
+//! `copepod image`.
+
+use anyhow::Context;
+use copepod_sdk::{images, kubeconfig};
+
+use crate::cli::{ClusterArg, Image};
+
+pub async fn image(cluster: ClusterArg, command: Image) -> anyhow::Result<u8> {
+    let file = cluster.kubeconfig.ok_or(kubeconfig::KubeconfigError::None)?;
+    let client = kubeconfig::client(&file).await?;
+    match command {
+        Image::Import { file, reference } => {
+            let wasm = std::fs::read(&file)
+                .with_context(|| format!("{} cannot be read", file.display()))?;
+            let image = images::import(&client, &reference, wasm.into()).await?;
+            println!("{} {}", image.reference, image.digest);
+        }
+        Image::Ls => {
+            println!("{:<16} {:<40} {:<20} {:>10}", "NODE", "REFERENCE", "DIGEST", "SIZE");
+            for (node, image) in images::list(&client).await? {
+                let digest: String = image.digest.chars().take(19).collect();
+                println!("{node:<16} {:<40} {digest:<20} {:>10}", image.reference, image.size);
+            }
+        }
+        Image::Rm { reference } => {
+            let removed = images::remove(&client, &reference).await?;
+            anyhow::ensure!(
+                removed > 0,
+                "no node has an image {reference}; see `copepod image ls`"
+            );
+            println!("{reference} removed from {removed} node(s)");
+        }
+    }
+    Ok(0)
+}

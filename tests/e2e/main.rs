@@ -1,0 +1,12 @@
+//! End-to-end tests: a user's view of a cluster, with real guests. One binary, since linking costs
+//! more than running.
+
+mod architecture;
+mod examples;
+mod healing;
+mod kubectl;
+mod mistakes;
+mod pods;
+mod processes;
+mod services;
+mod support;

@@ -1,0 +1,224 @@
+//! Pods: what a manifest says is what a guest sees.
+
+use super::support::{Fixture, agent};
+
+/// The logs of a pod that has ended well.
+async fn said(fixture: &Fixture, pod: &str) -> String {
+    let phase = format!("get pod {pod} -o jsonpath={{.status.phase}}");
+    fixture.kubectl.until(&phase, |phase| phase == "Succeeded").await;
+    fixture.kubectl.ok(&format!("logs {pod}")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arguments_and_environment_come_from_the_manifest() {
+    let fixture = Fixture::start().await;
+    fixture
+        .kubectl
+        .ok("create configmap settings --from-literal=COLOUR=blue --from-literal=size=7")
+        .await;
+    fixture.kubectl.ok("create secret generic keys --from-literal=token=abc").await;
+    fixture
+        .kubectl
+        .apply(
+            "
+apiVersion: v1
+kind: Pod
+metadata: {name: reader, labels: {tier: front}}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: agent
+    image: agent:1
+    args: [print=$(GREETING) $(UNKNOWN) $$(COLOUR), env=COLOUR, env=P_size, env=TOKEN, env=POD, env=TIER, env=IP, env=MEMORY, env=KUBERNETES_SERVICE_PORT]
+    resources: {limits: {memory: 64Mi}}
+    envFrom:
+    - configMapRef: {name: settings}
+    - prefix: P_
+      configMapRef: {name: settings}
+    env:
+    - {name: GREETING, value: 'hi from $(COLOUR)'}
+    - {name: TOKEN, valueFrom: {secretKeyRef: {name: keys, key: token}}}
+    - {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+    - {name: TIER, valueFrom: {fieldRef: {fieldPath: \"metadata.labels['tier']\"}}}
+    - {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+    - {name: MEMORY, valueFrom: {resourceFieldRef: {resource: limits.memory, divisor: 1Mi}}}
+",
+        )
+        .await;
+    let text = said(&fixture, "reader").await;
+    let ip = fixture.kubectl.ok("get pod reader -o jsonpath={.status.podIP}").await;
+    assert_eq!(
+        text,
+        format!(
+            "hi from blue $(UNKNOWN) $(COLOUR)\nCOLOUR=blue\nP_size=7\nTOKEN=abc\nPOD=reader\nTIER=front\nIP={ip}\nMEMORY=64\nKUBERNETES_SERVICE_PORT=443\n"
+        )
+    );
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn volumes_are_mounted_and_shared() {
+    let fixture = Fixture::start().await;
+    fixture
+        .kubectl
+        .ok("create configmap files --from-literal=a.txt=alpha --from-literal=b.txt=beta")
+        .await;
+    fixture.kubectl.ok("create secret generic keys --from-literal=token=abc").await;
+    fixture
+        .kubectl
+        .apply(
+            "
+apiVersion: v1
+kind: Pod
+metadata: {name: reader}
+spec:
+  restartPolicy: Never
+  volumes:
+  - {name: files, configMap: {name: files}}
+  - {name: one, configMap: {name: files, items: [{key: a.txt, path: deep/x.txt}]}}
+  - {name: keys, secret: {secretName: keys}}
+  - {name: scratch, emptyDir: {}}
+  containers:
+  - name: agent
+    image: agent:1
+    args: [ls=/files, cat=/files/a.txt, print=, cat=/one/deep/x.txt, print=, cat=/keys/token, print=, write=/scratch/f:hello, cat=/scratch/f, print=, write=/files/a.txt:no, cat=/etc/passwd]
+    volumeMounts:
+    - {name: files, mountPath: /files}
+    - {name: one, mountPath: /one}
+    - {name: keys, mountPath: /keys, readOnly: true}
+    - {name: scratch, mountPath: /scratch}
+",
+        )
+        .await;
+    let text = said(&fixture, "reader").await;
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[..6],
+        ["a.txt b.txt", "alpha", "alpha", "abc", "wrote /scratch/f", "hello"],
+        "{text}"
+    );
+    assert!(lines[6].starts_with("cannot write /files/a.txt"), "{text}");
+    assert!(lines[7].starts_with("error: "), "{text}");
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_codes_traps_and_memory_have_upstreams_reasons() {
+    let fixture = Fixture::start().await;
+    let kubectl = &fixture.kubectl;
+    kubectl.apply(&agent("fails", "Never", &["exit=1"])).await;
+    kubectl.apply(&agent("traps", "Never", &["trap"])).await;
+    let eats = agent("eats", "Never", &["eat=64"])
+        .replace("args:", "resources: {limits: {memory: 16Mi}}, args:");
+    kubectl.apply(&eats).await;
+    for (pod, reason, code) in
+        [("fails", "Error", "1"), ("traps", "Error", "134"), ("eats", "OOMKilled", "137")]
+    {
+        let state = format!(
+            "get pod {pod} -o jsonpath={{.status.phase}}:{{.status.containerStatuses[0].state.terminated.reason}}:{{.status.containerStatuses[0].state.terminated.exitCode}}"
+        );
+        kubectl.until(&state, |said| said == format!("Failed:{reason}:{code}")).await;
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restart_policies_and_back_off() {
+    let fixture = Fixture::start().await;
+    let kubectl = &fixture.kubectl;
+    kubectl.apply(&agent("always", "Always", &["print=done"])).await;
+    kubectl.apply(&agent("crashes", "Always", &["exit=1"])).await;
+    let count = "-o jsonpath={.status.containerStatuses[0].restartCount}";
+    for pod in ["always", "crashes"] {
+        kubectl
+            .until(&format!("get pod {pod} {count}"), |n| n.parse::<u32>().is_ok_and(|n| n >= 2))
+            .await;
+    }
+    kubectl.until("get pod crashes", |said| said.contains("CrashLoopBackOff")).await;
+    kubectl
+        .until("events --for pod/crashes", |said| {
+            said.contains("Back-off restarting failed container agent in pod crashes")
+        })
+        .await;
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn liveness_failures_restart_and_startup_probes_hold_readiness() {
+    let fixture = Fixture::start().await;
+    let kubectl = &fixture.kubectl;
+    kubectl
+        .apply(
+            "
+apiVersion: v1
+kind: Pod
+metadata: {name: sick}
+spec:
+  containers:
+  - name: web
+    image: web:1
+    ports: [{containerPort: 8080}]
+    livenessProbe: {httpGet: {path: /status/500, port: 8080}, periodSeconds: 1, failureThreshold: 1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: slow}
+spec:
+  containers:
+  - name: web
+    image: web:1
+    ports: [{containerPort: 8080}]
+    startupProbe: {httpGet: {path: /status/500, port: 8080}, periodSeconds: 1, failureThreshold: 30}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: deaf}
+spec:
+  containers:
+  - name: agent
+    image: agent:1
+    args: [forever]
+    readinessProbe: {tcpSocket: {port: 80}, periodSeconds: 1}
+",
+        )
+        .await;
+    kubectl
+        .until("events --for pod/sick", |said| {
+            said.contains("Container web failed liveness probe, will be restarted")
+        })
+        .await;
+    kubectl
+        .until("get pod sick -o jsonpath={.status.containerStatuses[0].restartCount}", |n| {
+            n != "0" && !n.is_empty()
+        })
+        .await;
+    kubectl.until("events --for pod/slow", |said| said.contains("Startup probe failed")).await;
+    let started = kubectl.ok("get pod slow -o jsonpath={.status.containerStatuses[0].started}:{.status.containerStatuses[0].ready}").await;
+    assert_eq!(started, "false:false");
+    kubectl
+        .until("events --for pod/deaf", |said| said.contains("Readiness probe failed: dial tcp"))
+        .await;
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_yet_is_refused_by_field_name() {
+    let fixture = Fixture::start().await;
+    let kubectl = &fixture.kubectl;
+    let base = agent("refused", "Never", &["print=hi"]);
+    for (change, field) in [
+        ("initContainers: [{name: i, image: 'agent:1'}]", "spec.initContainers"),
+        ("hostNetwork: true", "spec.hostNetwork"),
+        ("volumes: [{name: v, nfs: {server: s, path: /p}}]", "spec.volumes[0].nfs"),
+    ] {
+        kubectl
+            .apply(&base.replace("restartPolicy:", &format!("{change}\n  restartPolicy:")))
+            .await;
+        kubectl.until("events --for pod/refused", |said| said.contains(field)).await;
+        let status =
+            kubectl.until("get pod refused -o yaml", |said| said.contains("phase: Failed")).await;
+        assert!(status.contains(field), "{field}:\n{status}");
+        kubectl.ok("delete pod refused --force --grace-period=0").await;
+    }
+    fixture.stop().await;
+}
