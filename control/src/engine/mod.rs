@@ -18,6 +18,8 @@ mod queue;
 mod reader;
 mod resources;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use config::EngineConfig;
 pub use events::{Recorder, RecorderHandle};

@@ -69,6 +69,7 @@ impl Model {
         if let Some(status) = plan.status {
             let updated: Deployment = serde_json::from_value(status.object).unwrap();
             self.deployment.status = updated.status;
+            self.deployment.metadata.annotations = updated.metadata.annotations;
         }
         busy
     }
@@ -97,11 +98,7 @@ impl Model {
                 old.metadata = set.metadata;
                 self.say(&format!("update: {}", note(update.done)));
             }
-            Action::Patch { patch, .. } => {
-                let revision = patch["metadata"]["annotations"][REVISION].as_str();
-                let annotations = self.deployment.metadata.annotations.get_or_insert_default();
-                annotations.insert(REVISION.to_owned(), revision.unwrap().to_owned());
-            }
+            Action::Patch { key, .. } => panic!("nothing is patched: {key}"),
             Action::Delete(delete) => {
                 self.sets.remove(&*delete.key.name);
                 self.say(&format!("delete {}", delete.key.name));
