@@ -156,7 +156,8 @@ fn annotate(metadata: &mut ObjectMeta, truncated: bool) {
 
 fn same(old: &Endpoints, new: &Endpoints) -> bool {
     let subsets = |endpoints: &Endpoints| endpoints.subsets.clone().unwrap_or_default();
-    let annotations = |endpoints: &Endpoints| endpoints.metadata.annotations.clone().unwrap_or_default();
+    let annotations =
+        |endpoints: &Endpoints| endpoints.metadata.annotations.clone().unwrap_or_default();
     subsets(old) == subsets(new)
         && old.metadata.labels == new.metadata.labels
         && annotations(old) == annotations(new)
@@ -261,8 +262,7 @@ fn truncate(subsets: &mut [EndpointSubset]) -> bool {
         if cut_ready { (ADDRESSES_MAX, ready) } else { (ADDRESSES_MAX - ready, not_ready) };
     let capacity = left;
     for subset in subsets {
-        let list =
-            if cut_ready { &mut subset.addresses } else { &mut subset.not_ready_addresses };
+        let list = if cut_ready { &mut subset.addresses } else { &mut subset.not_ready_addresses };
         let share = (len(list) * capacity).div_ceil(total.max(1)).min(left);
         if let Some(addresses) = list {
             addresses.truncate(share);
@@ -321,7 +321,38 @@ spec: {selector: {app: web}, clusterIP: 10.96.0.9, ports: [{port: 80, targetPort
 
     #[test]
     fn ready_and_other_addresses_stand_apart() {
-        check(&[pod(2, true), pod(1, false)], expect![[r#""#]]);
+        check(
+            &[pod(2, true), pod(1, false)],
+            expect![[r#"
+            apiVersion: v1
+            kind: Endpoints
+            metadata:
+              labels:
+                endpoints.kubernetes.io/managed-by: endpoint-controller
+              name: web
+              namespace: shop
+            subsets:
+            - addresses:
+              - ip: 10.0.0.2
+                nodeName: n1
+                targetRef:
+                  kind: Pod
+                  name: p2
+                  namespace: shop
+                  uid: u2
+              notReadyAddresses:
+              - ip: 10.0.0.1
+                nodeName: n1
+                targetRef:
+                  kind: Pod
+                  name: p1
+                  namespace: shop
+                  uid: u1
+              ports:
+              - port: 8080
+                protocol: TCP
+        "#]],
+        );
     }
 
     #[test]

@@ -51,10 +51,8 @@ impl Controller for GarbageCollector {
         }
         let mut keys = Vec::new();
         let owners = &head.metadata.owner_references;
-        let owners_changed = change
-            .before
-            .as_ref()
-            .is_none_or(|before| before.metadata.owner_references != *owners);
+        let owners_changed =
+            change.before.as_ref().is_none_or(|before| before.metadata.owner_references != *owners);
         if head.is_leaving() {
             if head.has_finalizer(FOREGROUND) || head.has_finalizer(ORPHAN) {
                 keys.push(own);
@@ -147,9 +145,11 @@ struct Dependent {
 
 impl Dependent {
     fn blocks(&self, uid: Option<&String>) -> bool {
-        self.metadata.owner_references.iter().flatten().any(|owner| {
-            Some(&owner.uid) == uid && owner.block_owner_deletion == Some(true)
-        })
+        self.metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .any(|owner| Some(&owner.uid) == uid && owner.block_owner_deletion == Some(true))
     }
 
     fn waits(&self) -> bool {
@@ -218,8 +218,7 @@ fn plan(observed: &Observed) -> Plan {
             return Plan::nothing("its owners are there");
         }
         let solid: Vec<&OwnerReference> = of(Owner::Solid).collect();
-        let patch =
-            merge_patch(metadata, json!({ "metadata": { "ownerReferences": solid } }));
+        let patch = merge_patch(metadata, json!({ "metadata": { "ownerReferences": solid } }));
         return act(vec![patch_of(&observed.key, patch)], "some of its owners are going");
     }
     if waiting > 0 && !observed.dependents.is_empty() {
@@ -340,7 +339,12 @@ mod tests {
         serde_yaml::from_str(text).unwrap()
     }
 
-    fn check(metadata: &str, owners: &[(&str, Owner)], dependents: &[(&str, bool)], expected: Expect) {
+    fn check(
+        metadata: &str,
+        owners: &[(&str, Owner)],
+        dependents: &[(&str, bool)],
+        expected: Expect,
+    ) {
         let dependents = dependents
             .iter()
             .map(|(text, block)| {
@@ -364,35 +368,131 @@ mod tests {
 
     #[test]
     fn an_object_goes_when_all_its_owners_are_gone() {
-        check(PLAIN, &[("a", Owner::Dangling)], &[], expect![[r#""#]]);
-        check(PLAIN, &[("a", Owner::Solid)], &[], expect![[r#""#]]);
-        check(PLAIN, &[("a", Owner::Solid), ("b", Owner::Dangling)], &[], expect![[r#""#]]);
-        check(PLAIN, &[], &[], expect![[r#""#]]);
+        check(
+            PLAIN,
+            &[("a", Owner::Dangling)],
+            &[],
+            expect![[r#"
+            delete configmaps/shop/x Background
+            why its owners are gone or wait for it to go
+        "#]],
+        );
+        check(
+            PLAIN,
+            &[("a", Owner::Solid)],
+            &[],
+            expect![[r#"
+            why its owners are there
+        "#]],
+        );
+        check(
+            PLAIN,
+            &[("a", Owner::Solid), ("b", Owner::Dangling)],
+            &[],
+            expect![[r#"
+            patch configmaps/shop/x {"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"kind":"ReplicaSet","name":"a","uid":"a"}],"resourceVersion":"5"}}
+            why some of its owners are going
+        "#]],
+        );
+        check(
+            PLAIN,
+            &[],
+            &[],
+            expect![[r#"
+            why has no owner
+        "#]],
+        );
     }
 
     #[test]
     fn an_owner_in_the_foreground_waits_for_those_that_block_it() {
         let waiting = "{name: x, namespace: shop, uid: x, resourceVersion: '5', \
                        deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: [foregroundDeletion, mine]}";
-        check(waiting, &[], &[(POD, true)], expect![[r#""#]]);
-        check(waiting, &[], &[(POD, false)], expect![[r#""#]]);
-        check(waiting, &[], &[], expect![[r#""#]]);
+        check(
+            waiting,
+            &[],
+            &[(POD, true)],
+            expect![[r#"
+            wake pods/shop/p
+            why waiting for 1 dependents
+        "#]],
+        );
+        check(
+            waiting,
+            &[],
+            &[(POD, false)],
+            expect![[r#"
+            patch configmaps/shop/x {"metadata":{"finalizers":["mine"],"resourceVersion":"5"}}
+            why no dependent blocks it
+        "#]],
+        );
+        check(
+            waiting,
+            &[],
+            &[],
+            expect![[r#"
+            patch configmaps/shop/x {"metadata":{"finalizers":["mine"],"resourceVersion":"5"}}
+            why no dependent blocks it
+        "#]],
+        );
     }
 
     #[test]
     fn a_dependent_of_a_waiting_owner_goes_its_own_dependents_first() {
-        check(PLAIN, &[("a", Owner::Waiting)], &[], expect![[r#""#]]);
-        check(PLAIN, &[("a", Owner::Waiting)], &[(POD, true)], expect![[r#""#]]);
+        check(
+            PLAIN,
+            &[("a", Owner::Waiting)],
+            &[],
+            expect![[r#"
+            delete configmaps/shop/x Background
+            why its owners are gone or wait for it to go
+        "#]],
+        );
+        check(
+            PLAIN,
+            &[("a", Owner::Waiting)],
+            &[(POD, true)],
+            expect![[r#"
+            delete configmaps/shop/x Foreground
+            why an owner waits for it, and it has dependents
+        "#]],
+        );
         let circle = "{name: p, namespace: shop, uid: p, deletionTimestamp: '2026-01-01T00:00:00Z', \
                       finalizers: [foregroundDeletion]}";
-        check(PLAIN, &[("a", Owner::Waiting)], &[(circle, true)], expect![[r#""#]]);
+        check(
+            PLAIN,
+            &[("a", Owner::Waiting)],
+            &[(circle, true)],
+            expect![[r#"
+            patch configmaps/shop/x {"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":false,"kind":"ReplicaSet","name":"a","uid":"a"}],"resourceVersion":"5"}}
+            delete configmaps/shop/x Foreground
+            why an owner waits for it, and it has dependents
+        "#]],
+        );
     }
 
     #[test]
     fn orphans_lose_the_reference_and_stay() {
         let orphaning = "{name: x, namespace: shop, uid: x, resourceVersion: '5', \
                          deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: [orphan]}";
-        check(orphaning, &[], &[(POD, true)], expect![[r#""#]]);
-        check(orphaning, &[], &[], expect![[r#""#]]);
+        check(
+            orphaning,
+            &[],
+            &[(POD, true)],
+            expect![[r#"
+            patch pods/shop/p {"metadata":{"ownerReferences":[],"resourceVersion":"6"}}
+            wake configmaps/shop/x
+            why orphaning 1 dependents
+        "#]],
+        );
+        check(
+            orphaning,
+            &[],
+            &[],
+            expect![[r#"
+            patch configmaps/shop/x {"metadata":{"finalizers":[],"resourceVersion":"5"}}
+            why orphaning 0 dependents
+        "#]],
+        );
     }
 }

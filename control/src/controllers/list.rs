@@ -1,8 +1,8 @@
 //! THE list of controllers, alphabetical by file.
 
 use super::{
-    deployment, endpoint_slice, endpoints, garbage_collector, namespace, node_ipam,
-    node_lifecycle, pod_gc, replica_set, root_ca, service_account, taint_eviction,
+    deployment, endpoint_slice, endpoints, garbage_collector, namespace, node_ipam, node_lifecycle,
+    pod_gc, replica_set, root_ca, service_account, taint_eviction,
 };
 use crate::engine::{Controller, EngineConfig};
 

@@ -175,8 +175,7 @@ fn remaining(content: &[(&Arc<str>, &Vec<ObjectMeta>)]) -> Vec<(String, usize)> 
     content
         .iter()
         .filter_map(|(resource, objects)| {
-            let count =
-                objects.iter().filter(|object| object.deletion_timestamp.is_some()).count();
+            let count = objects.iter().filter(|object| object.deletion_timestamp.is_some()).count();
             // Upstream writes the empty group of core resources as a trailing dot.
             let name = match resource.split_once('.') {
                 Some(_) => resource.to_string(),
@@ -232,14 +231,13 @@ fn conditions_of(
         one(
             "NamespaceDeletionContentFailure",
             failure.map(|failure| {
-                let message =
-                    format!("Failed to delete all resource types, 1 remaining: {}", failure.message);
+                let message = format!(
+                    "Failed to delete all resource types, 1 remaining: {}",
+                    failure.message
+                );
                 ("ContentDeletionFailed", message)
             }),
-            (
-                "ContentDeleted",
-                "All content successfully deleted, may be waiting on finalization",
-            ),
+            ("ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
         ),
         one(
             "NamespaceContentRemaining",
@@ -311,7 +309,11 @@ status: {phase: Terminating}
                 ("pods", "{name: a, namespace: shop, uid: a}"),
                 ("configmaps", "{name: c, namespace: shop, uid: c}"),
             ],
-            expect![[r#""#]],
+            expect![[r#"
+                delete pods/shop/a Background
+                again in 15s
+                why 2 kinds of content; deleting 1
+            "#]],
         );
         check(
             LEAVING,
@@ -319,7 +321,12 @@ status: {phase: Terminating}
                 ("configmaps", "{name: c, namespace: shop, uid: c}"),
                 ("deployments.apps", "{name: d, namespace: shop, uid: d}"),
             ],
-            expect![[r#""#]],
+            expect![[r#"
+                delete configmaps/shop/c Background
+                delete deployments.apps/shop/d Background
+                again in 15s
+                why 2 kinds of content; deleting 2
+            "#]],
         );
     }
 
@@ -332,13 +339,30 @@ status: {phase: Terminating}
                 "{name: c, namespace: shop, uid: c, finalizers: [example.com/hold], \
                  deletionTimestamp: '2026-01-01T00:00:00Z'}",
             )],
-            expect![[r#""#]],
+            expect![[r#"
+                status namespaces/shop {"status":{"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"All resources successfully discovered","reason":"ResourcesDiscovered","status":"False","type":"NamespaceDeletionDiscoveryFailure"},{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"All legacy kube types successfully parsed","reason":"ParsedGroupVersions","status":"False","type":"NamespaceDeletionGroupVersionParsingFailure"},{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"All content successfully deleted, may be waiting on finalization","reason":"ContentDeleted","status":"False","type":"NamespaceDeletionContentFailure"},{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"Some resources are remaining: configmaps. has 1 resource instances","reason":"SomeResourcesRemain","status":"True","type":"NamespaceContentRemaining"},{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances","reason":"SomeFinalizersRemain","status":"True","type":"NamespaceFinalizersRemaining"}],"phase":"Terminating"}}
+                again in 15s
+                why 1 kinds of content; deleting 0
+            "#]],
         );
     }
 
     #[test]
     fn an_empty_namespace_is_finalized() {
-        check(LEAVING, &[], expect![[r#""#]]);
-        check("{metadata: {name: shop}, spec: {finalizers: [kubernetes]}}", &[], expect![[r#""#]]);
+        check(
+            LEAVING,
+            &[],
+            expect![[r#"
+            update namespaces/shop finalize
+            why empty: finalizing
+        "#]],
+        );
+        check(
+            "{metadata: {name: shop}, spec: {finalizers: [kubernetes]}}",
+            &[],
+            expect![[r#"
+            why not being deleted
+        "#]],
+        );
     }
 }

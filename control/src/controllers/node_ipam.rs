@@ -141,7 +141,11 @@ fn no_range(node: &Node) -> Plan {
     let name = node.metadata.name.as_deref().unwrap_or_default();
     let message = format!("Node {name} status is now: CIDRNotAvailable");
     Plan {
-        actions: vec![Action::Event(Note::normal(&about(node), "CIDRNotAvailable", message.into()))],
+        actions: vec![Action::Event(Note::normal(
+            &about(node),
+            "CIDRNotAvailable",
+            message.into(),
+        ))],
         why: "all ranges are taken".to_owned(),
         again: Some(AGAIN),
         ..Plan::default()
@@ -171,15 +175,55 @@ mod tests {
 
     #[test]
     fn a_node_gets_the_first_free_range() {
-        check("10.128.0.0/9", 17, &[], expect![[r#""#]]);
-        check("10.128.0.0/9", 17, &["10.128.0.0/17", "10.129.0.0/17"], expect![[r#""#]]);
+        check(
+            "10.128.0.0/9",
+            17,
+            &[],
+            expect![[r#"
+            patch nodes/n {"metadata":{"resourceVersion":"1"},"spec":{"podCIDR":"10.128.0.0/17","podCIDRs":["10.128.0.0/17"]}}
+            why gets 10.128.0.0/17
+        "#]],
+        );
+        check(
+            "10.128.0.0/9",
+            17,
+            &["10.128.0.0/17", "10.129.0.0/17"],
+            expect![[r#"
+            patch nodes/n {"metadata":{"resourceVersion":"1"},"spec":{"podCIDR":"10.128.128.0/17","podCIDRs":["10.128.128.0/17"]}}
+            why gets 10.128.128.0/17
+        "#]],
+        );
         // A larger range, given by hand, takes several places.
-        check("10.128.0.0/9", 17, &["10.128.0.0/16"], expect![[r#""#]]);
+        check(
+            "10.128.0.0/9",
+            17,
+            &["10.128.0.0/16"],
+            expect![[r#"
+            patch nodes/n {"metadata":{"resourceVersion":"1"},"spec":{"podCIDR":"10.129.0.0/17","podCIDRs":["10.129.0.0/17"]}}
+            why gets 10.129.0.0/17
+        "#]],
+        );
     }
 
     #[test]
     fn a_full_pool_is_told() {
-        check("10.0.0.0/24", 25, &["10.0.0.0/25", "10.0.0.128/25"], expect![[r#""#]]);
-        check("fd00::/64", 80, &[], expect![[r#""#]]);
+        check(
+            "10.0.0.0/24",
+            25,
+            &["10.0.0.0/25", "10.0.0.128/25"],
+            expect![[r#"
+            event Normal CIDRNotAvailable: Node n status is now: CIDRNotAvailable
+            again in 60s
+            why all ranges are taken
+        "#]],
+        );
+        check(
+            "fd00::/64",
+            80,
+            &[],
+            expect![[r#"
+            why no range for pods is configured
+        "#]],
+        );
     }
 }

@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn orphans_that_match_are_adopted_and_strays_released() {
-        let mine = "ownerReferences: [{apiVersion: v1, kind: A, name: a, uid: me, controller: true}]";
+        let mine =
+            "ownerReferences: [{apiVersion: v1, kind: A, name: a, uid: me, controller: true}]";
         let other =
             "ownerReferences: [{apiVersion: v1, kind: A, name: a, uid: you, controller: true}]";
         let deleted = "deletionTimestamp: '2026-01-01T00:00:00Z'";
@@ -99,10 +100,7 @@ mod tests {
         assert_eq!(check("{uid: me}", &format!("{{labels: {{app: web}}, {mine}}}")), Claim::Own);
         assert_eq!(check("{uid: me}", &format!("{{labels: {{app: db}}, {mine}}}")), Claim::Release);
         assert_eq!(check("{uid: me}", &format!("{{labels: {{app: web}}, {other}}}")), Claim::Leave);
-        assert_eq!(
-            check(&format!("{{uid: me, {deleted}}}"), "{labels: {app: web}}"),
-            Claim::Leave
-        );
+        assert_eq!(check(&format!("{{uid: me, {deleted}}}"), "{labels: {app: web}}"), Claim::Leave);
         assert_eq!(
             check("{uid: me}", &format!("{{labels: {{app: web}}, {deleted}}}")),
             Claim::Leave

@@ -3,7 +3,7 @@
 //!
 //! Source of the behaviour: upstream's `pkg/controller/podgc`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +15,12 @@ use serde_json::json;
 use super::node_lifecycle::NODES;
 use super::pods::{PODS, disruption, is_terminal, node};
 use crate::engine::{
-    Action, Change, Context, Controller, Delete, EngineConfig, Head, Key, Plan, Reader,
-    merge_patch,
+    Action, Change, Context, Controller, Delete, EngineConfig, Key, Plan, Reader, merge_patch,
 };
 
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
-/// Finished pods are counted no more often than this.
+/// Finished pods are looked through no more often than this.
 const CENSUS: Duration = Duration::from_secs(20);
 
 /// See the module's documentation.
@@ -30,6 +29,8 @@ pub(super) struct PodGc {
     terminated_max: usize,
     /// Since when each node has been missed.
     missing: Mutex<HashMap<String, Timestamp>>,
+    /// The pods that have ended and are still there: namespace and name.
+    finished: Mutex<BTreeSet<(String, String)>>,
 }
 
 impl PodGc {
@@ -38,7 +39,25 @@ impl PodGc {
             quarantine: config.orphan_quarantine,
             terminated_max: config.terminated_pods_max,
             missing: Mutex::default(),
+            finished: Mutex::default(),
         }
+    }
+
+    /// Keeps count of the pods that have ended; says whether there are too many.
+    fn count(&self, change: &Change) -> bool {
+        let place = (change.object.namespace().to_owned(), change.object.name().to_owned());
+        let mut finished = self.finished.lock();
+        if change.head.is_finished() && !change.deleted {
+            finished.insert(place) && finished.len() > self.terminated_max
+        } else {
+            finished.remove(&place);
+            false
+        }
+    }
+
+    fn finished(&self, reader: &Reader) -> Vec<Arc<Pod>> {
+        let finished = self.finished.lock();
+        finished.iter().filter_map(|(namespace, name)| reader.get(PODS, namespace, name)).collect()
     }
 }
 
@@ -56,6 +75,7 @@ impl Controller for PodGc {
         if &*change.resource == NODES {
             return vec![Key::new(NODES, "", object.name())];
         }
+        let too_many = self.count(change);
         if change.deleted {
             return Vec::new();
         }
@@ -71,8 +91,7 @@ impl Controller for PodGc {
                 }
             }
         }
-        let before = change.before.as_ref().is_some_and(Head::is_finished);
-        if change.head.is_finished() && !before {
+        if too_many {
             keys.push(census());
         }
         keys
@@ -81,7 +100,7 @@ impl Controller for PodGc {
     fn plan(&self, context: &Context<'_>, key: &Key) -> Plan {
         let reader = context.reader;
         if *key == census() {
-            return plan_census(context.now, &reader.list(PODS, None), self.terminated_max);
+            return plan_census(context.now, &self.finished(reader), self.terminated_max);
         }
         if &*key.resource == PODS {
             return match reader.at::<Pod>(key) {
@@ -157,8 +176,7 @@ fn plan_missing(now: Timestamp, observed: &NodeObserved) -> Plan {
         };
     }
     let orphaned = Some(("DeletionByPodGC", "PodGC: node no longer exists"));
-    let actions =
-        observed.pods.iter().flat_map(|pod| remove(now, pod, orphaned)).collect();
+    let actions = observed.pods.iter().flat_map(|pod| remove(now, pod, orphaned)).collect();
     Plan { actions, why: "the node is gone".to_owned(), ..Plan::default() }
 }
 
@@ -208,7 +226,8 @@ fn remove(now: Timestamp, pod: &Pod, disrupted: Option<(&str, &str)>) -> Vec<Act
             done: None,
         });
     }
-    actions.push(Action::Delete(Delete { grace_seconds: Some(0), ..Delete::of(PODS, &pod.metadata) }));
+    actions
+        .push(Action::Delete(Delete { grace_seconds: Some(0), ..Delete::of(PODS, &pod.metadata) }));
     actions
 }
 
@@ -246,15 +265,40 @@ mod tests {
 
     #[test]
     fn pods_of_a_vanished_node_go_after_a_quarantine() {
-        check(&plan_node(now(), &missing(10)), expect![[r#""#]]);
-        check(&plan_node(now(), &missing(40)), expect![[r#""#]]);
+        check(
+            &plan_node(now(), &missing(10)),
+            expect![[r#"
+            again in 30s
+            why the node may come back
+        "#]],
+        );
+        check(
+            &plan_node(now(), &missing(40)),
+            expect![[r#"
+            patch pods/shop/p/status {"metadata":{"resourceVersion":"4"},"status":{"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","message":"PodGC: node no longer exists","reason":"DeletionByPodGC","status":"True","type":"DisruptionTarget"}],"phase":"Failed"}}
+            delete pods/shop/p Background grace=0
+            why the node is gone
+        "#]],
+        );
     }
 
     #[test]
     fn an_unbound_pod_that_is_deleted_goes_at_once() {
         let leaving = "deletionTimestamp: '2026-01-01T00:00:00Z'";
-        check(&plan_unbound(now(), &pod("p", leaving, "{phase: Pending}")), expect![[r#""#]]);
-        check(&plan_unbound(now(), &pod("p", "", "{phase: Pending}")), expect![[r#""#]]);
+        check(
+            &plan_unbound(now(), &pod("p", leaving, "{phase: Pending}")),
+            expect![[r#"
+            patch pods/shop/p/status {"metadata":{"resourceVersion":"4"},"status":{"phase":"Failed"}}
+            delete pods/shop/p Background grace=0
+            why being deleted, and no node knows of it
+        "#]],
+        );
+        check(
+            &plan_unbound(now(), &pod("p", "", "{phase: Pending}")),
+            expect![[r#"
+            why not ours to remove
+        "#]],
+        );
     }
 
     #[test]
@@ -262,9 +306,20 @@ mod tests {
         let pods = [
             pod("new", "creationTimestamp: '2026-01-01T00:00:03Z'", "{phase: Succeeded}"),
             pod("old", "creationTimestamp: '2026-01-01T00:00:01Z'", "{phase: Failed}"),
-            pod("evicted", "creationTimestamp: '2026-01-01T00:00:02Z'", "{phase: Failed, reason: Evicted}"),
+            pod(
+                "evicted",
+                "creationTimestamp: '2026-01-01T00:00:02Z'",
+                "{phase: Failed, reason: Evicted}",
+            ),
             pod("running", "", "{phase: Running}"),
         ];
-        check(&plan_census(now(), &pods, 1), expect![[r#""#]]);
+        check(
+            &plan_census(now(), &pods, 1),
+            expect![[r#"
+            delete pods/shop/evicted Background grace=0
+            delete pods/shop/old Background grace=0
+            why 3 finished pods, 1 are kept
+        "#]],
+        );
     }
 }

@@ -104,12 +104,7 @@ pub(super) fn with_condition(
 }
 
 /// The status patch that marks a pod as disrupted; `None` where it is marked.
-pub(super) fn disruption(
-    pod: &Pod,
-    reason: &str,
-    message: &str,
-    now: Timestamp,
-) -> Option<Value> {
+pub(super) fn disruption(pod: &Pod, reason: &str, message: &str, now: Timestamp) -> Option<Value> {
     let conditions =
         with_condition(pod, "DisruptionTarget", "True", Some(reason), Some(message), now)?;
     Some(json!({ "status": { "conditions": conditions } }))

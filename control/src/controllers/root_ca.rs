@@ -126,14 +126,20 @@ mod tests {
 
     #[test]
     fn the_ca_is_published_and_kept() {
-        check(None, expect![[r#"
+        check(
+            None,
+            expect![[r#"
             create configmaps kube-root-ca.crt x1
             why namespace lacks the CA
-        "#]]);
-        check(Some("{metadata: {}, data: {ca.crt: OLD}}"), expect![[r#"
+        "#]],
+        );
+        check(
+            Some("{metadata: {}, data: {ca.crt: OLD}}"),
+            expect![[r#"
             update configmaps/shop/kube-root-ca.crt whole
             why what is published is not the CA
-        "#]]);
+        "#]],
+        );
         check(
             Some("{metadata: {annotations: {kubernetes.io/description: x}}, data: {ca.crt: PEM}}"),
             expect![[r#"

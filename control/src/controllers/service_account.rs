@@ -86,15 +86,27 @@ mod tests {
     #[test]
     fn an_active_namespace_gets_its_default_account_once() {
         let active = "{metadata: {name: shop}, status: {phase: Active}}";
-        check(active, false, expect![[r#"
+        check(
+            active,
+            false,
+            expect![[r#"
             create serviceaccounts default x1
             why namespace lacks its default account
-        "#]]);
-        check(active, true, expect![[r#"
+        "#]],
+        );
+        check(
+            active,
+            true,
+            expect![[r#"
             why there is one
-        "#]]);
-        check("{metadata: {name: shop}, status: {phase: Terminating}}", false, expect![[r#"
+        "#]],
+        );
+        check(
+            "{metadata: {name: shop}, status: {phase: Terminating}}",
+            false,
+            expect![[r#"
             why namespace not active
-        "#]]);
+        "#]],
+        );
     }
 }

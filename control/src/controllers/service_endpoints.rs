@@ -68,12 +68,8 @@ pub(super) fn has_place(pod: &Pod, terminating: bool) -> bool {
 /// The pod's addresses, the main one first.
 pub(super) fn addresses(pod: &Pod) -> Vec<IpAddr> {
     let Some(status) = &pod.status else { return Vec::new() };
-    let mut addresses: Vec<IpAddr> = status
-        .pod_ips
-        .iter()
-        .flatten()
-        .filter_map(|ip| ip.ip.parse().ok())
-        .collect();
+    let mut addresses: Vec<IpAddr> =
+        status.pod_ips.iter().flatten().filter_map(|ip| ip.ip.parse().ok()).collect();
     if addresses.is_empty() {
         addresses.extend(status.pod_ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()));
     }

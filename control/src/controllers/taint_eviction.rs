@@ -3,7 +3,7 @@
 //!
 //! Source of the behaviour: upstream's `pkg/controller/tainteviction`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,13 +104,13 @@ impl TaintEviction {
                 (pod, at)
             })
             .collect();
-        since.retain(|uid, _| {
-            pods.iter().any(|(pod, _)| {
-                pod.metadata.uid.as_ref() == Some(uid)
-                    // Those that tolerate everything were never to be evicted.
-                    && verdict(&taints, tolerations(pod)) != Verdict::Stay
-            })
-        });
+        // Those that tolerate everything were never to be evicted.
+        let on_time: HashSet<&str> = pods
+            .iter()
+            .filter(|(pod, _)| verdict(&taints, tolerations(pod)) != Verdict::Stay)
+            .filter_map(|(pod, _)| pod.metadata.uid.as_deref())
+            .collect();
+        since.retain(|uid, _| on_time.contains(uid.as_str()));
         Observed { taints, pods, spared: Vec::new() }
     }
 }
@@ -262,22 +262,72 @@ mod tests {
 
     #[test]
     fn a_pod_without_toleration_leaves_at_once() {
-        check(LOST, "", 0, expect![[r#""#]]);
-        check(LOST, "{key: other, operator: Exists}", 0, expect![[r#""#]]);
+        check(
+            LOST,
+            "",
+            0,
+            expect![[r#"
+            delete pods/shop/p Background
+              event Normal TaintManagerEviction: Marking for deletion Pod shop/p
+            why 1 taints; 1 pods leave now
+        "#]],
+        );
+        check(
+            LOST,
+            "{key: other, operator: Exists}",
+            0,
+            expect![[r#"
+            delete pods/shop/p Background
+              event Normal TaintManagerEviction: Marking for deletion Pod shop/p
+            why 1 taints; 1 pods leave now
+        "#]],
+        );
     }
 
     #[test]
     fn a_toleration_with_seconds_lends_that_time() {
-        check(LOST, DEFAULT, 100, expect![[r#""#]]);
-        check(LOST, DEFAULT, 300, expect![[r#""#]]);
+        check(
+            LOST,
+            DEFAULT,
+            100,
+            expect![[r#"
+            again in 200s
+            why 1 taints; 0 pods leave now
+        "#]],
+        );
+        check(
+            LOST,
+            DEFAULT,
+            300,
+            expect![[r#"
+            delete pods/shop/p Background
+              event Normal TaintManagerEviction: Marking for deletion Pod shop/p
+            why 1 taints; 1 pods leave now
+        "#]],
+        );
     }
 
     #[test]
     fn a_toleration_without_limit_keeps_the_pod() {
-        check(LOST, "{operator: Exists}", 9999, expect![[r#""#]]);
+        check(
+            LOST,
+            "{operator: Exists}",
+            9999,
+            expect![[r#"
+            why 1 taints; 0 pods leave now
+        "#]],
+        );
         let two = "[{key: a, value: x, effect: NoExecute}, {key: b, effect: NoExecute}]";
         let forever = "{key: a, value: x}, {key: b, operator: Exists, tolerationSeconds: 20}";
-        check(two, forever, 5, expect![[r#""#]]);
+        check(
+            two,
+            forever,
+            5,
+            expect![[r#"
+            again in 15s
+            why 2 taints; 0 pods leave now
+        "#]],
+        );
     }
 
     #[test]
@@ -291,6 +341,10 @@ mod tests {
                 name: "p".to_owned(),
             }],
         };
-        expect![[r#""#]].assert_eq(&show_plan(&plan(Timestamp::UNIX_EPOCH, &observed)));
+        expect![[r#"
+            event Normal TaintManagerEviction: Cancelling deletion of Pod shop/p
+            why no taint drives pods away
+        "#]]
+        .assert_eq(&show_plan(&plan(Timestamp::UNIX_EPOCH, &observed)));
     }
 }

@@ -139,10 +139,9 @@ impl Executor {
     }
 
     async fn all(&self, batch: Vec<Action>, traces: &Traces) -> Result<(), Failure> {
-        let mut running = futures::stream::iter(
-            batch.into_iter().map(|action| self.one(action, traces)),
-        )
-        .buffer_unordered(PARALLEL);
+        let mut running =
+            futures::stream::iter(batch.into_iter().map(|action| self.one(action, traces)))
+                .buffer_unordered(PARALLEL);
         let mut result = Ok(());
         while let Some(done) = running.next().await {
             result = result.and(done);
@@ -174,10 +173,9 @@ impl Executor {
         let mut width = 1;
         while left > 0 && width < PARALLEL {
             let batch = width.min(left);
-            let results = futures::future::join_all(
-                (0..batch).map(|_| self.create(create, &body, traces)),
-            )
-            .await;
+            let results =
+                futures::future::join_all((0..batch).map(|_| self.create(create, &body, traces)))
+                    .await;
             results.into_iter().collect::<Result<Vec<()>, Failure>>()?;
             left -= batch;
             width *= 2;

@@ -288,7 +288,12 @@ impl Informer {
         (changes, newest)
     }
 
-    fn change(&self, object: &Arc<Cached>, previous: Option<&Arc<Cached>>, deleted: bool) -> Change {
+    fn change(
+        &self,
+        object: &Arc<Cached>,
+        previous: Option<&Arc<Cached>>,
+        deleted: bool,
+    ) -> Change {
         Change {
             resource: self.resource.clone(),
             head: Head::of(object),

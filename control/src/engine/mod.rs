@@ -18,17 +18,19 @@ mod queue;
 mod reader;
 mod resources;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use config::EngineConfig;
 pub use events::{Recorder, RecorderHandle};
 pub use head::Head;
 pub use informer::Change;
+#[cfg(test)]
+pub(crate) use plan::show::plan as show_plan;
 pub use plan::{
     Action, Create, Delete, Failure, Key, Message, Note, NoteKind, Plan, Propagation, Update,
     about, merge_patch,
 };
 pub use reader::Reader;
-#[cfg(test)]
-pub(crate) use plan::show::plan as show_plan;
 pub use resources::{Resource, Resources};
 pub use run::{Context, Controller, EngineHandle, Needs, start};

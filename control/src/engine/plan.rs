@@ -78,7 +78,12 @@ pub enum Action {
     /// Replaces the whole object; fails with a conflict where it was changed meanwhile.
     Update(Update),
     /// A JSON merge patch.
-    Patch { key: Key, subresource: Option<&'static str>, patch: Value, done: Option<Note> },
+    Patch {
+        key: Key,
+        subresource: Option<&'static str>,
+        patch: Value,
+        done: Option<Note>,
+    },
     Delete(Delete),
     /// Written in the background; never fails.
     Event(Note),
@@ -323,7 +328,8 @@ pub(crate) mod show {
                 Action::Delete(delete) => {
                     let grace =
                         delete.grace_seconds.map(|s| format!(" grace={s}")).unwrap_or_default();
-                    let what = format!("delete {} {}{grace}", delete.key, delete.propagation.name());
+                    let what =
+                        format!("delete {} {}{grace}", delete.key, delete.propagation.name());
                     write(&mut out, what, delete.done.as_ref());
                 }
                 Action::Event(event) => out.push_str(&format!("event {}\n", note(event))),

@@ -112,8 +112,9 @@ impl Reader {
     {
         self.pick(resource, |informer| {
             let index = informer.index();
-            let rarest =
-                labels.iter().min_by_key(|(key, value)| index.labelled_count(namespace, key, value));
+            let rarest = labels
+                .iter()
+                .min_by_key(|(key, value)| index.labelled_count(namespace, key, value));
             let Some((rarest, value)) = rarest else { return Vec::new() };
             let mut places = index.labelled(namespace, rarest, value);
             for (key, value) in labels.iter().filter(|(key, _)| *key != rarest) {

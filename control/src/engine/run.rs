@@ -93,11 +93,8 @@ impl Running {
             }
         }
         let failure = self.failures.lock().get(key).cloned();
-        let context = Context {
-            now: self.ambient.now(),
-            reader: &self.reader,
-            failure: failure.as_ref(),
-        };
+        let context =
+            Context { now: self.ambient.now(), reader: &self.reader, failure: failure.as_ref() };
         let mut plan = self.controller.plan(&context, key);
         let (rest, again, wake) = (plan.rest, plan.again, std::mem::take(&mut plan.wake));
         tracing::debug!(
@@ -195,11 +192,8 @@ pub fn start(
     let running: Vec<Arc<Running>> = controllers::all(&config)
         .into_iter()
         .map(|controller| {
-            let executor = Executor::new(
-                client.clone(),
-                reader.clone(),
-                recorder.recorder(controller.name()),
-            );
+            let executor =
+                Executor::new(client.clone(), reader.clone(), recorder.recorder(controller.name()));
             Arc::new(Running {
                 controller,
                 queue: Queue::default(),
@@ -221,7 +215,8 @@ pub fn start(
                 .cloned()
                 .collect();
             ambient.spawn(async move {
-                let tell = |change: &Change| listeners.iter().for_each(|running| running.tell(change));
+                let tell =
+                    |change: &Change| listeners.iter().for_each(|running| running.tell(change));
                 informer.follow(primed, tell).await;
             })
         })

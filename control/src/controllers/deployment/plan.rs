@@ -9,7 +9,6 @@ use k8s_openapi::api::apps::v1::{
     Deployment, DeploymentSpec, DeploymentStatus, ReplicaSet, ReplicaSetSpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde_json::json;
 
 use super::bounds::{is_rolling, replicas};
 use super::rollout::{Draft, Rollout, Which, sort_by_creation};
@@ -19,7 +18,7 @@ use super::{DEPLOYMENTS, recreate, revisions, rolling, scaling};
 use crate::controllers::owners::{self, Claim};
 use crate::controllers::replica_set::REPLICA_SETS;
 use crate::controllers::selectors;
-use crate::engine::{Action, Failure, Key, Message, Note, Plan, Update, about, merge_patch};
+use crate::engine::{Action, Failure, Key, Message, Note, Plan, Update, about};
 
 /// A name may have so many characters.
 const NAME_MAX: usize = 253;
@@ -116,7 +115,9 @@ struct Walk<'a> {
     noted: DeploymentStatus,
     /// Progress is judged only where a rollout was looked at.
     judged: bool,
-    /// Written after the ReplicaSets.
+    /// The number of the newest ReplicaSet, which the Deployment bears too.
+    revision: Option<String>,
+    /// Done after the ReplicaSets are written.
     after: Vec<Action>,
 }
 
@@ -144,6 +145,7 @@ impl<'a> Walk<'a> {
             noted: deployment.status.clone().unwrap_or_default(),
             rollout: Rollout { about: about(&*deployment), deployment, new, old: drafts },
             judged: false,
+            revision: None,
             after: Vec::new(),
         }
     }
@@ -184,28 +186,13 @@ impl<'a> Walk<'a> {
         let annotations = new.set.metadata.annotations.as_ref();
         let revision = annotations.and_then(|all| all.get(revisions::REVISION)).cloned();
         let message = format!("Found new replica set {:?}", new.name());
-        self.number_deployment(revision);
+        self.revision = revision;
         if progress_deadline(&deployment).is_some()
             && status::condition(&self.noted, PROGRESSING).is_none()
         {
             let reason = "FoundNewReplicaSet";
             status::set_condition(&mut self.noted, self.now, PROGRESSING, "True", reason, message);
         }
-    }
-
-    fn number_deployment(&mut self, revision: Option<String>) {
-        let metadata = &self.observed.deployment.metadata;
-        let annotations = metadata.annotations.as_ref();
-        if annotations.and_then(|all| all.get(revisions::REVISION)) == revision.as_ref() {
-            return;
-        }
-        let patch = json!({ "metadata": { "annotations": { revisions::REVISION: revision } } });
-        self.after.push(Action::Patch {
-            key: Key::of(DEPLOYMENTS, metadata),
-            subresource: None,
-            patch: merge_patch(metadata, patch),
-            done: None,
-        });
     }
 
     fn roll(&mut self) -> String {
@@ -256,11 +243,8 @@ impl<'a> Walk<'a> {
         let set = new_set(&deployment, self.spec);
         let failed_message = format!("Failed to create new replica set {name:?}: ");
         let about = self.rollout.about.clone();
-        let failed = Note::warning(
-            &about,
-            "ReplicaSetCreateError",
-            Message::Error(failed_message.clone()),
-        );
+        let failed =
+            Note::warning(&about, "ReplicaSetCreateError", Message::Error(failed_message.clone()));
         let revision = revisions::next(&self.rollout.old);
         let mut draft = Draft::new(set, failed);
         revisions::annotate(&mut draft.set.metadata, &deployment, revision, true);
@@ -271,7 +255,7 @@ impl<'a> Walk<'a> {
             replicas(&deployment)
         };
         self.rollout.scale(Which::New, count);
-        self.number_deployment(Some(revision.to_string()));
+        self.revision = Some(revision.to_string());
         if progress_deadline(&deployment).is_some() {
             let (value, reason, message) = match &self.observed.failure {
                 Some(failure) => (
@@ -288,6 +272,15 @@ impl<'a> Walk<'a> {
         true
     }
 
+    /// The Deployment's annotations with the revision, where that is new.
+    fn numbered(&self) -> Option<BTreeMap<String, String>> {
+        let revision = self.revision.clone()?;
+        let mut annotations =
+            self.observed.deployment.metadata.annotations.clone().unwrap_or_default();
+        let old = annotations.insert(revisions::REVISION.to_owned(), revision.clone());
+        (old != Some(revision)).then_some(annotations)
+    }
+
     fn finish(self, why: String) -> Plan {
         let deployment = self.observed.deployment.clone();
         let before = deployment.status.clone().unwrap_or_default();
@@ -296,8 +289,12 @@ impl<'a> Walk<'a> {
             status::judge(&self.rollout, &self.noted, &mut new, self.now);
         }
         let again = status::check_again(&deployment, &new, self.now).filter(|_| self.judged);
-        let status = (!status::same(&before, &new)).then(|| {
-            let updated = Deployment { status: Some(new), ..(*deployment).clone() };
+        let numbered = self.numbered();
+        // With the status, as upstream: a main update of annotations would raise the generation.
+        let status = (!status::same(&before, &new) || numbered.is_some()).then(|| {
+            let mut updated = Deployment { status: Some(new), ..(*deployment).clone() };
+            updated.metadata.annotations =
+                numbered.or_else(|| deployment.metadata.annotations.clone());
             Update::status(Key::of(DEPLOYMENTS, &deployment.metadata), &updated)
         });
         let rest = Duration::from_millis(if replicas(&deployment) > 25 { 10 } else { 0 });
@@ -316,10 +313,7 @@ fn new_set(deployment: &Deployment, spec: &DeploymentSpec) -> ReplicaSet {
     labels.insert(HASH_LABEL.to_owned(), hash.clone());
     metadata.labels = Some(labels.clone());
     let mut selector = spec.selector.clone();
-    selector
-        .match_labels
-        .get_or_insert_with(BTreeMap::new)
-        .insert(HASH_LABEL.to_owned(), hash);
+    selector.match_labels.get_or_insert_with(BTreeMap::new).insert(HASH_LABEL.to_owned(), hash);
     ReplicaSet {
         metadata: ObjectMeta {
             name: Some(name),

@@ -69,9 +69,7 @@ impl Draft {
 
     fn replicas_before(&self) -> i32 {
         match &self.origin {
-            Origin::Observed(set) => {
-                set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
-            }
+            Origin::Observed(set) => set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
             Origin::New { .. } => 0,
         }
     }
@@ -219,10 +217,6 @@ pub(super) fn sort_by_size(rollout: &Rollout, which: &mut [Which], newer: bool) 
         let created = draft.and_then(Draft::created).map(|time| time.0.as_second());
         let created = created.unwrap_or_default();
         let name = draft.map(|draft| draft.name().to_owned());
-        (
-            Reverse(draft.map_or(0, Draft::replicas)),
-            if newer { -created } else { created },
-            name,
-        )
+        (Reverse(draft.map_or(0, Draft::replicas)), if newer { -created } else { created }, name)
     });
 }

@@ -94,8 +94,7 @@ fn fraction(draft: &Draft, deployment: &Deployment) -> i32 {
         status.and_then(|status| status.replicas).filter(|replicas| *replicas > 0)
     });
     let Some(max_before) = max_before else { return 0 };
-    let size =
-        f64::from(draft.replicas()) * f64::from(max_now) / f64::from(max_before);
+    let size = f64::from(draft.replicas()) * f64::from(max_now) / f64::from(max_before);
     // The counts are small: the cast is exact.
     size.round() as i32 - draft.replicas()
 }

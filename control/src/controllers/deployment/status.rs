@@ -178,8 +178,7 @@ fn judge_progress(
 ) {
     let current = condition(old, PROGRESSING).cloned();
     let reason = current.as_ref().and_then(|condition| condition.reason.as_deref());
-    let done_before =
-        new.replicas == new.updated_replicas && reason == Some(NEW_AVAILABLE);
+    let done_before = new.replicas == new.updated_replicas && reason == Some(NEW_AVAILABLE);
     if done_before {
         return;
     }

@@ -69,6 +69,7 @@ impl Model {
         if let Some(status) = plan.status {
             let updated: Deployment = serde_json::from_value(status.object).unwrap();
             self.deployment.status = updated.status;
+            self.deployment.metadata.annotations = updated.metadata.annotations;
         }
         busy
     }
@@ -97,11 +98,7 @@ impl Model {
                 old.metadata = set.metadata;
                 self.say(&format!("update: {}", note(update.done)));
             }
-            Action::Patch { patch, .. } => {
-                let revision = patch["metadata"]["annotations"][REVISION].as_str();
-                let annotations = self.deployment.metadata.annotations.get_or_insert_default();
-                annotations.insert(REVISION.to_owned(), revision.unwrap().to_owned());
-            }
+            Action::Patch { key, .. } => panic!("nothing is patched: {key}"),
             Action::Delete(delete) => {
                 self.sets.remove(&*delete.key.name);
                 self.say(&format!("delete {}", delete.key.name));
@@ -207,7 +204,10 @@ const ROLLING: &str =
 fn a_new_deployment_creates_its_replicaset_at_once() {
     let mut model = Model::new(&format!("replicas: 3, {ROLLING}"));
     model.settle(&[]);
-    model.check(expect![[r#""#]]);
+    model.check(expect![[r#"
+        create: Scaled up v1 from 0 to 3
+        = v1@1=3 revision 1 Available=MinimumReplicasAvailable Progressing=NewReplicaSetAvailable
+    "#]]);
 }
 
 #[test]
@@ -216,7 +216,18 @@ fn a_rolling_update_moves_in_steps_within_surge_and_unavailability() {
     model.settle(&[]);
     model.set_image("v2");
     model.settle(&[]);
-    model.check(expect![[r#""#]]);
+    model.check(expect![[r#"
+        create: Scaled up v1 from 0 to 10
+        = v1@1=10 revision 1 Available=MinimumReplicasAvailable Progressing=NewReplicaSetAvailable
+        --
+        create: Scaled up v2 from 0 to 3
+        update: Scaled down v1 from 10 to 8
+        update: Scaled up v2 from 3 to 5
+        update: Scaled down v1 from 8 to 3
+        update: Scaled up v2 from 5 to 10
+        update: Scaled down v1 from 3 to 0
+        = v1@1=0 v2@2=10 revision 2 Available=MinimumReplicasAvailable Progressing=NewReplicaSetAvailable
+    "#]]);
 }
 
 #[test]
@@ -227,7 +238,16 @@ fn without_unavailability_every_new_pod_comes_before_an_old_one_goes() {
     model.settle(&[]);
     model.set_image("v2");
     model.settle(&[]);
-    model.check(expect![[r#""#]]);
+    model.check(expect![[r#"
+        create: Scaled up v1 from 0 to 2
+        = v1@1=2 revision 1 Available=MinimumReplicasAvailable Progressing=NewReplicaSetAvailable
+        --
+        create: Scaled up v2 from 0 to 1
+        update: Scaled down v1 from 2 to 1
+        update: Scaled up v2 from 1 to 2
+        update: Scaled down v1 from 1 to 0
+        = v1@1=0 v2@2=2 revision 2 Available=MinimumReplicasAvailable Progressing=NewReplicaSetAvailable
+    "#]]);
 }
 
 #[test]
@@ -238,7 +258,20 @@ fn a_broken_update_stops_and_an_undo_rolls_back_to_the_old_replicaset() {
     model.settle(&["bad"]);
     model.set_image("v1");
     model.settle(&["bad"]);
-    model.check(expect![[r#""#]]);
+    model.check(expect![[r#"
+        create: Scaled up v1 from 0 to 4
+        = v1@1=4 revision 1 Available=MinimumReplicasAvailable Progressing=NewReplicaSetAvailable
+        --
+        create: Scaled up bad from 0 to 1
+        update: Scaled down v1 from 4 to 3
+        update: Scaled up bad from 1 to 2
+        = v1@1=3 bad@2=2 revision 2 Available=MinimumReplicasAvailable Progressing=ReplicaSetUpdated
+        --
+        update: quietly
+        update: Scaled down bad from 2 to 0
+        update: Scaled up v1 from 3 to 4
+        = v1@3=4 bad@2=0 revision 3 Available=MinimumReplicasAvailable Progressing=NewReplicaSetAvailable
+    "#]]);
 }
 
 #[test]
@@ -247,7 +280,14 @@ fn recreate_stops_all_before_it_starts_any() {
     model.settle(&[]);
     model.set_image("v2");
     model.settle(&[]);
-    model.check(expect![[r#""#]]);
+    model.check(expect![[r#"
+        create: Scaled up v1 from 0 to 3
+        = v1@1=3 revision 1 Available=MinimumReplicasAvailable Progressing=NewReplicaSetAvailable
+        --
+        update: Scaled down v1 from 3 to 0
+        create: Scaled up v2 from 0 to 3
+        = v1@1=0 v2@2=3 revision 2 Available=MinimumReplicasAvailable Progressing=NewReplicaSetAvailable
+    "#]]);
 }
 
 #[test]
@@ -261,7 +301,24 @@ fn a_paused_deployment_scales_but_does_not_roll() {
     model.settle(&[]);
     model.edit(|spec| spec.paused = None);
     model.settle(&[]);
-    model.check(expect![[r#""#]]);
+    model.check(expect![[r#"
+        create: Scaled up v1 from 0 to 2
+        = v1@1=2 revision 1 Available=MinimumReplicasAvailable Progressing=NewReplicaSetAvailable
+        --
+        --
+        = v1@1=2 revision 1 Available=MinimumReplicasAvailable Progressing=DeploymentPaused
+        --
+        update: Scaled up v1 from 2 to 4
+        = v1@1=4 revision 1 Progressing=DeploymentPaused Available=MinimumReplicasAvailable
+        --
+        create: Scaled up v2 from 0 to 1
+        update: Scaled down v1 from 4 to 3
+        update: Scaled up v2 from 1 to 2
+        update: Scaled down v1 from 3 to 1
+        update: Scaled up v2 from 2 to 4
+        update: Scaled down v1 from 1 to 0
+        = v1@1=0 v2@2=4 revision 2 Available=MinimumReplicasAvailable Progressing=NewReplicaSetAvailable
+    "#]]);
 }
 
 #[test]
@@ -272,7 +329,19 @@ fn scaling_during_a_rollout_is_shared_in_proportion() {
     model.settle(&["bad"]);
     model.edit(|spec| spec.replicas = Some(20));
     model.settle(&["bad"]);
-    model.check(expect![[r#""#]]);
+    model.check(expect![[r#"
+        create: Scaled up v1 from 0 to 10
+        = v1@1=10 revision 1 Available=MinimumReplicasAvailable Progressing=NewReplicaSetAvailable
+        --
+        create: Scaled up bad from 0 to 3
+        update: Scaled down v1 from 10 to 8
+        update: Scaled up bad from 3 to 5
+        = v1@1=8 bad@2=5 revision 2 Available=MinimumReplicasAvailable Progressing=ReplicaSetUpdated
+        --
+        update: Scaled up bad from 5 to 10
+        update: Scaled up v1 from 8 to 15
+        = v1@1=15 bad@2=10 revision 2 Available=MinimumReplicasAvailable Progressing=ReplicaSetUpdated
+    "#]]);
 }
 
 #[test]
@@ -283,7 +352,21 @@ fn old_revisions_beyond_the_limit_are_deleted() {
         model.set_image(image);
         model.settle(&[]);
     }
-    model.check(expect![[r#""#]]);
+    model.check(expect![[r#"
+        --
+        --
+        create: Scaled up web-548df6b887 from 0 to 1
+        = v1@1=1 revision 1 Available=MinimumReplicasAvailable Progressing=NewReplicaSetAvailable
+        --
+        create: Scaled up v2 from 0 to 1
+        update: Scaled down web-548df6b887 from 1 to 0
+        = v1@1=0 v2@2=1 revision 2 Available=MinimumReplicasAvailable Progressing=NewReplicaSetAvailable
+        --
+        create: Scaled up v3 from 0 to 1
+        update: Scaled down v2 from 1 to 0
+        delete web-548df6b887
+        = v2@2=0 v3@3=1 revision 3 Available=MinimumReplicasAvailable Progressing=NewReplicaSetAvailable
+    "#]]);
 }
 
 #[test]
@@ -294,16 +377,18 @@ fn a_rollout_that_stands_still_runs_out_of_time() {
     assert_eq!(again.map(|again| again.as_secs()), Some(601));
     model.now = model.now.checked_add(jiff::SignedDuration::from_secs(602)).unwrap();
     model.settle(&["v1"]);
-    model.check(expect![[r#""#]]);
+    model.check(expect![[r#"
+        create: Scaled up v1 from 0 to 1
+        = v1@1=1 revision 1 Available=MinimumReplicasUnavailable Progressing=ReplicaSetUpdated
+        = v1@1=1 revision 1 Available=MinimumReplicasUnavailable Progressing=ProgressDeadlineExceeded
+    "#]]);
 }
 
 #[test]
 fn a_replicaset_that_cannot_be_created_shows_in_the_status() {
     let mut model = Model::new(&format!("replicas: 1, {ROLLING}"));
-    model.failure = Some(Failure {
-        reason: "Forbidden".to_owned(),
-        message: "quota exceeded".to_owned(),
-    });
+    model.failure =
+        Some(Failure { reason: "Forbidden".to_owned(), message: "quota exceeded".to_owned() });
     let plan = model.plan();
     let status = &plan.status.unwrap().object["status"]["conditions"][0];
     assert_eq!(status["reason"], "ReplicaSetCreateError");

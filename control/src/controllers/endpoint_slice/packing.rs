@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn additions_go_into_the_fullest_slice_that_takes_them_all() {
-        let existing = [endpoints(0..50, true), endpoints(100..195, true), endpoints(200..290, true)];
+        let existing =
+            [endpoints(0..50, true), endpoints(100..195, true), endpoints(200..290, true)];
         let mut desired: Vec<Endpoint> = existing.iter().flatten().cloned().collect();
         desired.extend(endpoints(300..308, true));
         assert_eq!(

@@ -167,7 +167,11 @@ fn unready_pods(now: Timestamp, observed: &Observed) -> Plan {
                 key: Key::of(PODS, &pod.metadata),
                 subresource: Some("status"),
                 patch: merge_patch(&pod.metadata, patch),
-                done: Some(Note::warning(&about(&**pod), "NodeNotReady", "Node is not ready".into())),
+                done: Some(Note::warning(
+                    &about(&**pod),
+                    "NodeNotReady",
+                    "Node is not ready".into(),
+                )),
             })
         })
         .collect();
@@ -208,40 +212,127 @@ mod tests {
 
     #[test]
     fn a_node_that_is_heard_of_is_left_alone_until_its_grace_ends() {
-        check(&node(READY, ""), 10, true, &[], expect![[r#""#]]);
+        check(
+            &node(READY, ""),
+            10,
+            true,
+            &[],
+            expect![[r#"
+            again in 30s
+            why heard of in time
+        "#]],
+        );
     }
 
     #[test]
     fn a_silent_node_becomes_unknown() {
-        check(&node(READY, ""), 41, true, &[], expect![[r#""#]]);
-        check(&node("", ""), 41, true, &[], expect![[r#""#]]);
-        check(&node("", ""), 61, true, &[], expect![[r#""#]]);
+        check(
+            &node(READY, ""),
+            41,
+            true,
+            &[],
+            expect![[r#"
+            event Normal NodeNotReady: Node n1 status is now: NodeNotReady
+            status nodes/n1 {"status":{"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","message":"Kubelet stopped posting node status.","reason":"NodeStatusUnknown","status":"Unknown","type":"Ready"},{"lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T01:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T01:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T01:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
+            again in 10ms
+            why not heard of in time
+        "#]],
+        );
+        check(
+            &node("", ""),
+            41,
+            true,
+            &[],
+            expect![[r#"
+            again in 19s
+            why heard of in time
+        "#]],
+        );
+        check(
+            &node("", ""),
+            61,
+            true,
+            &[],
+            expect![[r#"
+            status nodes/n1 {"status":{"conditions":[{"lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T01:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"Ready"},{"lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T01:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T01:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T01:00:00Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
+            again in 10ms
+            why not heard of in time
+        "#]],
+        );
     }
 
     #[test]
     fn a_lost_node_is_tainted_and_its_pods_become_unready() {
-        check(&node(LOST, ""), 45, true, &[], expect![[r#""#]]);
+        check(
+            &node(LOST, ""),
+            45,
+            true,
+            &[],
+            expect![[r#"
+            patch nodes/n1 {"metadata":{"resourceVersion":"8"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T01:00:00Z"},{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T01:00:00Z"}]}}
+            why taints follow conditions
+        "#]],
+        );
         let tainted = "taints: [{key: node.kubernetes.io/unreachable, effect: NoSchedule}, \
                        {key: node.kubernetes.io/unreachable, effect: NoExecute}]";
         let pod = "{metadata: {name: p, namespace: shop, uid: p, resourceVersion: '9'}, \
                    status: {phase: Running, conditions: [{type: Ready, status: 'True'}]}}";
-        check(&node(LOST, tainted), 45, true, &[pod], expect![[r#""#]]);
+        check(
+            &node(LOST, tainted),
+            45,
+            true,
+            &[pod],
+            expect![[r#"
+            patch pods/shop/p/status {"metadata":{"resourceVersion":"9"},"status":{"conditions":[{"lastTransitionTime":"2026-01-01T01:00:00Z","status":"False","type":"Ready"}]}}
+              event Warning NodeNotReady: Node is not ready
+            why lost; 1 of its pods become unready
+        "#]],
+        );
     }
 
     #[test]
     fn where_no_node_is_ready_nothing_is_evicted() {
-        check(&node(LOST, ""), 45, false, &[], expect![[r#""#]]);
+        check(
+            &node(LOST, ""),
+            45,
+            false,
+            &[],
+            expect![[r#"
+            patch nodes/n1 {"metadata":{"resourceVersion":"8"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T01:00:00Z"}]}}
+            why taints follow conditions
+        "#]],
+        );
     }
 
     #[test]
     fn a_node_that_came_back_loses_its_taints_and_keeps_others() {
         let tainted = "taints: [{key: mine, effect: NoExecute}, {key: node.kubernetes.io/unreachable, effect: NoSchedule}, \
                        {key: node.kubernetes.io/unreachable, effect: NoExecute}]";
-        check(&node(READY, tainted), 1, true, &[], expect![[r#""#]]);
+        check(
+            &node(READY, tainted),
+            1,
+            true,
+            &[],
+            expect![[r#"
+            patch nodes/n1 {"metadata":{"resourceVersion":"8"},"spec":{"taints":[{"effect":"NoExecute","key":"mine"}]}}
+            again in 39s
+            why taints follow conditions
+        "#]],
+        );
     }
 
     #[test]
     fn a_cordoned_node_is_tainted() {
-        check(&node(READY, "unschedulable: true"), 1, true, &[], expect![[r#""#]]);
+        check(
+            &node(READY, "unschedulable: true"),
+            1,
+            true,
+            &[],
+            expect![[r#"
+            patch nodes/n1 {"metadata":{"resourceVersion":"8"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/unschedulable","timeAdded":"2026-01-01T01:00:00Z"}]}}
+            again in 39s
+            why taints follow conditions
+        "#]],
+        );
     }
 }

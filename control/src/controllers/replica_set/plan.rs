@@ -9,15 +9,13 @@ use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::REPLICA_SETS;
 use super::ranking::first_to_go;
 use super::status::{Counts, new_status};
-use super::REPLICA_SETS;
 use crate::controllers::owners::{self, Claim};
 use crate::controllers::pods::{PODS, is_active, is_terminating};
 use crate::controllers::selectors;
-use crate::engine::{
-    Action, Create, Delete, Failure, Key, Message, Note, Plan, Update, about,
-};
+use crate::engine::{Action, Create, Delete, Failure, Key, Message, Note, Plan, Update, about};
 
 /// At most so many pods are created or deleted in one go.
 const BURST: usize = 500;
@@ -45,10 +43,8 @@ pub(super) fn plan(now: Timestamp, observed: &Observed) -> Plan {
     } else {
         scale(now, observed, spec, &active, &mut actions)
     };
-    let counts = Counts {
-        terminating: terminating(observed, spec),
-        ..Counts::of(&active, spec, now)
-    };
+    let counts =
+        Counts { terminating: terminating(observed, spec), ..Counts::of(&active, spec, now) };
     // The pods to be created are not counted yet: the status waits for them to be seen.
     let status = if creating && observed.failure.is_none() {
         None
@@ -226,7 +222,16 @@ status: {replicas: 0}
 
     #[test]
     fn missing_pods_are_created_and_the_status_waits() {
-        check(SET, &[], None, expect![[r#""#]]);
+        check(
+            SET,
+            &[],
+            None,
+            expect![[r#"
+            create pods web-1- x2
+              event Normal SuccessfulCreate: Created pod: <name>
+            why 0 of 2 pods; creating 2
+        "#]],
+        );
     }
 
     #[test]
@@ -234,9 +239,18 @@ status: {replicas: 0}
         let stray = OWNED.replace("app: web", "app: db");
         check(
             SET,
-            &[pod("a", "labels: {app: web}", READY), pod("b", &stray, READY), pod("c", OWNED, READY)],
+            &[
+                pod("a", "labels: {app: web}", READY),
+                pod("b", &stray, READY),
+                pod("c", OWNED, READY),
+            ],
             None,
-            expect![[r#""#]],
+            expect![[r#"
+                patch pods/shop/a {"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"controller":true,"kind":"ReplicaSet","name":"web-1","uid":"rs"}],"resourceVersion":"9"}}
+                patch pods/shop/b {"metadata":{"ownerReferences":[],"resourceVersion":"9"}}
+                status replicasets.apps/shop/web-1 {"status":{"availableReplicas":2,"fullyLabeledReplicas":2,"observedGeneration":2,"readyReplicas":2,"replicas":2,"terminatingReplicas":0}}
+                why 2 of 2 pods
+            "#]],
         );
     }
 
@@ -252,7 +266,10 @@ status: {replicas: 0}
                 pod("d", OWNED, "{phase: Running}"),
             ],
             None,
-            expect![[r#""#]],
+            expect![[r#"
+                status replicasets.apps/shop/web-1 {"status":{"availableReplicas":1,"fullyLabeledReplicas":2,"observedGeneration":2,"readyReplicas":1,"replicas":2,"terminatingReplicas":1}}
+                why 2 of 2 pods
+            "#]],
         );
     }
 
@@ -262,24 +279,56 @@ status: {replicas: 0}
             SET,
             &[pod("a", OWNED, READY), pod("b", OWNED, "{phase: Pending}"), pod("c", OWNED, READY)],
             None,
-            expect![[r#""#]],
+            expect![[r#"
+                delete pods/shop/b Background
+                  event Normal SuccessfulDelete: Deleted pod: <name>
+                status replicasets.apps/shop/web-1 {"status":{"availableReplicas":2,"fullyLabeledReplicas":3,"observedGeneration":2,"readyReplicas":2,"replicas":3,"terminatingReplicas":0}}
+                why 3 pods for 2; deleting 1
+            "#]],
         );
     }
 
     #[test]
     fn availability_is_looked_at_again_when_it_is_due() {
         let set = SET.replace("replicas: 2", "replicas: 1\n  minReadySeconds: 30");
-        check(&set, &[pod("a", OWNED, READY)], None, expect![[r#""#]]);
+        check(
+            &set,
+            &[pod("a", OWNED, READY)],
+            None,
+            expect![[r#"
+            status replicasets.apps/shop/web-1 {"status":{"fullyLabeledReplicas":1,"observedGeneration":2,"readyReplicas":1,"replicas":1,"terminatingReplicas":0}}
+            again in 20s
+            why 1 of 1 pods
+        "#]],
+        );
     }
 
     #[test]
     fn a_failed_creation_shows_in_the_status() {
-        check(SET, &[], Some("pods \"web-1-\" is forbidden: quota"), expect![[r#""#]]);
+        check(
+            SET,
+            &[],
+            Some("pods \"web-1-\" is forbidden: quota"),
+            expect![[r#"
+            create pods web-1- x2
+              event Normal SuccessfulCreate: Created pod: <name>
+            status replicasets.apps/shop/web-1 {"status":{"conditions":[{"lastTransitionTime":"2026-01-01T00:00:10Z","message":"pods \"web-1-\" is forbidden: quota","reason":"FailedCreate","status":"True","type":"ReplicaFailure"}],"observedGeneration":2,"replicas":0,"terminatingReplicas":0}}
+            why 0 of 2 pods; creating 2
+        "#]],
+        );
     }
 
     #[test]
     fn a_replicaset_on_its_way_out_creates_nothing() {
         let set = SET.replace("uid: rs", "uid: rs, deletionTimestamp: '2026-01-01T00:00:00Z'");
-        check(&set, &[pod("a", OWNED, READY)], None, expect![[r#""#]]);
+        check(
+            &set,
+            &[pod("a", OWNED, READY)],
+            None,
+            expect![[r#"
+            status replicasets.apps/shop/web-1 {"status":{"availableReplicas":1,"fullyLabeledReplicas":1,"observedGeneration":2,"readyReplicas":1,"replicas":1,"terminatingReplicas":0}}
+            why being deleted
+        "#]],
+        );
     }
 }

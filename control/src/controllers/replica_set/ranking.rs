@@ -85,8 +85,7 @@ fn restarts(pod: &Pod) -> (Reverse<i32>, Reverse<i32>) {
     };
     let most = |count: i32, container: &ContainerStatus| count.max(container.restart_count);
     let regular = status.container_statuses.iter().flatten().fold(0, most);
-    let sidecars =
-        status.init_container_statuses.iter().flatten().filter(is_sidecar).fold(0, most);
+    let sidecars = status.init_container_statuses.iter().flatten().filter(is_sidecar).fold(0, most);
     (Reverse(regular), Reverse(sidecars))
 }
 
@@ -148,8 +147,7 @@ mod tests {
     fn ready_times_of_one_magnitude_are_equal_and_restarts_decide() {
         let restarted = ready("restarted", "a", "2026-01-01T00:00:00Z", "")
             .replace("phase: Running", "phase: Running, containerStatuses: [{name: c, image: i, imageID: '', ready: true, restartCount: 4}]");
-        let order =
-            check(&[&ready("calm", "a", "2026-01-01T00:05:00Z", ""), &restarted], &[]);
+        let order = check(&[&ready("calm", "a", "2026-01-01T00:05:00Z", ""), &restarted], &[]);
         assert_eq!(order, ["restarted", "calm"]);
     }
 }

@@ -87,7 +87,9 @@ fn conditions(
         Some(failure) if !has => conditions.push(ReplicaSetCondition {
             type_: REPLICA_FAILURE.to_owned(),
             status: "True".to_owned(),
-            reason: Some(if replicas > wanted { "FailedDelete" } else { "FailedCreate" }.to_owned()),
+            reason: Some(
+                if replicas > wanted { "FailedDelete" } else { "FailedCreate" }.to_owned(),
+            ),
             message: Some(failure.message.clone()),
             last_transition_time: Some(Time(now)),
         }),
