@@ -45,8 +45,9 @@ impl Default for ControlConfig {
             data_dir: None,
             listen: None,
             service_cidr: "10.96.0.0/12".to_owned(),
-            cluster_cidr: "10.244.0.0/16".to_owned(),
-            node_cidr_mask: 24,
+            cluster_cidr: "10.128.0.0/9".to_owned(),
+            // A node may have 10,000 pods.
+            node_cidr_mask: 17,
             node_port_range: 30000..=32767,
             node_monitor_grace: Duration::from_secs(40),
             default_toleration: Duration::from_secs(300),

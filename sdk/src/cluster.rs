@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use copepod_control::{Ambient, ControlConfig, ControlPlane, Identity, StoreConfig};
-use copepod_node::{Network, NetworkConfig, Node, NodeConfig};
+use copepod_node::{BackoffPolicy, Network, NetworkConfig, Node, NodeConfig};
 use copepod_runtime::{Runtime, RuntimeConfig};
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -213,7 +213,11 @@ impl Cluster {
         let config = NodeConfig {
             allowed_image_dirs: settings.allowed_image_dirs.clone(),
             renew_every: settings.lease_renewal,
-            restart_backoff: settings.restart_backoff,
+            restart_backoff: BackoffPolicy {
+                initial: settings.restart_backoff,
+                ..BackoffPolicy::RESTART
+            },
+            drain: settings.drain,
             ..NodeConfig::new(name, dir.join("nodes").join(name))
         };
         let client = self.control.client(Identity::node(name));

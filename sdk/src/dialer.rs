@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use copepod_control::{Io, NodeDialer};
+use copepod_node::Kubelet;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -18,11 +19,11 @@ const BUFFER: usize = 64 * 1024;
 /// The nodes of this process by name.
 #[derive(Default)]
 pub(crate) struct Dialer {
-    nodes: RwLock<HashMap<String, axum::Router>>,
+    nodes: RwLock<HashMap<String, Kubelet>>,
 }
 
 impl Dialer {
-    pub(crate) fn add(&self, node: &str, kubelet: axum::Router) {
+    pub(crate) fn add(&self, node: &str, kubelet: Kubelet) {
         self.nodes.write().insert(node.to_owned(), kubelet);
     }
 
@@ -43,7 +44,7 @@ impl NodeDialer for Dialer {
 }
 
 /// A connection whose far end serves the kubelet API.
-fn serve_in_memory(kubelet: axum::Router) -> tokio::io::DuplexStream {
+fn serve_in_memory(kubelet: Kubelet) -> tokio::io::DuplexStream {
     let (near, far) = tokio::io::duplex(BUFFER);
     tokio::spawn(async move {
         let service = TowerToHyperService::new(kubelet);

@@ -14,7 +14,9 @@ pub async fn read(body: Body) -> Result<Bytes, ApiError> {
     match Limited::new(body, LIMIT).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
-        Err(error) => Err(ApiError::bad_request(format!("cannot read the request's body: {error}"))),
+        Err(error) => {
+            Err(ApiError::bad_request(format!("cannot read the request's body: {error}")))
+        }
     }
 }
 

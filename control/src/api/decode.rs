@@ -93,9 +93,12 @@ fn parse(
         ))
     };
     match media {
-        Media::Json => schema::decode_json(body)
-            .map_err(|why| unrecognized(format!("couldn't get version/kind; json parse error: {why}"))),
-        Media::Yaml => schema::decode_yaml(body).map_err(|why| unrecognized(format!("yaml: {why}"))),
+        Media::Json => schema::decode_json(body).map_err(|why| {
+            unrecognized(format!("couldn't get version/kind; json parse error: {why}"))
+        }),
+        Media::Yaml => {
+            schema::decode_yaml(body).map_err(|why| unrecognized(format!("yaml: {why}")))
+        }
         Media::Protobuf => {
             let (api_version, kind, mut value) =
                 protobuf::decode(body).map_err(|why| unrecognized(why.to_string()))?;
@@ -116,7 +119,8 @@ fn check_type(expected: &Expected<'_>, value: &mut Value) -> Result<(), ApiError
             expected.kind
         )));
     };
-    let own = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let own =
+        |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (api_version, kind) = (own("apiVersion"), own("kind"));
     let version_fits = api_version.is_empty()
         || api_version == expected.api_version
@@ -183,11 +187,15 @@ mod tests {
     #[test]
     fn another_version_or_kind_is_refused() {
         assert_eq!(
-            json(r#"{"kind":"Pod","apiVersion":"v2"}"#, FieldValidation::Warn).expect_err("refused"),
+            json(r#"{"kind":"Pod","apiVersion":"v2"}"#, FieldValidation::Warn)
+                .expect_err("refused"),
             "the API version in the data (v2) does not match the expected API version (v1)"
         );
         let error = json(r#"{"kind":"Service","apiVersion":"v1"}"#, FieldValidation::Warn);
         let error = error.expect_err("refused");
-        assert!(error.starts_with("Service in version \"v1\" cannot be handled as a Pod: "), "{error}");
+        assert!(
+            error.starts_with("Service in version \"v1\" cannot be handled as a Pod: "),
+            "{error}"
+        );
     }
 }

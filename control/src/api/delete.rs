@@ -36,11 +36,9 @@ pub async fn delete(call: &Call, body: Body) -> Result<Response, ApiError> {
         Removed::Gone(object) if special::returns_deleted(call.info()) => {
             answer::object(call, StatusCode::OK, &object)
         }
-        Removed::Gone(object) => Ok(answer::success(
-            &call.output,
-            StatusCode::OK,
-            Some(details(call.info(), &object)),
-        )),
+        Removed::Gone(object) => {
+            Ok(answer::success(&call.output, StatusCode::OK, Some(details(call.info(), &object))))
+        }
     }
 }
 
@@ -164,12 +162,7 @@ enum Grace {
 }
 
 /// Starts or shortens the time that an object gets to end; sets the two fields of metadata.
-fn begin_grace(
-    info: &KindInfo,
-    new: &mut Value,
-    options: &DeleteOptions,
-    now: Timestamp,
-) -> Grace {
+fn begin_grace(info: &KindInfo, new: &mut Value, options: &DeleteOptions, now: Timestamp) -> Grace {
     let asked = options.grace_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
     if !info.graceful_deletion {
         return Grace::None;
@@ -193,8 +186,7 @@ fn shorten_grace(new: &mut Value, asked: Option<i64>, now: Timestamp) -> Grace {
     }
     let Some(mut seconds) = asked.filter(|asked| *asked < given) else { return Grace::Pending };
     let ends = metadata::parse_timestamp(&new["metadata"]["deletionTimestamp"]).unwrap_or(now);
-    let mut ends =
-        ends.saturating_add(SignedDuration::from_secs(seconds - given)).unwrap_or(now);
+    let mut ends = ends.saturating_add(SignedDuration::from_secs(seconds - given)).unwrap_or(now);
     if ends < now {
         ends = now;
         seconds = seconds.min(1);
@@ -264,9 +256,7 @@ fn dependents(info: &KindInfo, value: &Value, options: &DeleteOptions) -> (bool,
     let present = |finalizer: &str| object::finalizers(value).contains(&finalizer);
     match (options.orphan_dependents, options.propagation) {
         (Some(orphan), _) => (orphan, special::is_namespaces(info) && !orphan),
-        (None, Some(policy)) => {
-            (policy == Propagation::Orphan, policy == Propagation::Foreground)
-        }
+        (None, Some(policy)) => (policy == Propagation::Orphan, policy == Propagation::Foreground),
         (None, None) if present(ORPHAN) => (true, false),
         (None, None) => (false, present(FOREGROUND)),
     }
@@ -296,7 +286,8 @@ mod tests {
         graceful_deletion: true,
         ..KindInfo::namespaced("", "v1", "Pod", "pods", "pod", "")
     };
-    const MAPS: KindInfo = KindInfo::namespaced("", "v1", "ConfigMap", "configmaps", "configmap", "");
+    const MAPS: KindInfo =
+        KindInfo::namespaced("", "v1", "ConfigMap", "configmaps", "configmap", "");
 
     fn now() -> Timestamp {
         "2026-01-01T00:00:00Z".parse().expect("a time")

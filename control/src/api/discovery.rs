@@ -18,8 +18,7 @@ use super::answer::{json_text, respond};
 use super::negotiate::{JSON, clauses};
 use super::request::Path;
 
-const AGGREGATED_V2: &str =
-    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const AGGREGATED_V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const AGGREGATED_V2_BETA: &str =
     "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
 const VERBS: [&str; 8] =
@@ -51,7 +50,7 @@ impl Document {
 }
 
 /// An entity tag of these bytes.
-pub fn tag(bytes: &[u8]) -> HeaderValue {
+fn tag(bytes: &[u8]) -> HeaderValue {
     let text = format!("\"{}\"", super::kubelet::sha256_hex(bytes));
     HeaderValue::from_str(&text).expect("hexadecimal digits")
 }
@@ -136,12 +135,6 @@ impl Discovery {
         }
     }
 
-    /// The groups and versions: `api/v1`, `apis/apps/v1`.
-    pub fn versions(&self) -> Vec<String> {
-        let prefix = |group: &str| if group.is_empty() { "api".into() } else { format!("apis/{group}") };
-        self.version.keys().map(|(group, version)| format!("{}/{version}", prefix(group))).collect()
-    }
-
     /// The paths below `/`.
     pub fn paths(&self) -> &[String] {
         &self.paths
@@ -188,9 +181,8 @@ fn groups(kinds: &Registry) -> BTreeMap<&str, Versions<'_>> {
 }
 
 fn api_group(name: &str, versions: &Versions<'_>) -> Value {
-    let entry = |version: &str| {
-        json!({ "groupVersion": format!("{name}/{version}"), "version": version })
-    };
+    let entry =
+        |version: &str| json!({ "groupVersion": format!("{name}/{version}"), "version": version });
     let preferred = versions.first().map_or("", |(version, _)| version);
     json!({
         "name": name,

@@ -72,9 +72,7 @@ fn checks(path: &str) -> Option<(&'static str, Vec<Check>)> {
     let (name, all) = match endpoint {
         "healthz" => ("healthz", vec![Check::Ping, Check::Store, Check::StartUp]),
         "livez" => ("livez", vec![Check::Ping, Check::Store]),
-        "readyz" => {
-            ("readyz", vec![Check::Ping, Check::Store, Check::StartUp, Check::Shutdown])
-        }
+        "readyz" => ("readyz", vec![Check::Ping, Check::Store, Check::StartUp, Check::Shutdown]),
         _ => return None,
     };
     let Some(single) = single else { return Some((name, all)) };

@@ -44,7 +44,9 @@ pub trait NodeDialer: Send + Sync {
 pub enum KubeletError {
     #[error("node {0:?} has no InternalIP address")]
     NoAddress(String),
-    #[error("node {0:?} names neither a kubelet certificate to pin ({PINNED}) nor an in-memory kubelet")]
+    #[error(
+        "node {0:?} names neither a kubelet certificate to pin ({PINNED}) nor an in-memory kubelet"
+    )]
     NotTrusted(String),
     #[error("{method} {url}: dial tcp: {source}")]
     Dial { method: String, url: String, source: io::Error },
@@ -126,7 +128,8 @@ impl Kubelets {
         let stream: Box<dyn Io> = match &endpoint.pinned {
             None => stream,
             Some(pin) => {
-                let tls = self.connector(pin).connect(ServerName::IpAddress(endpoint.ip.into()), stream);
+                let tls =
+                    self.connector(pin).connect(ServerName::IpAddress(endpoint.ip.into()), stream);
                 let tls = tls.await.map_err(|source| KubeletError::Tls {
                     method: method.clone(),
                     url: url.clone(),
@@ -136,9 +139,11 @@ impl Kubelets {
             }
         };
         let request = onward(request, path, &endpoint)?;
-        self.send(stream, request)
-            .await
-            .map_err(|source| KubeletError::Request { method, url, source })
+        self.send(stream, request).await.map_err(|source| KubeletError::Request {
+            method,
+            url,
+            source,
+        })
     }
 
     async fn send(

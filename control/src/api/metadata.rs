@@ -25,13 +25,9 @@ pub fn parse_timestamp(value: &Value) -> Option<Timestamp> {
 /// Before a create: drops what only the server sets.
 pub fn wipe_system_fields(value: &mut Value) {
     let metadata = metadata_mut(value);
-    for field in [
-        "creationTimestamp",
-        "uid",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-    ] {
+    for field in
+        ["creationTimestamp", "uid", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"]
+    {
         metadata.remove(field);
     }
 }

@@ -25,6 +25,7 @@ mod metadata;
 mod metrics;
 mod negotiate;
 mod object;
+mod openapi;
 mod patch;
 mod query;
 mod request;

@@ -209,10 +209,7 @@ mod tests {
             ("application/json", Ok((Json, Whole))),
             ("application/yaml", Ok((Yaml, Whole))),
             ("application/vnd.kubernetes.protobuf,application/json", Ok((Protobuf, Whole))),
-            (
-                "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
-                Ok((Json, Table)),
-            ),
+            ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", Ok((Json, Table))),
             (
                 "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
                 Ok((Json, Table)),

@@ -125,12 +125,8 @@ pub async fn patch(call: &Call, body: Body, rules: Rules) -> Result<Response, Ap
         *warnings.lock() = told;
         Ok(value)
     };
-    let change = Change {
-        name: &call.address.name,
-        rules,
-        dry_run: options.dry_run,
-        transform: &transform,
-    };
+    let change =
+        Change { name: &call.address.name, rules, dry_run: options.dry_run, transform: &transform };
     let object = write::modify(call, &change).await?;
     finish(call, StatusCode::OK, &object, &warnings.into_inner())
 }

@@ -343,7 +343,8 @@ mod tests {
             ..DeleteOptions::default()
         };
         assert_eq!(DeleteOptions::from_query(&query), Ok(expected.clone()));
-        let body = json!({ "propagationPolicy": "Orphan", "gracePeriodSeconds": 0, "dryRun": ["All"] });
+        let body =
+            json!({ "propagationPolicy": "Orphan", "gracePeriodSeconds": 0, "dryRun": ["All"] });
         assert_eq!(DeleteOptions::from_body(&body), Ok(expected));
         let both = json!({ "propagationPolicy": "Orphan", "orphanDependents": true });
         assert_eq!(DeleteOptions::from_body(&both).expect_err("refused").code, 422);

@@ -134,7 +134,11 @@ impl Address {
             Method::DELETE => Verb::Delete,
             Method::GET | Method::HEAD if watch_prefix => Verb::Watch,
             Method::GET | Method::HEAD if self.name.is_empty() => {
-                if query.flag("watch") { Verb::Watch } else { Verb::List }
+                if query.flag("watch") {
+                    Verb::Watch
+                } else {
+                    Verb::List
+                }
             }
             Method::GET | Method::HEAD => Verb::Get,
             _ => return None,

@@ -241,8 +241,6 @@ enum Token {
     /// `in` and `notin`, which are words where a value is expected.
     Keyword(&'static str),
     Symbol(&'static str),
-    /// A run of symbols that means nothing.
-    Junk(String),
     End,
 }
 
@@ -251,7 +249,6 @@ impl Token {
         match self {
             Self::Word(word) => word,
             Self::Keyword(symbol) | Self::Symbol(symbol) => symbol,
-            Self::Junk(junk) => junk,
             Self::End => "",
         }
     }
@@ -461,9 +458,9 @@ fn split_terms(text: &str) -> Vec<&str> {
 }
 
 fn split_term(term: &str) -> Option<(&str, bool, &str)> {
-    let at = term.find(['=', '!']).filter(|at| {
-        term[*at..].starts_with('=') || term[*at..].starts_with("!=")
-    })?;
+    let at = term
+        .find(['=', '!'])
+        .filter(|at| term[*at..].starts_with('=') || term[*at..].starts_with("!="))?;
     let (field, rest) = term.split_at(at);
     for (operator, equal) in [("!=", false), ("==", true), ("=", true)] {
         if let Some(value) = rest.strip_prefix(operator) {
@@ -544,7 +541,10 @@ mod tests {
         let table = [
             ("a=b,", "found '', expected: identifier after ','"),
             (",a", "found ',', expected: !, identifier, or 'end of string'"),
-            ("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
+            (
+                "a b",
+                "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt",
+            ),
             ("a in b", "unable to parse requirement: found 'b' expected: '('"),
             ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
             ("a=b c", "found 'c', expected: ',' or 'end of string'"),

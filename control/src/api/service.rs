@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 
 use crate::auth::{Identity, UserInfo, impersonated};
 use crate::kinds::{AnyKind, Scope, Storage};
-use crate::schema::openapi;
 use crate::status::ApiError;
 
 use super::answer::{json_text, respond};
@@ -25,7 +24,9 @@ use super::query::Query;
 use super::request::{Address, Path, Verb};
 use super::state::Api;
 use super::write::Rules;
-use super::{create, delete, get, health, list, patch, special, subresources, update, watch};
+use super::{
+    create, delete, get, health, list, openapi, patch, special, subresources, update, watch,
+};
 
 /// The API as a tower service. Who asks comes as an [`Identity`] among the request's extensions.
 pub fn router(api: Arc<Api>) -> Router {
@@ -77,7 +78,7 @@ async fn answer(
         Path::Resource { address, watch } => {
             resource(api, address, watch, user, query, request, labels).await
         }
-        Path::Other => other(api, &path, &query, &request),
+        Path::Other => other(api, &path, &request),
         discovery => {
             read_only(request.method())?;
             api.discovery.answer(&discovery, request.headers())
@@ -103,12 +104,7 @@ fn not_allowed() -> ApiError {
 }
 
 /// Whatever is not under `/api` or `/apis`.
-fn other(
-    api: &Api,
-    path: &str,
-    query: &Query,
-    request: &Request<Body>,
-) -> Result<Response, ApiError> {
+fn other(api: &Api, path: &str, request: &Request<Body>) -> Result<Response, ApiError> {
     read_only(request.method())?;
     match path.trim_end_matches('/') {
         "" => Ok(respond(
@@ -119,7 +115,7 @@ fn other(
         "/version" => Ok(respond(StatusCode::OK, JSON, json_text(&version(), true))),
         "/metrics" => api.metrics.answer(),
         path => match path.strip_prefix("/openapi/") {
-            Some(document) => openapi::answer(api, document, query, request.headers()),
+            Some(document) => openapi::answer(api, document, request.headers()),
             None => Err(ApiError::page_not_found()),
         },
     }
@@ -180,8 +176,7 @@ async fn resource(
     check_scope(kind.as_ref(), &address, verb)?;
     if !address.subresource.is_empty() {
         let subresource = subresources::find(kind.as_ref(), &address)?;
-        let passes_through = subresources::passes_through(subresource);
-        let call = call(api, kind, address, user, query, &request, !passes_through)?;
+        let call = call(api, kind, address, user, query, &request, true)?;
         return subresources::serve(&call, subresource, verb, request).await;
     }
     let shapes = kind.info().storage != Storage::Virtual;
@@ -236,11 +231,8 @@ fn call(
     shapes: bool,
 ) -> Result<Call, ApiError> {
     let passes = matches!(address.subresource.as_str(), "log" | "proxy");
-    let output = if passes {
-        Output::PLAIN
-    } else {
-        Output::negotiate(request.headers(), &query, shapes)?
-    };
+    let output =
+        if passes { Output::PLAIN } else { Output::negotiate(request.headers(), &query, shapes)? };
     let headers = request.headers().clone();
     Ok(Call { api: api.clone(), kind, address, user, query, headers, output })
 }

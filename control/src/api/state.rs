@@ -8,6 +8,7 @@ use crate::admission::{Plugin, Surroundings};
 use crate::ambient::Ambient;
 use crate::cache::{Cache, Caches};
 use crate::kinds::{AnyKind, Registry};
+use crate::schema::openapi::OpenApi;
 use crate::store::Store;
 
 use super::discovery::Discovery;
@@ -27,6 +28,7 @@ pub struct Api {
     pub readiness: Readiness,
     pub(super) metrics: Metrics,
     pub(super) discovery: Discovery,
+    pub(super) openapi: OpenApi,
 }
 
 impl Api {
@@ -41,6 +43,7 @@ impl Api {
         Arc::new(Self {
             store,
             discovery: Discovery::new(&kinds),
+            openapi: OpenApi::new(kinds.clone()),
             kinds,
             surroundings,
             plugins,

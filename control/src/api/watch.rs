@@ -51,10 +51,11 @@ pub async fn watch(call: &Call) -> Result<Response, ApiError> {
     let encoder = Encoder::new(call)?;
     let content_type = encoder.content_type();
     let start = begin(call, &options).await?;
-    let ambient = call.api.ambient().clone();
+    let now = Instant::now();
+    let deadline = now + timeout(&options, call.api.ambient());
     let watching = Watching {
-        deadline: Instant::now() + timeout(&options, &ambient),
-        next_bookmark: Instant::now() + BOOKMARK_EVERY,
+        deadline,
+        next_bookmark: next_bookmark(now, deadline),
         api: call.api.clone(),
         namespace: Some(call.namespace().to_owned()).filter(|namespace| !namespace.is_empty()),
         selectors,
@@ -79,6 +80,12 @@ fn timeout(options: &ListOptions, ambient: &Ambient) -> Duration {
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
         _ => TIMEOUT_MIN + Duration::from_secs(ambient.u64() % TIMEOUT_MIN.as_secs()),
     }
+}
+
+/// A minute from now, or shortly before the end if that comes first.
+fn next_bookmark(now: Instant, deadline: Instant) -> Instant {
+    let (next, last) = (now + BOOKMARK_EVERY, deadline - BOOKMARK_BEFORE_END);
+    if now < last { next.min(last) } else { next }
 }
 
 /// Where a watch begins.
@@ -238,12 +245,7 @@ impl Watching {
     }
 
     fn write_bookmark(&mut self, initial_events_end: bool) {
-        let now = Instant::now();
-        let last = self.deadline - BOOKMARK_BEFORE_END;
-        self.next_bookmark = match now + BOOKMARK_EVERY {
-            next if next > last && now < last => last,
-            next => next,
-        };
+        self.next_bookmark = next_bookmark(Instant::now(), self.deadline);
         let info = self.encoder.kind.info();
         let mut bookmark = json!({
             "kind": info.kind,

@@ -101,8 +101,8 @@ async fn insert_once(
     let namespace = object::namespace(&value).to_owned();
     let key = key(call, &namespace, &name);
     if dry_run {
-        return match call.cache().get(&namespace, &name) {
-            Some(existing) => Err(exists(call, existing.value())),
+        return match call.api.store.get(&key, None).await.map_err(store_failed)? {
+            Some(_) => Err(exists_in_store(call, &key, &name).await),
             None => Ok(Object::of_value(value)),
         };
     }
@@ -239,11 +239,7 @@ async fn catch_up(call: &Call, winner: Option<Revision>) -> Result<(), ApiError>
     .map_err(store_failed)
 }
 
-async fn attempt(
-    call: &Call,
-    change: &Change<'_>,
-    current: &Cached,
-) -> Result<Attempt, ApiError> {
+async fn attempt(call: &Call, change: &Change<'_>, current: &Cached) -> Result<Attempt, ApiError> {
     let old = Object::of_cached(call.kind.as_ref(), current);
     let mut new = (change.transform)(old.value())?;
     check_preconditions(call, change, &new, old.value())?;
@@ -347,12 +343,7 @@ fn put(object: &mut Value, field: &str, value: &Value) {
     };
 }
 
-fn validated(
-    call: &Call,
-    change: &Change<'_>,
-    new: Value,
-    old: &Value,
-) -> Result<Value, ApiError> {
+fn validated(call: &Call, change: &Change<'_>, new: Value, old: &Value) -> Result<Value, ApiError> {
     let part = match change.rules {
         Rules::Raw => return Ok(new),
         Rules::Main => Part::Main,

@@ -34,9 +34,11 @@ pub fn impersonated(headers: &HeaderMap, user: &UserInfo) -> Result<Option<UserI
     }
     let groups: Vec<&str> =
         headers.get_all(GROUP).iter().filter_map(|value| value.to_str().ok()).collect();
-    let mut wanted = UserInfo { name, uid: first(headers, UID).unwrap_or_default(), ..<_>::default() };
+    let mut wanted =
+        UserInfo { name, uid: first(headers, UID).unwrap_or_default(), ..<_>::default() };
     wanted.groups = groups.into_iter().map(str::to_owned).collect();
-    if wanted.name != "system:anonymous" && !wanted.groups.iter().any(|group| group == AUTHENTICATED)
+    if wanted.name != "system:anonymous"
+        && !wanted.groups.iter().any(|group| group == AUTHENTICATED)
     {
         wanted.groups.push(AUTHENTICATED.to_owned());
     }

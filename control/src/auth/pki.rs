@@ -22,11 +22,15 @@ const CLOCK_SKEW: Duration = Duration::minutes(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
-    #[error("cannot use {path} for the cluster's certificates: {source}; choose a writable --data-dir")]
+    #[error(
+        "cannot use {path} for the cluster's certificates: {source}; choose a writable --data-dir"
+    )]
     File { path: PathBuf, source: io::Error },
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),
-    #[error("{path} does not hold a certificate authority; restore it, or remove the folder to make a new one")]
+    #[error(
+        "{path} does not hold a certificate authority; restore it, or remove the folder to make a new one"
+    )]
     Unreadable { path: PathBuf },
 }
 

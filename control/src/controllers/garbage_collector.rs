@@ -12,10 +12,11 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
 
+use super::namespace::metadata;
 use super::owners;
 use crate::cache::Cached;
 use crate::engine::{
-    Action, Change, Context, Controller, Delete, Key, Needs, Plan, Propagation, Reader,
+    Action, Change, Context, Controller, Delete, Head, Key, Needs, Plan, Propagation, Reader,
     merge_patch,
 };
 
@@ -42,24 +43,27 @@ impl Controller for GarbageCollector {
             namespace: object.namespace().into(),
             name: object.name().into(),
         };
+        let head = &change.head;
         if change.deleted {
-            let mut keys = reader.dependents(uid(object));
-            keys.extend(waiting_owners(reader, object));
+            let mut keys = reader.dependents(&head.metadata.uid);
+            keys.extend(waiting_owners(reader, object.namespace(), head));
             return keys;
         }
         let mut keys = Vec::new();
-        let owners_before = change.previous.as_ref().map(|previous| references(previous));
-        let owners_changed = owners_before != Some(references(object));
-        if is_leaving(object) {
-            let finalizers = finalizers(object);
-            if finalizers.iter().any(|name| [FOREGROUND, ORPHAN].contains(name)) {
+        let owners = &head.metadata.owner_references;
+        let owners_changed = change
+            .before
+            .as_ref()
+            .is_none_or(|before| before.metadata.owner_references != *owners);
+        if head.is_leaving() {
+            if head.has_finalizer(FOREGROUND) || head.has_finalizer(ORPHAN) {
                 keys.push(own);
             }
-        } else if owners_changed && !references(object).is_empty() {
+        } else if owners_changed && !owners.is_empty() {
             keys.push(own);
         }
-        if owners_changed && let Some(previous) = &change.previous {
-            keys.extend(waiting_owners(reader, previous));
+        if owners_changed && let Some(before) = &change.before {
+            keys.extend(waiting_owners(reader, object.namespace(), before));
         }
         keys
     }
@@ -74,9 +78,10 @@ impl Controller for GarbageCollector {
     /// Owners are looked for in caches that know at least what was when the dependent was written.
     fn needs(&self, reader: &Reader, key: &Key) -> Needs {
         let Some(object) = reader.object_at(key) else { return Needs::default() };
-        let owners = references(&object).iter().filter_map(|owner| {
-            let resource = resource_of(reader, owner)?;
-            Some((resource.0, object.revision))
+        let head = Head::of(&object);
+        let owners = head.metadata.owner_references.iter().filter_map(|owner| {
+            let (resource, _) = resource_of(reader, owner)?;
+            Some((resource, object.revision))
         });
         Needs(owners.collect())
     }
@@ -86,50 +91,35 @@ impl Controller for GarbageCollector {
     }
 }
 
-fn uid(object: &Cached) -> &str {
-    object.value.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default()
-}
-
-fn references(object: &Cached) -> &[Value] {
-    let references = object.value.pointer("/metadata/ownerReferences");
-    references.and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn finalizers(object: &Cached) -> Vec<&str> {
-    let finalizers = object.value.pointer("/metadata/finalizers").and_then(Value::as_array);
-    finalizers.into_iter().flatten().filter_map(Value::as_str).collect()
-}
-
-fn is_leaving(object: &Cached) -> bool {
-    object.value.pointer("/metadata/deletionTimestamp").is_some()
-}
-
 /// The resource that an owner reference means, and whether its objects live in namespaces.
-fn resource_of(reader: &Reader, owner: &Value) -> Option<(Arc<str>, bool)> {
-    let resource =
-        reader.resources().of(owner["apiVersion"].as_str()?, owner["kind"].as_str()?)?;
+fn resource_of(reader: &Reader, owner: &OwnerReference) -> Option<(Arc<str>, bool)> {
+    let resource = reader.resources().of(&owner.api_version, &owner.kind)?;
     Some((resource.name.clone(), resource.namespaced))
 }
 
 /// The owners of an object that wait for their dependents to go.
-fn waiting_owners(reader: &Reader, object: &Cached) -> Vec<Key> {
-    references(object)
-        .iter()
+fn waiting_owners(reader: &Reader, namespace: &str, head: &Head) -> Vec<Key> {
+    let owners = head.metadata.owner_references.iter();
+    owners
         .filter_map(|owner| {
-            let found = find_owner(reader, object.namespace(), owner)?;
-            let waits = is_leaving(&found.1)
-                && finalizers(&found.1).iter().any(|name| [FOREGROUND, ORPHAN].contains(name));
-            waits.then_some(found.0)
+            let (key, owner) = find_owner(reader, namespace, owner)?;
+            owner.meta().deletion_timestamp.as_ref()?;
+            let owner = Head::of(&owner);
+            (owner.has_finalizer(FOREGROUND) || owner.has_finalizer(ORPHAN)).then_some(key)
         })
         .collect()
 }
 
-fn find_owner(reader: &Reader, namespace: &str, owner: &Value) -> Option<(Key, Arc<Cached>)> {
+fn find_owner(
+    reader: &Reader,
+    namespace: &str,
+    owner: &OwnerReference,
+) -> Option<(Key, Arc<Cached>)> {
     let (resource, namespaced) = resource_of(reader, owner)?;
     let namespace = if namespaced { namespace } else { "" };
-    let key = Key::new(&resource, namespace, owner["name"].as_str()?);
+    let key = Key::new(&resource, namespace, &owner.name);
     let object = reader.object_at(&key)?;
-    (owner["uid"].as_str() == Some(uid(&object))).then_some((key, object))
+    (owner.uid == object.uid()).then_some((key, object))
 }
 
 struct Observed {
@@ -174,15 +164,14 @@ fn has(metadata: &ObjectMeta, finalizer: &str) -> bool {
 fn observe(reader: &Reader, key: &Key) -> Option<Observed> {
     let object = reader.object_at(key)?;
     let metadata = metadata(&object)?;
-    let owners = references(&object)
+    let owners = metadata
+        .owner_references
         .iter()
-        .filter_map(|value| {
-            let reference = serde_json::from_value(value.clone()).ok()?;
-            Some((reference, owner(reader, &object, value)))
-        })
+        .flatten()
+        .map(|reference| (reference.clone(), owner(reader, &key.namespace, reference)))
         .collect();
     let dependents = reader
-        .dependents(uid(&object))
+        .dependents(object.uid())
         .into_iter()
         .filter_map(|key| {
             let dependent = reader.object_at(&key)?;
@@ -192,21 +181,16 @@ fn observe(reader: &Reader, key: &Key) -> Option<Observed> {
     Some(Observed { key: key.clone(), metadata, owners, dependents })
 }
 
-fn metadata(object: &Cached) -> Option<ObjectMeta> {
-    serde_json::from_value(object.value.get("metadata")?.clone()).ok()
-}
-
-fn owner(reader: &Reader, dependent: &Cached, reference: &Value) -> Owner {
+fn owner(reader: &Reader, namespace: &str, reference: &OwnerReference) -> Owner {
     let Some((_, namespaced)) = resource_of(reader, reference) else { return Owner::Solid };
-    if namespaced && dependent.namespace().is_empty() {
+    if namespaced && namespace.is_empty() {
         // A cluster-wide object cannot be owned from within a namespace: such a reference says nothing.
         return Owner::Solid;
     }
-    match find_owner(reader, dependent.namespace(), reference) {
+    match find_owner(reader, namespace, reference) {
         None => Owner::Dangling,
-        Some((_, owner)) if is_leaving(&owner) && finalizers(&owner).contains(&FOREGROUND) => {
-            Owner::Waiting
-        }
+        Some((_, owner)) if owner.meta().deletion_timestamp.is_none() => Owner::Solid,
+        Some((_, owner)) if Head::of(&owner).has_finalizer(FOREGROUND) => Owner::Waiting,
         Some(_) => Owner::Solid,
     }
 }

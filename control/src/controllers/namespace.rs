@@ -9,7 +9,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use serde_json::Value;
 
 use super::pods::PODS;
 use crate::cache::Cached;
@@ -50,7 +49,7 @@ impl Controller for Namespaces {
         let leaving = !name.is_empty()
             && reader
                 .object(NAMESPACES, "", name)
-                .is_some_and(|namespace| is_leaving(&namespace.value));
+                .is_some_and(|namespace| namespace.meta().deletion_timestamp.is_some());
         if leaving { vec![Key::new(NAMESPACES, "", name)] } else { Vec::new() }
     }
 
@@ -67,10 +66,6 @@ impl Controller for Namespaces {
         let resources = reader.resources().iter().filter(|resource| resource.namespaced);
         Needs(resources.map(|resource| (resource.name.clone(), namespace.revision)).collect())
     }
-}
-
-fn is_leaving(value: &Value) -> bool {
-    value.pointer("/metadata/deletionTimestamp").is_some()
 }
 
 struct Observed {
@@ -96,8 +91,14 @@ fn observe(context: &Context<'_>, key: &Key) -> Option<Observed> {
     Some(Observed { namespace, content, failure: context.failure.cloned() })
 }
 
-fn metadata(object: &Arc<Cached>) -> Option<ObjectMeta> {
-    serde_json::from_value(object.value.get("metadata")?.clone()).ok()
+/// The metadata of an object of any kind.
+pub(super) fn metadata(object: &Cached) -> Option<ObjectMeta> {
+    #[derive(serde::Deserialize)]
+    struct Partial {
+        metadata: ObjectMeta,
+    }
+    let partial: Partial = serde_json::from_slice(&object.bytes).ok()?;
+    Some(partial.metadata)
 }
 
 fn plan(now: Timestamp, observed: &Observed) -> Plan {

@@ -37,7 +37,7 @@ impl Controller for NodeIpam {
     }
 
     fn keys(&self, _reader: &Reader, change: &Change) -> Vec<Key> {
-        if change.deleted || change.object.value.pointer("/spec/podCIDR").is_some() {
+        if change.deleted || change.head.has_pod_cidr() {
             return Vec::new();
         }
         vec![Key::new(NODES, "", change.object.name())]

@@ -10,12 +10,13 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::node_lifecycle::NODES;
 use super::pods::{PODS, disruption, is_terminal, node};
 use crate::engine::{
-    Action, Change, Context, Controller, Delete, EngineConfig, Key, Plan, Reader, merge_patch,
+    Action, Change, Context, Controller, Delete, EngineConfig, Head, Key, Plan, Reader,
+    merge_patch,
 };
 
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
@@ -58,26 +59,20 @@ impl Controller for PodGc {
         if change.deleted {
             return Vec::new();
         }
-        let leaving = object.value.pointer("/metadata/deletionTimestamp").is_some();
+        let leaving = change.head.is_leaving();
         let mut keys = Vec::new();
-        match object.value.pointer("/spec/nodeName").and_then(Value::as_str) {
-            None | Some("") if leaving => {
-                keys.push(Key::new(PODS, object.namespace(), object.name()));
-            }
-            None | Some("") => {}
+        match change.head.node() {
+            None if leaving => keys.push(Key::new(PODS, object.namespace(), object.name())),
+            None => {}
             Some(name) => {
-                let node = reader.object(NODES, "", name);
-                if node.is_none_or(|node| leaving && is_out_of_service(&node.value)) {
+                let node = reader.get::<Node>(NODES, "", name);
+                if node.is_none_or(|node| leaving && is_out_of_service(&node)) {
                     keys.push(Key::new(NODES, "", name));
                 }
             }
         }
-        let finished = |value: &Value| {
-            let phase = value.pointer("/status/phase").and_then(Value::as_str);
-            matches!(phase, Some("Succeeded" | "Failed"))
-        };
-        let before = change.previous.as_ref().is_some_and(|previous| finished(&previous.value));
-        if finished(&object.value) && !before {
+        let before = change.before.as_ref().is_some_and(Head::is_finished);
+        if change.head.is_finished() && !before {
             keys.push(census());
         }
         keys
@@ -121,9 +116,9 @@ fn census() -> Key {
     Key::new(PODS, "", "")
 }
 
-fn is_out_of_service(node: &Value) -> bool {
-    let taints = node.pointer("/spec/taints").and_then(Value::as_array);
-    taints.into_iter().flatten().any(|taint| taint["key"] == OUT_OF_SERVICE)
+fn is_out_of_service(node: &Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    taints.into_iter().flatten().any(|taint| taint.key == OUT_OF_SERVICE)
 }
 
 struct NodeObserved {
@@ -135,9 +130,7 @@ struct NodeObserved {
 
 fn plan_node(now: Timestamp, observed: &NodeObserved) -> Plan {
     let Some(node) = &observed.node else { return plan_missing(now, observed) };
-    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    let out = taints.into_iter().any(|taint| taint.key == OUT_OF_SERVICE);
-    if !out || is_node_ready(node) {
+    if !is_out_of_service(node) || is_node_ready(node) {
         return Plan::nothing("the node looks after its pods");
     }
     let leaving = |pod: &&Arc<Pod>| pod.metadata.deletion_timestamp.is_some();

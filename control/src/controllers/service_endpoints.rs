@@ -2,15 +2,13 @@
 //!
 //! Source: upstream's `k8s.io/endpointslice`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Container, Pod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde_json::Value;
 
 use super::pods::is_terminal;
-use crate::cache::Cached;
 use crate::engine::{Change, Key, Reader};
 
 pub(super) const SERVICES: &str = "services";
@@ -128,42 +126,17 @@ pub(super) fn protocol(protocol: Option<&str>) -> &str {
 
 /// The keys of the services that a pod's change concerns: those that select it now or did before.
 pub(super) fn services_of_pod(reader: &Reader, change: &Change) -> Vec<Key> {
-    if !matters(change) {
+    let same = change.before.as_ref().is_some_and(|before| before.same_endpoint(&change.head));
+    if same && !change.deleted {
         return Vec::new();
     }
     let namespace = change.object.namespace();
-    let mut names = BTreeSet::new();
-    for object in [Some(&change.object), change.previous.as_ref()].into_iter().flatten() {
-        names.extend(reader.services_selecting(namespace, &labels(object)));
+    let mut names = reader.services_selecting(namespace, &change.head.metadata.labels);
+    let before = change.before.as_ref().map(|before| &before.metadata.labels);
+    if let Some(labels) = before.filter(|labels| **labels != change.head.metadata.labels) {
+        names.extend(reader.services_selecting(namespace, labels));
     }
     names.iter().map(|name| Key::new(SERVICES, namespace, name)).collect()
-}
-
-/// Whether the change touches anything that endpoints show.
-fn matters(change: &Change) -> bool {
-    const SHOWN: [&str; 7] = [
-        "/metadata/labels",
-        "/metadata/deletionTimestamp",
-        "/spec/nodeName",
-        "/status/phase",
-        "/status/podIP",
-        "/status/podIPs",
-        "/status/conditions",
-    ];
-    let Some(previous) = change.previous.as_ref().filter(|_| !change.deleted) else { return true };
-    let (before, after) = (&previous.value, &change.object.value);
-    SHOWN.iter().any(|path| before.pointer(path) != after.pointer(path))
-}
-
-fn labels(object: &Cached) -> BTreeMap<String, String> {
-    object
-        .value
-        .pointer("/metadata/labels")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-        .collect()
 }
 
 /// A service's own labels for its endpoints: those of the system are set by us alone.

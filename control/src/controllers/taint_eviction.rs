@@ -46,15 +46,9 @@ impl Controller for TaintEviction {
             return vec![Key::new(NODES, "", object.name())];
         }
         // A pod that has just come to a tainted node, or whose tolerations changed.
-        let place = |value: &serde_json::Value| {
-            (value.pointer("/spec/nodeName").cloned(), value.pointer("/spec/tolerations").cloned())
-        };
-        let before = change.previous.as_ref().map(|previous| place(&previous.value));
-        let Some(node) = object.value.pointer("/spec/nodeName").and_then(|name| name.as_str())
-        else {
-            return Vec::new();
-        };
-        if change.deleted || before == Some(place(&object.value)) || !is_tainted(reader, node) {
+        let Some(node) = change.head.node() else { return Vec::new() };
+        let same = change.before.as_ref().is_some_and(|before| before.same_tolerance(&change.head));
+        if change.deleted || same || !is_tainted(reader, node) {
             return Vec::new();
         }
         vec![Key::new(NODES, "", node)]
@@ -66,9 +60,9 @@ impl Controller for TaintEviction {
 }
 
 fn is_tainted(reader: &Reader, node: &str) -> bool {
-    reader.object(NODES, "", node).is_some_and(|node| {
-        let taints = node.value.pointer("/spec/taints").and_then(|taints| taints.as_array());
-        taints.into_iter().flatten().any(|taint| taint["effect"] == "NoExecute")
+    reader.get::<Node>(NODES, "", node).is_some_and(|node| {
+        let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+        taints.into_iter().flatten().any(|taint| taint.effect == "NoExecute")
     })
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use parking_lot::RwLock;
-use serde_json::Value;
 use tokio::sync::watch;
 
+use super::head::Head;
 use crate::cache::{Cache, CacheEvent, CacheWatch, Cached};
 use crate::store::Revision;
 
@@ -28,7 +28,10 @@ pub struct Change {
     pub resource: Arc<str>,
     /// The new state; for a deletion the last one.
     pub object: Arc<Cached>,
+    pub head: Head,
     pub previous: Option<Arc<Cached>>,
+    /// The head of `previous`.
+    pub before: Option<Head>,
     pub deleted: bool,
 }
 
@@ -102,55 +105,52 @@ impl Index {
             .is_some_and(|places| places.contains(place))
     }
 
-    fn put(&mut self, indexed: Indexed, object: &Cached) {
-        let place = place(object);
-        self.visit(indexed, object, |set| {
+    fn put(&mut self, indexed: Indexed, place: &Place, head: &Head) {
+        self.visit(indexed, place, head, |set| {
             set.insert(place.clone());
         });
     }
 
-    fn remove(&mut self, indexed: Indexed, object: &Cached) {
-        let place = place(object);
-        self.visit(indexed, object, |set| {
-            set.remove(&place);
+    fn remove(&mut self, indexed: Indexed, place: &Place, head: &Head) {
+        self.visit(indexed, place, head, |set| {
+            set.remove(place);
         });
-        self.forget_empty(indexed, object);
+        self.forget_empty(indexed, place, head);
     }
 
     /// Calls `touch` with each set that the object belongs to.
     fn visit(
         &mut self,
         indexed: Indexed,
-        object: &Cached,
+        place: &Place,
+        head: &Head,
         mut touch: impl FnMut(&mut BTreeSet<Place>),
     ) {
-        let value = &object.value;
-        for uid in owner_uids(value) {
-            touch(self.owners.entry(uid.to_owned()).or_default());
+        for owner in &head.metadata.owner_references {
+            touch(self.owners.entry(owner.uid.clone()).or_default());
         }
-        if indexed.uncontrolled && controller_uid(value).is_none() {
-            touch(self.uncontrolled.entry(object.namespace().into()).or_default());
+        if indexed.uncontrolled && head.controller().is_none() {
+            touch(self.uncontrolled.entry(place.0.clone()).or_default());
         }
-        if let Some(node) = node_name(value).filter(|_| indexed.node) {
+        if let Some(node) = head.node().filter(|_| indexed.node) {
             touch(self.nodes.entry(node.to_owned()).or_default());
         }
-        for key in label_keys(indexed.labels, object) {
+        for key in label_keys(indexed.labels, &place.0, head) {
             touch(self.labels.entry(key).or_default());
         }
     }
 
-    fn forget_empty(&mut self, indexed: Indexed, object: &Cached) {
-        let value = &object.value;
-        for uid in owner_uids(value) {
-            forget_if_empty(&mut self.owners, uid);
+    fn forget_empty(&mut self, indexed: Indexed, place: &Place, head: &Head) {
+        for owner in &head.metadata.owner_references {
+            forget_if_empty(&mut self.owners, &owner.uid);
         }
         if indexed.uncontrolled {
-            forget_if_empty(&mut self.uncontrolled, object.namespace());
+            forget_if_empty(&mut self.uncontrolled, &place.0);
         }
-        if let Some(node) = node_name(value) {
+        if let Some(node) = head.node() {
             forget_if_empty(&mut self.nodes, node);
         }
-        for key in label_keys(indexed.labels, object) {
+        for key in label_keys(indexed.labels, &place.0, head) {
             forget_if_empty(&mut self.labels, &key);
         }
     }
@@ -178,40 +178,13 @@ fn label_key(namespace: &str, label: &str, value: &str) -> String {
     format!("{namespace}\n{label}={value}")
 }
 
-fn label_keys(labels: Labels, object: &Cached) -> Vec<String> {
-    let pairs = match labels {
-        Labels::None => return Vec::new(),
-        Labels::Own => object.value.pointer("/metadata/labels"),
-        Labels::Selector => object.value.pointer("/spec/selector"),
-    };
-    let count = if labels == Labels::Selector { 1 } else { usize::MAX };
-    pairs
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-        .take(count)
-        .filter_map(|(key, value)| Some(label_key(object.namespace(), key, value.as_str()?)))
-        .collect()
-}
-
-/// The owner references of an object.
-pub(super) fn owner_references(value: &Value) -> &[Value] {
-    value.pointer("/metadata/ownerReferences").and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn owner_uids(value: &Value) -> impl Iterator<Item = &str> {
-    owner_references(value).iter().filter_map(|owner| owner["uid"].as_str())
-}
-
-fn controller_uid(value: &Value) -> Option<&str> {
-    owner_references(value)
-        .iter()
-        .find(|owner| owner["controller"].as_bool() == Some(true))
-        .and_then(|owner| owner["uid"].as_str())
-}
-
-fn node_name(value: &Value) -> Option<&str> {
-    value.pointer("/spec/nodeName").and_then(Value::as_str).filter(|name| !name.is_empty())
+fn label_keys(labels: Labels, namespace: &str, head: &Head) -> Vec<String> {
+    let key = |(label, value): (&String, &String)| label_key(namespace, label, value);
+    match labels {
+        Labels::None => Vec::new(),
+        Labels::Own => head.metadata.labels.iter().map(key).collect(),
+        Labels::Selector => head.selector().iter().take(1).map(key).collect(),
+    }
 }
 
 /// What an informer begins with: the objects there are, and the watch of what follows.
@@ -277,49 +250,50 @@ impl Informer {
 
     fn restart(&self, items: &[Arc<Cached>]) -> Vec<Change> {
         let mut index = Index::default();
+        let mut changes = Vec::with_capacity(items.len());
         for object in items {
-            index.put(self.indexed, object);
+            let change = self.change(object, None, false);
+            index.put(self.indexed, &place(object), &change.head);
+            changes.push(change);
         }
         *self.index.write() = index;
-        items.iter().map(|object| self.change(object, None, false)).collect()
+        changes
     }
 
     fn apply(&self, events: &[Arc<CacheEvent>]) -> (Vec<Change>, Revision) {
-        let mut changes = Vec::with_capacity(events.len());
-        let mut revision = Revision(0);
-        let mut index = self.index.write();
-        for event in events {
-            let (change, at) = match &**event {
-                CacheEvent::Added { object } => {
-                    (self.change(object, None, false), object.revision)
-                }
+        let newest = events.iter().map(|event| event.revision()).max().unwrap_or_default();
+        let changes: Vec<Change> = events
+            .iter()
+            .filter_map(|event| match &**event {
+                CacheEvent::Added { object } => Some(self.change(object, None, false)),
                 CacheEvent::Modified { object, previous } => {
-                    (self.change(object, Some(previous), false), object.revision)
+                    Some(self.change(object, Some(previous), false))
                 }
                 CacheEvent::Deleted { object, previous } => {
-                    (self.change(object, Some(previous), true), object.revision)
+                    Some(self.change(object, Some(previous), true))
                 }
-                CacheEvent::Progress { revision: at } => {
-                    revision = revision.max(*at);
-                    continue;
-                }
-            };
-            revision = revision.max(at);
-            if let Some(previous) = &change.previous {
-                index.remove(self.indexed, previous);
+                CacheEvent::Progress { .. } => None,
+            })
+            .collect();
+        let mut index = self.index.write();
+        for change in &changes {
+            let place = place(&change.object);
+            if let Some(before) = &change.before {
+                index.remove(self.indexed, &place, before);
             }
             if !change.deleted {
-                index.put(self.indexed, &change.object);
+                index.put(self.indexed, &place, &change.head);
             }
-            changes.push(change);
         }
-        (changes, revision)
+        (changes, newest)
     }
 
     fn change(&self, object: &Arc<Cached>, previous: Option<&Arc<Cached>>, deleted: bool) -> Change {
         Change {
             resource: self.resource.clone(),
+            head: Head::of(object),
             object: object.clone(),
+            before: previous.map(|previous| Head::of(previous)),
             previous: previous.cloned(),
             deleted,
         }
@@ -335,10 +309,7 @@ impl Informer {
     pub(super) async fn seen_leaving(&self, namespace: &str, name: &str, uid: &str) {
         let mut seen = self.seen.subscribe();
         let leaving = || match self.cache.get(namespace, name) {
-            Some(object) => {
-                object.value.pointer("/metadata/uid").and_then(Value::as_str) != Some(uid)
-                    || object.value.pointer("/metadata/deletionTimestamp").is_some()
-            }
+            Some(object) => object.uid() != uid || object.meta().deletion_timestamp.is_some(),
             None => true,
         };
         self.within_reason(seen.wait_for(|_| leaving())).await;

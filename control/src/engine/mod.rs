@@ -11,6 +11,7 @@
 mod config;
 mod events;
 mod execute;
+mod head;
 mod informer;
 mod plan;
 mod queue;
@@ -20,6 +21,7 @@ mod run;
 
 pub use config::EngineConfig;
 pub use events::{Recorder, RecorderHandle};
+pub use head::Head;
 pub use informer::Change;
 pub use plan::{
     Action, Create, Delete, Failure, Key, Message, Note, NoteKind, Plan, Propagation, Update,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use super::head::Head;
 use super::informer::{Informer, Place};
 use super::plan::Key;
 use super::resources::Resources;
@@ -134,12 +135,8 @@ impl Reader {
             let places = informer.index().labelled(namespace, key, value);
             for (_, name) in places {
                 let selects = self.object("services", namespace, &name).is_some_and(|service| {
-                    let selector = service.value.pointer("/spec/selector");
-                    selector.and_then(|selector| selector.as_object()).is_some_and(|selector| {
-                        selector
-                            .iter()
-                            .all(|(k, v)| labels.get(k).map(String::as_str) == v.as_str())
-                    })
+                    let selector = Head::of(&service).selector();
+                    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
                 });
                 if selects {
                     names.insert(name);

@@ -184,9 +184,10 @@ pub fn start(
     let resources = Resources::new(&config.kinds);
     let informers: BTreeMap<Arc<str>, Arc<Informer>> = resources
         .iter()
-        .map(|resource| {
-            let cache = caches.kind(&resource.name);
-            (resource.name.clone(), Arc::new(Informer::new(resource.name.clone(), cache)))
+        .filter_map(|resource| {
+            let cache = caches.kind(&resource.name)?;
+            let informer = Informer::new(resource.name.clone(), cache);
+            Some((resource.name.clone(), Arc::new(informer)))
         })
         .collect();
     let reader = Reader::new(informers.clone(), resources);

@@ -83,9 +83,7 @@ fn endpoints(advertised: Option<SocketAddr>) -> Value {
 }
 
 fn endpoint_slice(advertised: Option<SocketAddr>) -> Value {
-    let ready = |address: SocketAddr| {
-        json!({ "addresses": [address.ip().to_string()], "conditions": { "ready": true } })
-    };
+    let ready = |address: SocketAddr| json!({ "addresses": [address.ip().to_string()], "conditions": { "ready": true } });
     let is_v6 = advertised.is_some_and(|address| address.is_ipv6());
     json!({
         "metadata": {

@@ -8,9 +8,13 @@ use crate::store::StoreError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("cannot listen on {address}: it is in use; stop the process that has it, or choose another with --listen")]
+    #[error(
+        "cannot listen on {address}: it is in use; stop the process that has it, or choose another with --listen"
+    )]
     AddressInUse { address: SocketAddr },
-    #[error("cannot listen on {address}: {source}; choose an address of this machine with --listen")]
+    #[error(
+        "cannot listen on {address}: {source}; choose an address of this machine with --listen"
+    )]
     Listen { address: SocketAddr, source: io::Error },
     #[error("service CIDR {0:?} is not a range of IPv4 addresses such as 10.96.0.0/12")]
     ServiceCidr(String),

@@ -8,6 +8,8 @@ mod bootstrap;
 mod components;
 mod error;
 mod listener;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub use error::StartError;
@@ -50,6 +52,25 @@ impl ControlPlane {
         dialer: Arc<dyn NodeDialer>,
         ambient: Ambient,
     ) -> Result<Self, StartError> {
+        Self::start_with(config, dialer, ambient, Components::start).await
+    }
+
+    /// The API server without controllers and scheduler: nothing happens but what is asked for.
+    #[cfg(test)]
+    pub(crate) async fn start_bare(
+        config: ControlConfig,
+        dialer: Arc<dyn NodeDialer>,
+        ambient: Ambient,
+    ) -> Result<Self, StartError> {
+        Self::start_with(config, dialer, ambient, |_| Components::default()).await
+    }
+
+    async fn start_with(
+        config: ControlConfig,
+        dialer: Arc<dyn NodeDialer>,
+        ambient: Ambient,
+        components: impl FnOnce(components::Surroundings<'_>) -> Components,
+    ) -> Result<Self, StartError> {
         let service_ip = bootstrap::first_service_ip(&config.service_cidr)?;
         let authority = Arc::new(match &config.data_dir {
             Some(folder) => Authority::in_folder(folder)?,
@@ -64,8 +85,7 @@ impl ControlPlane {
         let store = open_store(&config, &ambient).await?;
         let kinds = kinds::registry();
         let caches = Caches::start(store.clone(), &ambient, &kinds).await?;
-        let kubelet_client =
-            authority.client("kube-apiserver-kubelet-client", &[MASTERS])?;
+        let kubelet_client = authority.client("kube-apiserver-kubelet-client", &[MASTERS])?;
         let stopping = CancellationToken::new();
         let api = Api::new(
             store,
@@ -78,8 +98,14 @@ impl ControlPlane {
         let advertised = address.map(advertised);
         bootstrap::system_objects(&api, service_ip, advertised).await?;
         let router = api::router(api.clone());
-        let components =
-            Components::start(&config, &caches, &authority, &router, &ambient);
+        let components = components(components::Surroundings {
+            config: &config,
+            caches: &caches,
+            kinds: &api.kinds,
+            ca_pem: authority.pem(),
+            router: &router,
+            ambient: &ambient,
+        });
         let listener = match socket {
             Some(socket) => {
                 let names = tls::Names { service_ip, addresses: reachable(address, advertised) };
@@ -108,6 +134,11 @@ impl ControlPlane {
     /// A client in this process, without a socket.
     pub fn client(&self, identity: Identity) -> kube::Client {
         api::client(self.router.clone(), identity)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
     }
 
     /// Where HTTPS is served.

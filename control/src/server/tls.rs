@@ -45,7 +45,9 @@ impl Names {
             IpAddr::V6(Ipv6Addr::LOCALHOST),
             IpAddr::V4(self.service_ip),
         ];
-        ips.extend(self.addresses.iter().filter(|ip| !ips.contains(ip)).copied().collect::<Vec<_>>());
+        ips.extend(
+            self.addresses.iter().filter(|ip| !ips.contains(ip)).copied().collect::<Vec<_>>(),
+        );
         ips.dedup();
         ips
     }

@@ -122,11 +122,10 @@ fn set_scheduled(pod: &mut Value, now: Timestamp) {
     }
     let Some(conditions) = pod["status"]["conditions"].as_array_mut() else { return };
     let known = conditions.iter().position(|condition| condition["type"] == "PodScheduled");
-    let since = known
-        .filter(|index| conditions[*index]["status"] == "True")
-        .map_or_else(|| metadata::timestamp(now), |index| {
-            conditions[index]["lastTransitionTime"].clone()
-        });
+    let since = known.filter(|index| conditions[*index]["status"] == "True").map_or_else(
+        || metadata::timestamp(now),
+        |index| conditions[index]["lastTransitionTime"].clone(),
+    );
     let condition = json!({
         "type": "PodScheduled",
         "status": "True",

@@ -102,13 +102,13 @@ fn container(pod: &Value, asked: Option<&str>) -> Result<String, ApiError> {
     let all = names(pod, &["initContainers", "containers", "ephemeralContainers"]);
     match (asked, containers.as_slice()) {
         (Some(asked), _) if all.contains(&asked) => Ok(asked.to_owned()),
-        (Some(asked), _) => Err(ApiError::bad_request(format!(
-            "container {asked} is not valid for pod {name}"
-        ))),
+        (Some(asked), _) => {
+            Err(ApiError::bad_request(format!("container {asked} is not valid for pod {name}")))
+        }
         (None, [only]) => Ok((*only).to_owned()),
-        (None, []) => Err(ApiError::bad_request(format!(
-            "a container name must be specified for pod {name}"
-        ))),
+        (None, []) => {
+            Err(ApiError::bad_request(format!("a container name must be specified for pod {name}")))
+        }
         (None, _) => Err(ApiError::bad_request(format!(
             "a container name must be specified for pod {name}, choose one of: [{}]",
             all.join(" ")
@@ -142,7 +142,10 @@ async fn complaint(call: &Call, response: Response) -> ApiError {
         StatusCode::NOT_FOUND => ApiError::new(
             404,
             "NotFound",
-            format!("the server could not find the requested resource ( pods/log {}): {text}", call.address.name),
+            format!(
+                "the server could not find the requested resource ( pods/log {}): {text}",
+                call.address.name
+            ),
         ),
         status => ApiError::new(status.as_u16(), "", text),
     }

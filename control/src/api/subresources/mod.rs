@@ -38,11 +38,6 @@ pub fn find(kind: &dyn AnyKind, address: &Address) -> Result<Subresource, ApiErr
     }
 }
 
-/// Whether answers come from elsewhere, in whatever form they have there.
-pub fn passes_through(subresource: Subresource) -> bool {
-    matches!(subresource, Subresource::Log | Subresource::Proxy)
-}
-
 pub async fn serve(
     call: &Call,
     subresource: Subresource,

@@ -92,8 +92,7 @@ fn scaled(current: &Value, scale: &Value) -> Result<Value, ApiError> {
     if replicas < 0 {
         let why = "must be greater than or equal to 0";
         let error = FieldError::invalid("spec.replicas", replicas, why);
-        let about =
-            About { group: "autoscaling", resource: "Scale", name: object::name(current) };
+        let about = About { group: "autoscaling", resource: "Scale", name: object::name(current) };
         return Err(ApiError::invalid(about, &[error]));
     }
     let mut new = current.clone();

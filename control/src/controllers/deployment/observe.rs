@@ -6,14 +6,16 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::DEPLOYMENTS;
+use super::bounds::is_rolling;
 use super::plan::{Observed, new_set_name, plan};
 use super::template;
-use crate::cache::Cached;
 use crate::controllers::owners;
 use crate::controllers::pods::{PODS, is_terminal};
 use crate::controllers::replica_set::REPLICA_SETS;
 use crate::controllers::selectors;
 use crate::engine::{Change, Context, Controller, Key, Plan, Reader};
+
+const KIND: &str = "Deployment";
 
 /// See the module's documentation.
 pub(in crate::controllers) struct Deployments;
@@ -33,7 +35,7 @@ impl Controller for Deployments {
             DEPLOYMENTS => vec![Key::new(DEPLOYMENTS, object.namespace(), object.name())],
             REPLICA_SETS => of_replica_set(reader, change),
             // A recreated Deployment waits for its old pods to be gone.
-            _ if change.deleted || finished(change) => of_pod(reader, object),
+            _ if change.deleted || finished(change) => of_pod(reader, change),
             _ => Vec::new(),
         }
     }
@@ -50,69 +52,53 @@ impl Controller for Deployments {
     }
 }
 
-fn controller<'a>(object: &'a Cached, kind: &str) -> Option<&'a str> {
-    let owners = object.value.pointer("/metadata/ownerReferences")?.as_array()?;
-    let owner = owners.iter().find(|owner| owner["controller"].as_bool() == Some(true))?;
-    (owner["kind"] == kind).then(|| owner["name"].as_str()).flatten()
-}
-
-fn has_controller(object: &Cached) -> bool {
-    let owners = object.value.pointer("/metadata/ownerReferences").and_then(|v| v.as_array());
-    owners.into_iter().flatten().any(|owner| owner["controller"].as_bool() == Some(true))
-}
-
 fn of_replica_set(reader: &Reader, change: &Change) -> Vec<Key> {
-    let object = &change.object;
-    let previous = change.previous.as_deref().and_then(|previous| controller(previous, "Deployment"));
-    let mut names: Vec<&str> =
-        [controller(object, "Deployment"), previous].into_iter().flatten().collect();
+    let namespace = change.object.namespace();
+    let now = change.head.controlled_by(KIND);
+    let before = change.before.as_ref().and_then(|before| before.controlled_by(KIND));
+    let mut names: Vec<&str> = [now, before].into_iter().flatten().collect();
     names.dedup();
     let mut keys: Vec<Key> =
-        names.iter().map(|name| Key::new(DEPLOYMENTS, object.namespace(), name)).collect();
-    if !change.deleted && !has_controller(object) {
-        keys.extend(adopters(reader, object));
+        names.iter().map(|name| Key::new(DEPLOYMENTS, namespace, name)).collect();
+    if !change.deleted && change.head.controller().is_none() {
+        keys.extend(adopters(reader, change));
     }
     keys
 }
 
-fn adopters(reader: &Reader, object: &Cached) -> Vec<Key> {
-    let set = object.view::<ReplicaSet>();
+fn adopters(reader: &Reader, set: &Change) -> Vec<Key> {
+    let labels = &set.head.metadata.labels;
     reader
-        .list::<Deployment>(DEPLOYMENTS, Some(object.namespace()))
+        .list::<Deployment>(DEPLOYMENTS, Some(set.object.namespace()))
         .iter()
         .filter(|deployment| {
-            deployment.spec.as_ref().is_some_and(|spec| {
-                selectors::matches(&spec.selector, set.metadata.labels.as_ref())
-            })
+            let spec = deployment.spec.as_ref();
+            spec.is_some_and(|spec| selectors::matches(&spec.selector, Some(labels)))
         })
         .map(|deployment| Key::of(DEPLOYMENTS, &deployment.metadata))
         .collect()
 }
 
 fn finished(change: &Change) -> bool {
-    let phase = |object: &Cached| {
-        let phase = object.value.pointer("/status/phase").and_then(|phase| phase.as_str());
-        matches!(phase, Some("Succeeded" | "Failed"))
-    };
-    phase(&change.object) && change.previous.as_deref().is_some_and(|previous| !phase(previous))
+    change.head.is_finished() && change.before.as_ref().is_some_and(|before| !before.is_finished())
 }
 
-fn of_pod(reader: &Reader, pod: &Cached) -> Vec<Key> {
-    let Some(set) = controller(pod, "ReplicaSet") else { return Vec::new() };
-    reader
-        .object(REPLICA_SETS, pod.namespace(), set)
-        .and_then(|set| Some(Key::new(DEPLOYMENTS, pod.namespace(), controller(&set, "Deployment")?)))
-        .filter(is_recreated(reader))
+fn of_pod(reader: &Reader, pod: &Change) -> Vec<Key> {
+    let namespace = pod.object.namespace();
+    let Some(set) = pod.head.controlled_by("ReplicaSet") else { return Vec::new() };
+    let Some(set) = reader.get::<ReplicaSet>(REPLICA_SETS, namespace, set) else {
+        return Vec::new();
+    };
+    let owner = owners::controller_of(&set.metadata).filter(|owner| owner.kind == KIND);
+    owner
+        .map(|owner| Key::new(DEPLOYMENTS, namespace, &owner.name))
+        .filter(|key| is_recreated(reader, key))
         .into_iter()
         .collect()
 }
 
-fn is_recreated(reader: &Reader) -> impl Fn(&Key) -> bool + '_ {
-    |key| {
-        reader.object_at(key).is_some_and(|deployment| {
-            deployment.value.pointer("/spec/strategy/type").is_some_and(|kind| kind == "Recreate")
-        })
-    }
+fn is_recreated(reader: &Reader, key: &Key) -> bool {
+    reader.at::<Deployment>(key).is_some_and(|deployment| !is_rolling(&deployment))
 }
 
 fn observe(context: &Context<'_>, key: &Key) -> Option<Observed> {
@@ -121,7 +107,7 @@ fn observe(context: &Context<'_>, key: &Key) -> Option<Observed> {
     let uid = deployment.metadata.uid.clone().unwrap_or_default();
     let mut sets: Vec<Arc<ReplicaSet>> = reader.owned(REPLICA_SETS, &uid);
     sets.extend(reader.uncontrolled::<ReplicaSet>(REPLICA_SETS, &key.namespace));
-    let recreated = is_recreated(reader)(key);
+    let recreated = is_recreated(reader, key);
     let pods_running = |set: &Arc<ReplicaSet>| {
         let uid = set.metadata.uid.as_deref().unwrap_or_default();
         let count = reader.owned::<Pod>(PODS, uid).iter().filter(|pod| !is_terminal(pod)).count();

@@ -47,19 +47,16 @@ impl Controller for EndpointSlices {
 
 /// A slice that somebody else changed is put right.
 fn service_of_slice(slice: &Cached) -> Option<Key> {
-    let labels = slice.value.pointer("/metadata/labels")?;
+    let labels = slice.labels();
     let ours = labels.get(MANAGED_BY).is_some_and(|manager| manager == MANAGER);
-    let service = labels.get(SERVICE_NAME)?.as_str()?;
+    let service = labels.get(SERVICE_NAME)?;
     ours.then(|| Key::new(SERVICES, slice.namespace(), service))
 }
 
 /// A node that changed its zone, or came after its pods.
 fn services_on_node(reader: &Reader, change: &Change) -> Vec<Key> {
-    let zone = |object: &Cached| {
-        let labels = object.value.pointer("/metadata/labels")?;
-        labels.get(ZONE)?.as_str().map(str::to_owned)
-    };
-    if zone(&change.object) == change.previous.as_deref().and_then(zone) {
+    let before = change.before.as_ref().and_then(|before| before.metadata.labels.get(ZONE));
+    if change.head.metadata.labels.get(ZONE) == before {
         return Vec::new();
     }
     let mut keys: Vec<Key> = reader

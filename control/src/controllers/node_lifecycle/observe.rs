@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use super::NODES;
 use super::plan::{Observed, plan, ready_status, removed};
@@ -110,9 +109,7 @@ impl Controller for NodeLifecycle {
 }
 
 fn readiness(node: &Cached) -> Option<String> {
-    let conditions = node.value.pointer("/status/conditions").and_then(Value::as_array)?;
-    let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
-    ready["status"].as_str().map(str::to_owned)
+    ready_status(&node.view::<Node>()).map(str::to_owned)
 }
 
 fn any_ready(reader: &Reader) -> bool {

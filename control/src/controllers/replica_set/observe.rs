@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::Value;
 
 use super::REPLICA_SETS;
 use super::plan::{Observed, plan};
-use crate::cache::Cached;
 use crate::controllers::owners;
 use crate::controllers::pods::{PODS, is_active, node};
 use crate::controllers::selectors;
 use crate::engine::{Change, Context, Controller, Key, Plan, Reader};
+
+const KIND: &str = "ReplicaSet";
 
 /// See the module's documentation.
 pub(in crate::controllers) struct ReplicaSets;
@@ -32,12 +32,14 @@ impl Controller for ReplicaSets {
         if &*change.resource == REPLICA_SETS {
             return vec![Key::new(REPLICA_SETS, object.namespace(), object.name())];
         }
-        let owner = controller_name(object);
-        let before = change.previous.as_deref().and_then(controller_name);
+        let owner = change.head.controlled_by(KIND);
+        let before = change.before.as_ref().and_then(|before| before.controlled_by(KIND));
         let mut names: Vec<&str> = [owner, before].into_iter().flatten().collect();
         names.dedup();
-        if owner.is_none() && !change.deleted && orphan_changed(change) {
-            return adopters(reader, object);
+        if change.head.controller().is_none() && !change.deleted && orphan_changed(change) {
+            let mut keys = adopters(reader, change);
+            keys.extend(before.map(|name| Key::new(REPLICA_SETS, object.namespace(), name)));
+            return keys;
         }
         names.into_iter().map(|name| Key::new(REPLICA_SETS, object.namespace(), name)).collect()
     }
@@ -54,39 +56,23 @@ impl Controller for ReplicaSets {
     }
 }
 
-fn controller_name(object: &Cached) -> Option<&str> {
-    let owners = object.value.pointer("/metadata/ownerReferences")?.as_array()?;
-    let owner = owners.iter().find(|owner| owner["controller"].as_bool() == Some(true))?;
-    (owner["kind"] == "ReplicaSet").then(|| owner["name"].as_str()).flatten()
-}
-
 /// An orphan is offered to adopters when it appears, and when its labels or owners change.
 fn orphan_changed(change: &Change) -> bool {
-    let Some(previous) = &change.previous else { return true };
-    ["/metadata/labels", "/metadata/ownerReferences"]
-        .iter()
-        .any(|path| previous.value.pointer(path) != change.object.value.pointer(path))
+    change.before.as_ref().is_none_or(|before| {
+        let (before, now) = (&before.metadata, &change.head.metadata);
+        before.labels != now.labels || before.owner_references != now.owner_references
+    })
 }
 
-fn adopters(reader: &Reader, pod: &Cached) -> Vec<Key> {
-    let labels = labels(&pod.value);
+fn adopters(reader: &Reader, pod: &Change) -> Vec<Key> {
+    let labels = &pod.head.metadata.labels;
     reader
-        .list::<ReplicaSet>(REPLICA_SETS, Some(pod.namespace()))
+        .list::<ReplicaSet>(REPLICA_SETS, Some(pod.object.namespace()))
         .iter()
         .filter(|set| {
-            set.spec.as_ref().is_some_and(|spec| selectors::matches(&spec.selector, Some(&labels)))
+            set.spec.as_ref().is_some_and(|spec| selectors::matches(&spec.selector, Some(labels)))
         })
         .map(|set| Key::of(REPLICA_SETS, &set.metadata))
-        .collect()
-}
-
-fn labels(value: &Value) -> BTreeMap<String, String> {
-    value
-        .pointer("/metadata/labels")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
         .collect()
 }
 
