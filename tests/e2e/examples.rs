@@ -72,13 +72,14 @@ async fn hello_greets_and_is_rebuilt_on_change() {
         .expect("cp runs");
     assert!(copied.success());
     let dir = folder.path().join("hello");
-    let manifest = std::fs::read_to_string(example("../Cargo.toml")).expect("the workspace");
+    let manifest = std::fs::read_to_string(example("Cargo.toml")).expect("the workspace");
     let manifest = manifest.replace(
         "members = [\"echo-tcp\", \"frontend-backend/backend\", \"frontend-backend/frontend\", \"hello\", \"job-like\"]",
         "members = [\"hello\"]",
     );
+    assert!(manifest.contains("members = [\"hello\"]"), "the list of members has changed");
     std::fs::write(folder.path().join("Cargo.toml"), manifest).expect("a workspace");
-    std::fs::copy(example("../Cargo.lock"), folder.path().join("Cargo.lock")).expect("a lock file");
+    std::fs::copy(example("Cargo.lock"), folder.path().join("Cargo.lock")).expect("a lock file");
 
     let mut dev = Dev::start(&dir);
     dev.until("http://").await;
