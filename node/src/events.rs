@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -16,6 +18,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::ambient::Ambient;
 
@@ -77,10 +80,19 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the writing; it ends when the last recorder is dropped.
-    pub fn start(client: Client, host: String, busy: Busy, ambient: Ambient) -> Self {
+    /// Starts the writing; it ends when the last recorder is dropped, or the node is gone.
+    pub fn start(
+        client: Client,
+        host: String,
+        busy: Busy,
+        ambient: Ambient,
+        gone: CancellationToken,
+    ) -> Self {
         let (queue, reports) = mpsc::channel(QUEUE);
-        ambient.spawn(write_all(client, host, busy, reports, ambient.clone()));
+        let writing = write_all(client, host, busy, reports);
+        ambient.spawn(async move {
+            let _ = gone.run_until_cancelled(writing).await;
+        });
         Self { queue, ambient }
     }
 
@@ -203,33 +215,34 @@ fn event(report: Report, namespace: &str, name: String, at: Timestamp, host: &st
     }
 }
 
-async fn write_all(
-    client: Client,
-    host: String,
-    busy: Busy,
-    mut reports: mpsc::Receiver<Queued>,
-    ambient: Ambient,
-) {
+async fn write_all(client: Client, host: String, busy: Busy, mut reports: mpsc::Receiver<Queued>) {
     let mut memory = Memory::default();
-    let slots = Arc::new(tokio::sync::Semaphore::new(WRITERS));
-    while let Some(queued) = reports.recv().await {
-        let begun = Instant::now();
-        while busy.is_busy() && begun.elapsed() < STAND_BACK {
-            sleep(Duration::from_millis(10)).await;
-        }
-        let Some(write) = memory.plan(queued, &host) else { continue };
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        let client = client.clone();
-        ambient.spawn(async move {
-            if let Err(error) = perform(client, write).await {
-                tracing::debug!(%error, "an event could not be written");
+    let mut writes = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            Some(()) = writes.next() => {}
+            queued = reports.recv(), if writes.len() < WRITERS => {
+                let Some(queued) = queued else { break };
+                let begun = Instant::now();
+                while busy.is_busy() && begun.elapsed() < STAND_BACK {
+                    sleep(Duration::from_millis(10)).await;
+                }
+                if let Some(write) = memory.plan(queued, &host) {
+                    writes.push(perform(client.clone(), write));
+                }
             }
-            drop(slot);
-        });
+        }
+    }
+    while let Some(()) = writes.next().await {}
+}
+
+async fn perform(client: Client, write: Write) {
+    if let Err(error) = try_perform(client, write).await {
+        tracing::debug!(%error, "an event could not be written");
     }
 }
 
-async fn perform(client: Client, write: Write) -> Result<(), kube::Error> {
+async fn try_perform(client: Client, write: Write) -> Result<(), kube::Error> {
     match write {
         Write::Create(event, namespace) => {
             let api: Api<Event> = Api::namespaced(client, &namespace);

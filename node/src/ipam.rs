@@ -86,8 +86,7 @@ mod tests {
         let first = ipam.allocate().unwrap();
         assert_eq!(first.to_string(), "10.244.1.2");
         ipam.release(first);
-        let others: Vec<String> =
-            (0..4).map(|_| ipam.allocate().unwrap().to_string()).collect();
+        let others: Vec<String> = (0..4).map(|_| ipam.allocate().unwrap().to_string()).collect();
         assert_eq!(others, ["10.244.1.3", "10.244.1.4", "10.244.1.5", "10.244.1.6"]);
         assert_eq!(ipam.allocate().unwrap(), first);
         assert_eq!(ipam.allocate(), Err(IpamError::Full(5)));

@@ -113,8 +113,14 @@ impl Node {
         let door = Door::open(&config).await?;
         let busy = Busy::default();
         let ambient = config.ambient.clone();
-        let recorder =
-            Recorder::start(client.clone(), config.name.clone(), busy.clone(), ambient.clone());
+        let gone = CancellationToken::new();
+        let recorder = Recorder::start(
+            client.clone(),
+            config.name.clone(),
+            busy.clone(),
+            ambient.clone(),
+            gone.clone(),
+        );
         let means = Arc::new(Means {
             objects: Arc::new(Objects::new(client.clone())),
             images: Arc::new(images),
@@ -127,7 +133,6 @@ impl Node {
         });
         let registration = Registration::new(means.clone(), door.port(), door.annotation());
         let uid = registration.register().await?;
-        let gone = CancellationToken::new();
         let lease = keep_lease(means.clone(), uid.clone());
         spawn(&means, &gone, lease);
         let ipam = Ipam::new(&registration.pod_cidr().await)?;
@@ -142,10 +147,8 @@ impl Node {
         }
         registration.report(true).await;
         registration.event("Starting", "Starting kubelet.");
-        registration.event(
-            "NodeReady",
-            &format!("Node {} status is now: NodeReady", means.config.name),
-        );
+        registration
+            .event("NodeReady", &format!("Node {} status is now: NodeReady", means.config.name));
         spawn(&means, &gone, registration.keep());
         let drain = means.config.drain;
         Ok(Node { mailbox, kubelet, drain, gone, driver, _lock: lock })
@@ -196,9 +199,7 @@ fn lock(data_dir: &Path) -> Result<File, NodeError> {
     let file = File::create(data_dir.join("node.lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(NodeError::DataDirInUse { path: data_dir.to_owned() })
-        }
+        Err(TryLockError::WouldBlock) => Err(NodeError::DataDirInUse { path: data_dir.to_owned() }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }

@@ -237,9 +237,8 @@ fn address(
         None => Ok((SocketAddr::new(pod_ip, port), true)),
         Some("localhost") => Ok((SocketAddr::from(([127, 0, 0, 1], port)), false)),
         Some(host) => {
-            let ip: IpAddr = host
-                .parse()
-                .map_err(|_| format!("probe host \"{host}\" is no IP address"))?;
+            let ip: IpAddr =
+                host.parse().map_err(|_| format!("probe host \"{host}\" is no IP address"))?;
             Ok((SocketAddr::new(ip, port), ip == pod_ip))
         }
     }

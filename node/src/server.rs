@@ -147,7 +147,10 @@ fn parameters(query: &str) -> HashMap<String, String> {
 fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let digit = |at: usize| {
-        bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16)).and_then(|d| u8::try_from(d).ok())
+        bytes
+            .get(at)
+            .and_then(|byte| char::from(*byte).to_digit(16))
+            .and_then(|d| u8::try_from(d).ok())
     };
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -357,8 +360,20 @@ async fn metrics(kubelet: &Kubelet) -> Answer {
     };
     let plain = |value: usize| [(String::new(), value as f64)];
     let mut out = String::new();
-    family(&mut out, "kubelet_running_pods", "gauge", "Pods with a running container.", &plain(running));
-    family(&mut out, "kubelet_running_containers", "gauge", "Containers that run.", &plain(containers));
+    family(
+        &mut out,
+        "kubelet_running_pods",
+        "gauge",
+        "Pods with a running container.",
+        &plain(running),
+    );
+    family(
+        &mut out,
+        "kubelet_running_containers",
+        "gauge",
+        "Containers that run.",
+        &plain(containers),
+    );
     family(&mut out, "copepod_node_images", "gauge", "Images in the node's store.", &plain(images));
     let requests = each(|used| used.requests);
     let help = "HTTP requests that a container has begun to serve.";

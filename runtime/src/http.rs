@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use tokio::time::Sleep;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::http::types as wasi;
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{RequestOptions, WasiHttpHooks, WasiHttpView};
 
 use crate::activity::Open;
@@ -79,6 +80,20 @@ impl Drop for AbortOnDrop {
     }
 }
 
+/// How a request's instance ended.
+enum Ran {
+    Returned,
+    /// Told to the operator already.
+    Failed,
+    /// With its container.
+    Ended,
+}
+
+/// The guest called `exit` to say that it is done.
+fn is_success(error: &wasmtime::Error) -> bool {
+    matches!(error.downcast_ref(), Some(I32Exit(0)))
+}
+
 /// One less waiting, however the wait ends.
 struct Waiting<'a>(&'a AtomicUsize);
 
@@ -120,6 +135,8 @@ impl HttpHandler {
         open: Open,
     ) -> Result<Response<Body>, HttpError> {
         let container = &self.0.container;
+        let open = Arc::new(open);
+        let broken = Arc::new(AtomicBool::new(false));
         container.activity.requests.fetch_add(1, Ordering::Relaxed);
         let Some(running) = self.slot().await else {
             return Ok(status(StatusCode::SERVICE_UNAVAILABLE));
@@ -127,25 +144,40 @@ impl HttpHandler {
         let request = self.complete(request);
         let (respond, response) = oneshot::channel();
         let handler = self.clone();
-        let task = self.0.guests.spawn(async move {
-            handler.run(request, respond).await;
-            drop((open, running));
+        let task = self.0.guests.spawn({
+            let (open, broken) = (open.clone(), broken.clone());
+            async move {
+                let ran = handler.run(request, respond, &broken).await;
+                drop((open, running));
+                ran
+            }
         });
         let mut abort = AbortOnDrop(Some(task.abort_handle()));
         let response = response.await;
         abort.0 = None;
         match response {
-            Ok(Ok(response)) => {
-                Ok(response.map(|body| body.map_err(HttpError::from).boxed_unsync()))
-            }
+            Ok(Ok(response)) => Ok(response.map(|body| {
+                let container = container.clone();
+                let answer = Answer { body, broken, container, _open: open };
+                answer.boxed_unsync()
+            })),
             Ok(Err(code)) => {
-                container.activity.errors.fetch_add(1, Ordering::Relaxed);
-                container.complain(&wasmtime::format_err!("the response was an error: {code:?}"));
+                self.failed(&wasmtime::format_err!("the response was an error: {code:?}"));
                 Ok(status(StatusCode::INTERNAL_SERVER_ERROR))
             }
-            // `run` has said why.
-            Err(_) => Ok(status(StatusCode::INTERNAL_SERVER_ERROR)),
+            Err(_) => {
+                if let Ok(Ran::Returned) = task.await {
+                    self.failed(&wasmtime::format_err!("the component gave no response"));
+                }
+                Ok(status(StatusCode::INTERNAL_SERVER_ERROR))
+            }
         }
+    }
+
+    fn failed(&self, error: &wasmtime::Error) {
+        let container = &self.0.container;
+        container.activity.errors.fetch_add(1, Ordering::Relaxed);
+        container.complain(error);
     }
 
     /// A place among the running requests; `None` where too many wait.
@@ -172,7 +204,7 @@ impl HttpHandler {
         request
     }
 
-    async fn run(&self, request: Request<Body>, respond: Respond) {
+    async fn run(&self, request: Request<Body>, respond: Respond, broken: &AtomicBool) -> Ran {
         let container = &self.0.container;
         let guest = async {
             let (mut store, proxy) = container.artifact.proxy(|| container.ctx(None)).await?;
@@ -183,22 +215,26 @@ impl HttpHandler {
             let mut http = store.data_mut().http();
             let request = http.new_incoming_request(scheme, request)?;
             let response = http.new_response_outparam(respond)?;
-            proxy.wasi_http_incoming_handler().call_handle(&mut store, request, response).await
+            let called =
+                proxy.wasi_http_incoming_handler().call_handle(&mut store, request, response).await;
+            // Said before the store drops: that ends the body, which must not pass for whole.
+            broken.store(called.as_ref().is_err_and(|error| !is_success(error)), Ordering::Release);
+            called
         };
         let result = tokio::select! {
             biased;
-            () = container.ended.cancelled() => return,
+            () = container.ended.cancelled() => return Ran::Ended,
             result = Metered::new(guest, container.account.clone()) => result,
         };
-        let Err(error) = result else { return };
-        if matches!(error.downcast_ref(), Some(I32Exit(0))) {
-            return;
+        let Err(error) = result else { return Ran::Returned };
+        if is_success(&error) {
+            return Ran::Returned;
         }
-        container.activity.errors.fetch_add(1, Ordering::Relaxed);
-        container.complain(&error);
+        self.failed(&error);
         if container.account.is_out_of_memory() {
             container.finish(Exit::out_of_memory());
         }
+        Ran::Failed
     }
 
     /// Serves HTTP/1 on a connection from the switch.
@@ -208,7 +244,10 @@ impl HttpHandler {
             let container = &self.0.container;
             (container.ended.clone(), container.draining.clone())
         };
+        // Until the last byte is written a stopping container waits for the connection, not for its requests alone.
+        let open = self.0.container.activity.enter();
         self.0.guests.spawn(async move {
+            let _open = open;
             let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
                 let handler = handler.clone();
                 let request = request.map(|body| body.map_err(HttpError::from).boxed_unsync());
@@ -235,9 +274,7 @@ impl HttpHandler {
     }
 }
 
-type Respond = oneshot::Sender<
-    Result<Response<wasmtime_wasi_http::p2::body::HyperOutgoingBody>, wasi::ErrorCode>,
->;
+type Respond = oneshot::Sender<Result<Response<HyperOutgoingBody>, wasi::ErrorCode>>;
 
 fn gone(_: HttpError) -> Response<Body> {
     status(StatusCode::SERVICE_UNAVAILABLE)
@@ -399,6 +436,40 @@ fn origin_form(mut request: Request<Body>) -> Request<Body> {
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     request
+}
+
+/// A response's body: open work of its container until it has been read, even if the instance has ended before.
+/// Where the instance broke off, so does the body: wasmtime's own would end as if it were whole.
+struct Answer {
+    body: HyperOutgoingBody,
+    broken: Arc<AtomicBool>,
+    container: Arc<container::Inner>,
+    _open: Arc<Open>,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, HttpError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let broken = self.broken.load(Ordering::Acquire) || self.container.ended.is_cancelled();
+        Poll::Ready(match frame {
+            None if broken => Some(Err(HttpError::HttpResponseIncomplete)),
+            frame => frame,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A body whose next part must come in time.

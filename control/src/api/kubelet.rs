@@ -118,7 +118,7 @@ impl Kubelets {
         request: Request<Body>,
     ) -> Result<Response, KubeletError> {
         let endpoint = Endpoint::of(node)?;
-        let (method, url) = (request.method().to_string(), endpoint.url(path));
+        let (method, url) = (title_case(request.method()), endpoint.url(path));
         let dialled = self.dialer.connect(&endpoint.node, endpoint.ip, endpoint.port).await;
         let stream = dialled.map_err(|source| KubeletError::Dial {
             method: method.clone(),
@@ -172,6 +172,12 @@ impl Kubelets {
             .expect("a certificate that was just made fits its key");
         TlsConnector::from(Arc::new(config))
     }
+}
+
+/// A method as Go's errors write it: `Get`.
+fn title_case(method: &http::Method) -> String {
+    let (first, rest) = method.as_str().split_at(1);
+    format!("{first}{}", rest.to_ascii_lowercase())
 }
 
 /// The request as the kubelet gets it: its own path, and no headers that concern this hop alone or

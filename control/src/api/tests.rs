@@ -794,3 +794,31 @@ async fn openapi_is_served_with_tags() {
     server.get("/openapi/v3/apis/none/v1").await.refused(404);
     server.get_as("/openapi/v2", "application/com.github.proto").await.refused(406);
 }
+
+#[test]
+fn every_stored_kind_has_a_list_type_for_protobuf() {
+    for kind in crate::kinds::registry().iter() {
+        if kind.info().storage != crate::kinds::Storage::Virtual {
+            let ty = super::answer::list_type(kind.as_ref());
+            assert!(crate::schema::schema().by_name(&ty).is_some(), "{ty}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn protobuf_watches_are_framed_by_length() {
+    let server = Server::start().await;
+    server.post(MAPS, map("a", &json!({}))).await.ok();
+    let request = Request::get(format!("{MAPS}?watch=1&resourceVersion=0"))
+        .header("accept", "application/vnd.kubernetes.protobuf,application/json");
+    let response = server.raw(request.body(Body::empty()).expect("a request")).await;
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/vnd.kubernetes.protobuf;stream=watch"
+    );
+    let chunk = response.into_body().into_data_stream().next().await;
+    let chunk = chunk.expect("a frame").expect("a chunk");
+    let length = u32::from_be_bytes(chunk[..4].try_into().expect("four bytes")) as usize;
+    assert_eq!(chunk.len(), 4 + length);
+    assert_eq!(&chunk[4..11], b"\x0a\x05ADDED");
+}

@@ -42,6 +42,7 @@ pub struct ControlPlane {
     address: Option<SocketAddr>,
     listener: Option<Listener>,
     components: Components,
+    store: Arc<dyn Store>,
     stopping: CancellationToken,
 }
 
@@ -88,7 +89,7 @@ impl ControlPlane {
         let kubelet_client = authority.client("kube-apiserver-kubelet-client", &[MASTERS])?;
         let stopping = CancellationToken::new();
         let api = Api::new(
-            store,
+            store.clone(),
             kinds,
             surroundings(&config, caches.clone(), &ambient),
             Kubelets::new(dialer, kubelet_client, ambient.clone()),
@@ -127,6 +128,7 @@ impl ControlPlane {
             address,
             listener,
             components,
+            store,
             stopping,
         })
     }
@@ -167,12 +169,16 @@ impl ControlPlane {
         self.authority.pem().to_owned()
     }
 
-    /// Ends watches, lets open requests finish, stops. Objects stay as they are.
+    /// Ends watches, lets open requests finish, stops. Objects stay as they are, and the data folder
+    /// is free: what clients in this process that are still held write is refused from here on.
     pub async fn stop(self) {
         self.components.stop().await;
         self.stopping.cancel();
         if let Some(listener) = self.listener {
             listener.stop().await;
+        }
+        if let Err(error) = self.store.close().await {
+            tracing::warn!(%error, "the store did not close cleanly");
         }
     }
 }

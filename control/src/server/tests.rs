@@ -100,8 +100,9 @@ async fn a_second_start_finds_the_same_authority_and_the_objects() {
     maps.create(&PostParams::default(), &map("a")).await.expect("created");
     let second = start(kept(folder.path())).await.err().expect("the folder is in use");
     assert!(second.to_string().contains("--data-dir"), "{second}");
-    drop(maps);
+    // `maps` is still held: that must not keep the folder busy.
     plane.stop().await;
+    assert!(maps.create(&PostParams::default(), &map("b")).await.is_err());
     let plane = start(kept(folder.path())).await.expect("it starts again");
     assert_eq!(plane.ca_pem(), authority);
     let maps: Api<ConfigMap> = Api::default_namespaced(plane.client(Identity::admin()));

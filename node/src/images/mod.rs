@@ -17,17 +17,10 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 pub use reference::{FilePath, Reference};
-pub use store::{Imported, Stored, StoreError};
+pub use store::{Imported, StoreError, Stored};
 
 use crate::pods::machine::ImageProblem;
 use store::Store;
-
-/// An image that a container can be started from.
-#[derive(Clone)]
-pub struct Ready {
-    pub digest: Arc<str>,
-    pub artifact: Arc<Artifact>,
-}
 
 /// The images of one node.
 pub struct Images {
@@ -83,16 +76,12 @@ impl Images {
         Ok(removed.found)
     }
 
-    /// The image if it can be started without any waiting.
-    pub fn ready(&self, image: &str) -> Option<Ready> {
+    /// The digest of an image that can be started without any waiting.
+    pub fn ready(&self, image: &str) -> Option<Arc<str>> {
         let reference = Reference::parse(image).ok()?;
         let digest = self.store.digest(&reference)?;
-        let (digest, artifact) = {
-            let artifacts = self.artifacts.read();
-            let (digest, artifact) = artifacts.get_key_value(digest.as_str())?;
-            (digest.clone(), artifact.clone())
-        };
-        Some(Ready { digest, artifact })
+        let artifacts = self.artifacts.read();
+        artifacts.get_key_value(digest.as_str()).map(|(digest, _)| digest.clone())
     }
 
     /// The artifact of a digest that [`Images::ensure`] gave out before.
@@ -100,8 +89,13 @@ impl Images {
         self.artifacts.read().get(digest).cloned()
     }
 
-    /// Looks the image up and makes it ready, compiling it where that was not done before.
-    pub async fn ensure(&self, image: &str, policy: Option<&str>) -> Result<Ready, ImageProblem> {
+    /// Looks the image up and makes it ready, compiling it where that was not done before;
+    /// gives its digest.
+    pub async fn ensure(
+        &self,
+        image: &str,
+        policy: Option<&str>,
+    ) -> Result<Arc<str>, ImageProblem> {
         if image.starts_with("file:") {
             return self.ensure_file(image).await;
         }
@@ -113,8 +107,8 @@ impl Images {
                 _ => ImageProblem::Pull { message: missing(image) },
             });
         };
-        if let Some(artifact) = self.artifact(&digest) {
-            return Ok(Ready { digest: digest.into(), artifact });
+        if self.artifact(&digest).is_some() {
+            return Ok(digest.into());
         }
         if let Some(artifact) = self.runtime.load_cached(&digest).await {
             return Ok(self.keep(&digest, artifact));
@@ -127,30 +121,30 @@ impl Images {
         self.load(image, &digest, wasm).await
     }
 
-    async fn ensure_file(&self, image: &str) -> Result<Ready, ImageProblem> {
+    async fn ensure_file(&self, image: &str) -> Result<Arc<str>, ImageProblem> {
         let path = FilePath::parse(image)
             .map_err(|error| ImageProblem::InvalidName { message: error.kubelet_message(image) })?;
         let allowed = self.allowed_dirs.clone();
         let read = blocking(move || path.read(&allowed)).await;
         let wasm = read.map_err(|error| ImageProblem::Pull { message: error.to_string() })?;
         let digest = store::digest(&wasm);
-        if let Some(artifact) = self.artifact(&digest) {
-            return Ok(Ready { digest: digest.into(), artifact });
+        if self.artifact(&digest).is_some() {
+            return Ok(digest.into());
         }
         self.load(image, &digest, wasm).await
     }
 
-    async fn load(&self, image: &str, digest: &str, wasm: Bytes) -> Result<Ready, ImageProblem> {
+    async fn load(&self, image: &str, digest: &str, wasm: Bytes) -> Result<Arc<str>, ImageProblem> {
         match self.runtime.load(digest, wasm).await {
             Ok(artifact) => Ok(self.keep(digest, artifact)),
             Err(error) => Err(ImageProblem::Unusable { message: unusable(image, &error) }),
         }
     }
 
-    fn keep(&self, digest: &str, artifact: Arc<Artifact>) -> Ready {
+    fn keep(&self, digest: &str, artifact: Arc<Artifact>) -> Arc<str> {
         let digest: Arc<str> = digest.into();
-        self.artifacts.write().insert(digest.clone(), artifact.clone());
-        Ready { digest, artifact }
+        self.artifacts.write().insert(digest.clone(), artifact);
+        digest
     }
 }
 

@@ -62,6 +62,9 @@ impl Reference {
             None => (name, None),
         };
         let (registry, path) = split_registry(name);
+        if !valid_registry(registry) {
+            return Err(ReferenceError::Format);
+        }
         if path.is_empty() || !path.split('/').all(valid_component) {
             let upper = path.chars().any(|c| c.is_ascii_uppercase());
             return Err(if upper { ReferenceError::Uppercase } else { ReferenceError::Format });
@@ -105,6 +108,18 @@ fn split_registry(name: &str) -> (&str, &str) {
     }
 }
 
+/// A host name or address, and perhaps a port.
+fn valid_registry(text: &str) -> bool {
+    let (host, port) = text.split_once(':').unwrap_or((text, "0"));
+    let label = |label: &str| {
+        label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            && !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    host.split('.').all(label) && port.parse::<u16>().is_ok()
+}
+
 fn valid_component(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
@@ -146,7 +161,8 @@ impl FilePath {
     pub fn parse(image: &str) -> Result<Self, ReferenceError> {
         let path = image.strip_prefix("file://").ok_or(ReferenceError::File)?;
         let path = Path::new(path);
-        let plain = path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
+        let plain =
+            path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
         if !path.is_absolute() || !plain {
             return Err(ReferenceError::File);
         }
@@ -215,6 +231,7 @@ mod tests {
             ("hello:a b", ReferenceError::Format),
             ("a//b", ReferenceError::Format),
             ("../b", ReferenceError::Format),
+            ("reg:x/b", ReferenceError::Format),
             ("hello@sha256:12", ReferenceError::Format),
             ("file:///x.wasm", ReferenceError::FileImport),
         ] {

@@ -241,7 +241,10 @@ mod tests {
         fs::write(&stray, b"x").unwrap();
         let store = Store::open(folder.path()).unwrap();
         assert!(!stray.exists());
-        assert_eq!(store.digest(&reference("docker.io/library/hello")), Some(second.digest.clone()));
+        assert_eq!(
+            store.digest(&reference("docker.io/library/hello")),
+            Some(second.digest.clone())
+        );
         assert_eq!(store.read(&second.digest).unwrap(), Bytes::from_static(b"\0asm two"));
         assert_eq!(store.list().len(), 2);
         assert!(store.remove(&reference("hello")).unwrap().unused.is_none());

@@ -180,11 +180,8 @@ impl ContainerMachine {
         let state = status.state.as_ref();
         let terminated = state.and_then(|s| s.terminated.as_ref()).map(Ended::from_status);
         let running = state.is_some_and(|s| s.running.is_some());
-        let before = status
-            .last_state
-            .as_ref()
-            .and_then(|s| s.terminated.as_ref())
-            .map(Ended::from_status);
+        let before =
+            status.last_state.as_ref().and_then(|s| s.terminated.as_ref()).map(Ended::from_status);
         let count = u32::try_from(status.restart_count).unwrap_or(0);
         let ended = match terminated {
             Some(ended) => ended,

@@ -17,8 +17,8 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Api;
-use kube::runtime::watcher::{self, watcher};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, watcher};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -29,9 +29,7 @@ use super::container::{Backoffs, ContainerState};
 use super::effects::{Deleted, Found, Means, Written, chain, hostname};
 use super::env;
 use super::logs::{self, LogSource, LogWriter, Rotation};
-use super::machine::{
-    Effect, Event, PodMachine, ProbeKind, StartProblem, State, Urgency,
-};
+use super::machine::{Effect, Event, PodMachine, ProbeKind, StartProblem, State, Urgency};
 use super::status;
 use crate::ambient::random_hex;
 use crate::ipam::Ipam;
@@ -52,10 +50,24 @@ type Uid = Arc<str>;
 
 /// What reaches the driver from outside the watch.
 pub enum Message {
-    Machine { uid: Uid, event: Event },
+    Machine {
+        uid: Uid,
+        event: Event,
+    },
     /// The objects of a container's environment are there.
-    Start { uid: Uid, container: usize, attempt: u32, digest: Arc<str>, found: Result<Found, String> },
-    StatusWritten { uid: Uid, status: Box<PodStatus>, urgency: Urgency, written: Written },
+    Start {
+        uid: Uid,
+        container: usize,
+        attempt: u32,
+        digest: Arc<str>,
+        found: Result<Found, String>,
+    },
+    StatusWritten {
+        uid: Uid,
+        status: Box<PodStatus>,
+        urgency: Urgency,
+        written: Written,
+    },
     Ask(Question),
 }
 
@@ -63,9 +75,15 @@ pub enum Message {
 pub enum Question {
     Pods(oneshot::Sender<Vec<Arc<Pod>>>),
     Stats(oneshot::Sender<Vec<PodStats>>),
-    Log { wanted: WantedLog, reply: oneshot::Sender<Result<LogSource, LogRefusal>> },
+    Log {
+        wanted: WantedLog,
+        reply: oneshot::Sender<Result<LogSource, LogRefusal>>,
+    },
     /// Stop all containers, write nothing, and answer when they have ended.
-    Drain { grace: Duration, reply: oneshot::Sender<()> },
+    Drain {
+        grace: Duration,
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// Which log is wanted.
@@ -188,6 +206,8 @@ pub struct Driver {
     timers: BinaryHeap<Reverse<(Timestamp, Due, Uid)>>,
     to_write: VecDeque<Uid>,
     writes: usize,
+    /// What earlier pods left on disk has been seen to.
+    swept: bool,
     /// Cancelled when the node is gone: nothing may be written after that.
     gone: CancellationToken,
 }
@@ -211,6 +231,7 @@ impl Driver {
             timers: BinaryHeap::new(),
             to_write: VecDeque::new(),
             writes: 0,
+            swept: false,
             gone,
         }
     }
@@ -291,24 +312,30 @@ impl Driver {
                 self.kept.insert(uid, ip);
             }
         }
+        if !std::mem::replace(&mut self.swept, true) {
+            self.remove_strays(&present);
+        }
         for pod in pods {
             self.seen(pod);
         }
-        self.remove_strays(present);
     }
 
-    /// Folders of pods that are no more, from before a restart.
-    fn remove_strays(&self, present: HashSet<Uid>) {
+    /// Removes the folders of pods that were deleted while no process ran here.
+    ///
+    /// What is to go is listed before any new pod can have made a folder.
+    fn remove_strays(&self, present: &HashSet<Uid>) {
         let folder = self.means.config.data_dir.join("pods");
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let strays: Vec<PathBuf> = entries
+            .filter(|entry| !present.contains(&*entry.file_name().to_string_lossy()))
+            .map(|entry| entry.path())
+            .collect();
         self.spawn(async move {
-            let sweep = move || {
-                for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                    if !present.contains(&*entry.file_name().to_string_lossy()) {
-                        let _ = std::fs::remove_dir_all(entry.path());
-                    }
+            for stray in strays {
+                if let Err(error) = tokio::fs::remove_dir_all(&stray).await {
+                    tracing::warn!(folder = %stray.display(), %error, "an old pod's files remain");
                 }
-            };
-            let _ = tokio::task::spawn_blocking(sweep).await;
+            }
         });
     }
 
@@ -497,18 +524,14 @@ impl Driver {
     fn pull_image(&mut self, uid: &Uid, container: usize, attempt: u32) -> Option<Event> {
         let entry = self.entries.get(uid)?;
         let image = entry.machine.containers.get(container)?.image.clone();
-        if let Some(ready) = self.means.images.ready(&image) {
-            let result = Ok(ready.digest);
-            return Some(Event::Image { container, attempt, result });
+        if let Some(digest) = self.means.images.ready(&image) {
+            return Some(Event::Image { container, attempt, result: Ok(digest) });
         }
-        let policy = entry
-            .machine
-            .container_spec(container)
-            .and_then(|spec| spec.image_pull_policy.clone());
+        let policy =
+            entry.machine.container_spec(container).and_then(|spec| spec.image_pull_policy.clone());
         let (means, mailbox, uid) = (self.means.clone(), self.mailbox.clone(), uid.clone());
         self.spawn(async move {
-            let ready = means.images.ensure(&image, policy.as_deref()).await;
-            let result = ready.map(|ready| ready.digest);
+            let result = means.images.ensure(&image, policy.as_deref()).await;
             let event = Event::Image { container, attempt, result };
             mailbox.send(Message::Machine { uid, event });
         });
@@ -559,16 +582,9 @@ impl Driver {
         let path = logs::log_path(&folder, &spec.name, attempt);
         let ambient = self.means.ambient().clone();
         let log = Arc::new(LogWriter::new(path, Rotation::default(), ambient));
-        let start = self.means.container_spec(
-            &pod,
-            &spec,
-            sandbox.ip(),
-            artifact,
-            found,
-            log.clone(),
-        )?;
-        let container =
-            sandbox.start(start).map_err(|error| StartProblem::Run(chain(&error)))?;
+        let start =
+            self.means.container_spec(&pod, &spec, sandbox.ip(), artifact, found, log.clone())?;
+        let container = sandbox.start(start).map_err(|error| StartProblem::Run(chain(&error)))?;
         let slot = &mut entry.slots[index];
         slot.running = Some(container.clone());
         slot.logs.push_back((attempt, log.clone()));
@@ -825,7 +841,9 @@ impl Driver {
             (true, _, None) => {
                 return refuse(
                     400,
-                    format!("previous terminated container \"{container}\" in pod \"{name}\" not found"),
+                    format!(
+                        "previous terminated container \"{container}\" in pod \"{name}\" not found"
+                    ),
                 );
             }
             (false, Some(latest), _) => latest,
@@ -833,7 +851,9 @@ impl Driver {
                 let why = waiting_words(&machine.state);
                 return refuse(
                     400,
-                    format!("container \"{container}\" in pod \"{name}\" is waiting to start: {why}"),
+                    format!(
+                        "container \"{container}\" in pod \"{name}\" is waiting to start: {why}"
+                    ),
                 );
             }
         };
@@ -888,7 +908,9 @@ fn stats(entry: &Entry) -> PodStats {
     let containers = entry.machine.containers.iter().zip(&entry.slots);
     let containers = containers.filter_map(|(machine, slot)| {
         let since = match &machine.state {
-            ContainerState::Running { since, .. } | ContainerState::Stopping { since, .. } => *since,
+            ContainerState::Running { since, .. } | ContainerState::Stopping { since, .. } => {
+                *since
+            }
             _ => return None,
         };
         let running = slot.running.as_ref()?;

@@ -89,8 +89,8 @@ impl Means {
         };
         let env = env::build(&context, container).map_err(StartProblem::Config)?;
         let image = container.image.as_deref().unwrap_or_default();
-        let mounts = volumes::mounts(&self.pod_dir(pod), pod, container)
-            .map_err(StartProblem::Config)?;
+        let mounts =
+            volumes::mounts(&self.pod_dir(pod), pod, container).map_err(StartProblem::Config)?;
         Ok(ContainerSpec {
             name: container.name.clone(),
             artifact,
@@ -271,10 +271,7 @@ pub fn hostname(pod: &Pod) -> String {
 pub fn http_port(container: &Container) -> u16 {
     let ports = container.ports.as_deref().unwrap_or_default();
     let named = ports.iter().find(|port| port.name.as_deref() == Some("http"));
-    named
-        .or(ports.first())
-        .and_then(|port| u16::try_from(port.container_port).ok())
-        .unwrap_or(80)
+    named.or(ports.first()).and_then(|port| u16::try_from(port.container_port).ok()).unwrap_or(80)
 }
 
 /// An error with everything that caused it, for messages that people read.

@@ -74,14 +74,16 @@ pub fn references(namespace: &str, container: &Container) -> Vec<ObjectRef> {
 }
 
 /// The environment in the order of declaration: what the node adds, `envFrom`, `env`.
-pub fn build(context: &EnvContext<'_>, container: &Container) -> Result<Vec<(String, String)>, String> {
+pub fn build(
+    context: &EnvContext<'_>,
+    container: &Container,
+) -> Result<Vec<(String, String)>, String> {
     let services = service_variables(context.services);
     let mut declared = Variables::default();
     for from in container.env_from.iter().flatten() {
         let prefix = from.prefix.as_deref().unwrap_or_default();
         if let Some(source) = &from.config_map_ref {
-            let payload =
-                find(context, ObjectKind::ConfigMap, &source.name, source.optional)?;
+            let payload = find(context, ObjectKind::ConfigMap, &source.name, source.optional)?;
             declared.add_all(prefix, payload);
         }
         if let Some(source) = &from.secret_ref {

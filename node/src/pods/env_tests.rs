@@ -2,7 +2,11 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn object(kind: ObjectKind, name: &str, data: &[(&str, &str)]) -> (ObjectRef, Option<Arc<Payload>>) {
+fn object(
+    kind: ObjectKind,
+    name: &str,
+    data: &[(&str, &str)],
+) -> (ObjectRef, Option<Arc<Payload>>) {
     let text = data.iter().map(|(key, value)| ((*key).into(), value.as_bytes().to_vec())).collect();
     let payload = Payload { version: "1".into(), text, binary: BTreeMap::new() };
     (ObjectRef { kind, namespace: "ns".into(), name: name.into() }, Some(Arc::new(payload)))
@@ -128,9 +132,10 @@ fn what_is_missing_is_named() {
 #[test]
 fn argv_starts_with_the_image_name_unless_there_is_a_command() {
     let argv = |command: Value, image: &str| {
-        let container: Container =
-            serde_json::from_value(json!({ "name": "c", "command": command, "args": ["$(A)", "b"] }))
-                .unwrap();
+        let container: Container = serde_json::from_value(
+            json!({ "name": "c", "command": command, "args": ["$(A)", "b"] }),
+        )
+        .unwrap();
         arguments(&container, image, &[("A".into(), "1".into())])
     };
     assert_eq!(argv(json!(null), "example.org/team/hello.wasm:v1"), ["hello", "1", "b"]);

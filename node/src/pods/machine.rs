@@ -151,11 +151,29 @@ impl ProbeKind {
 pub enum Effect {
     MakeVolumes,
     StartSandbox,
-    PullImage { container: usize, attempt: u32 },
-    StartContainer { container: usize, attempt: u32, digest: Arc<str> },
-    Probe { container: usize, attempt: u32, kind: ProbeKind },
-    StopContainer { container: usize, attempt: u32, grace: Duration },
-    KillContainer { container: usize, attempt: u32 },
+    PullImage {
+        container: usize,
+        attempt: u32,
+    },
+    StartContainer {
+        container: usize,
+        attempt: u32,
+        digest: Arc<str>,
+    },
+    Probe {
+        container: usize,
+        attempt: u32,
+        kind: ProbeKind,
+    },
+    StopContainer {
+        container: usize,
+        attempt: u32,
+        grace: Duration,
+    },
+    KillContainer {
+        container: usize,
+        attempt: u32,
+    },
     /// The sandbox closes, its address goes back.
     CloseSandbox,
     WriteStatus(Urgency),
@@ -197,7 +215,6 @@ pub struct PodMachine {
     pub containers: Vec<ContainerMachine>,
     pub address: Option<IpAddr>,
     pub start_time: Timestamp,
-    backoffs: Backoffs,
     volumes_backoff: Backoff,
     effects: Vec<Effect>,
 }
@@ -206,8 +223,7 @@ impl PodMachine {
     /// A pod just heard of. Send it [`Event::Seen`] next.
     pub fn new(pod: Arc<Pod>, now: Timestamp, backoffs: Backoffs) -> Self {
         let status = pod.status.as_ref();
-        let start_time =
-            status.and_then(|s| s.start_time.as_ref()).map_or(now, |time| time.0);
+        let start_time = status.and_then(|s| s.start_time.as_ref()).map_or(now, |time| time.0);
         let containers = containers(&pod, &backoffs);
         let volumes_backoff = Backoff::new(backoffs.retry);
         Self {
@@ -216,7 +232,6 @@ impl PodMachine {
             containers,
             address: None,
             start_time,
-            backoffs,
             volumes_backoff,
             effects: Vec::new(),
         }
@@ -378,8 +393,7 @@ impl PodMachine {
             self.watch_deadline(now);
         }
         for index in 0..self.containers.len() {
-            let Some(image) = self.container_spec(index).and_then(|spec| spec.image.clone())
-            else {
+            let Some(image) = self.container_spec(index).and_then(|spec| spec.image.clone()) else {
                 continue;
             };
             if self.containers[index].image != image {
@@ -633,9 +647,7 @@ impl PodMachine {
         container.started = true;
         container.ready = !readiness;
         let attempt = container.attempt;
-        for (wanted, kind) in
-            [(readiness, ProbeKind::Readiness), (liveness, ProbeKind::Liveness)]
-        {
+        for (wanted, kind) in [(readiness, ProbeKind::Readiness), (liveness, ProbeKind::Liveness)] {
             if wanted {
                 self.effects.push(Effect::Probe { container: index, attempt, kind });
             }
@@ -696,8 +708,7 @@ impl PodMachine {
     fn restart(&mut self, now: Timestamp, index: usize, ended: Ended, at_once: bool) {
         let described = self.described();
         let container = &mut self.containers[index];
-        let wait =
-            if at_once { Duration::ZERO } else { container.restart_backoff.after_exit(now) };
+        let wait = if at_once { Duration::ZERO } else { container.restart_backoff.after_exit(now) };
         let until = later(now, wait);
         if wait.is_zero() {
             container.state = ContainerState::Restarting { ended, until, held: None };
@@ -740,7 +751,14 @@ impl PodMachine {
 
     // ---- probes -----------------------------------------------------------------------------
 
-    fn probed(&mut self, _now: Timestamp, index: usize, attempt: u32, kind: ProbeKind, healthy: bool) {
+    fn probed(
+        &mut self,
+        _now: Timestamp,
+        index: usize,
+        attempt: u32,
+        kind: ProbeKind,
+        healthy: bool,
+    ) {
         let Some(container) = self.current(index, attempt) else { return };
         if !matches!(container.state, ContainerState::Running { .. }) {
             return;
@@ -807,8 +825,7 @@ impl PodMachine {
     // ---- ending -----------------------------------------------------------------------------
 
     fn grace_of_spec(&self) -> Duration {
-        let seconds =
-            self.spec().termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
+        let seconds = self.spec().termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
         Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).max(MINIMUM_GRACE)
     }
 

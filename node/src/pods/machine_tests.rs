@@ -314,7 +314,8 @@ fn what_is_not_supported_is_refused_by_name() {
     let status = case.status();
     assert_eq!(status.phase.as_deref(), Some("Failed"));
     assert_eq!(status.reason.as_deref(), Some("UnsupportedField"));
-    let supported = status.conditions.unwrap().into_iter().find(|c| c.type_ == "copepod.dev/Supported");
+    let supported =
+        status.conditions.unwrap().into_iter().find(|c| c.type_ == "copepod.dev/Supported");
     assert_eq!(supported.unwrap().status, "False");
 }
 

@@ -183,9 +183,7 @@ fn container_status(
         ContainerState::Running { id, .. } | ContainerState::Stopping { id, .. } => {
             Some(container_id(id))
         }
-        ContainerState::Restarting { ended, .. } | ContainerState::Ended(ended) => {
-            ended.id.clone()
-        }
+        ContainerState::Restarting { ended, .. } | ContainerState::Ended(ended) => ended.id.clone(),
         ContainerState::Created
         | ContainerState::Pulling
         | ContainerState::Starting

@@ -38,10 +38,10 @@ const POD: &[(&str, PodTest, Verdict)] = &[
     ("spec.ephemeralContainers", |s| some(&s.ephemeral_containers), Refuse),
     ("spec.hostAliases", |s| some(&s.host_aliases), Refuse),
     ("spec.hostIPC", |s| s.host_ipc == Some(true), Refuse),
+    ("spec.hostnameOverride", |s| s.hostname_override.is_some(), Refuse),
     ("spec.hostNetwork", |s| s.host_network == Some(true), Refuse),
     ("spec.hostPID", |s| s.host_pid == Some(true), Refuse),
     ("spec.hostUsers", |s| s.host_users.is_some(), Warn),
-    ("spec.hostnameOverride", |s| s.hostname_override.is_some(), Refuse),
     ("spec.imagePullSecrets", |s| some(&s.image_pull_secrets), Warn),
     ("spec.initContainers", |s| some(&s.init_containers), Refuse),
     ("spec.os", |s| s.os.as_ref().is_some_and(|os| os.name == "windows"), Refuse),
@@ -50,13 +50,13 @@ const POD: &[(&str, PodTest, Verdict)] = &[
     ("spec.runtimeClassName", |s| s.runtime_class_name.is_some(), Warn),
     ("spec.securityContext.fsGroup", |s| security(s, |c| c.fs_group.is_some()), Warn),
     ("spec.securityContext.runAsGroup", |s| security(s, |c| c.run_as_group.is_some()), Warn),
+    ("spec.securityContext.runAsNonRoot", |s| security(s, |c| c.run_as_non_root.is_some()), Warn),
+    ("spec.securityContext.runAsUser", |s| security(s, |c| c.run_as_user.is_some()), Warn),
     (
-        "spec.securityContext.runAsNonRoot",
-        |s| security(s, |c| c.run_as_non_root.is_some()),
+        "spec.securityContext.seLinuxOptions",
+        |s| security(s, |c| c.se_linux_options.is_some()),
         Warn,
     ),
-    ("spec.securityContext.runAsUser", |s| security(s, |c| c.run_as_user.is_some()), Warn),
-    ("spec.securityContext.seLinuxOptions", |s| security(s, |c| c.se_linux_options.is_some()), Warn),
     (
         "spec.securityContext.supplementalGroups",
         |s| security(s, |c| some(&c.supplemental_groups)),
@@ -78,9 +78,11 @@ const CONTAINER: &[(&str, ContainerTest, Verdict)] = &[
     ("lifecycle.stopSignal", |c| lifecycle(c, |l| l.stop_signal.is_some()), Warn),
     ("livenessProbe.exec", |c| probe(&c.liveness_probe, |p| p.exec.is_some()), Refuse),
     ("livenessProbe.grpc", |c| probe(&c.liveness_probe, |p| p.grpc.is_some()), Refuse),
+    ("livenessProbe.httpGet.scheme", |c| probe(&c.liveness_probe, is_https), Refuse),
     ("ports.hostPort", has_host_port, Refuse),
     ("readinessProbe.exec", |c| probe(&c.readiness_probe, |p| p.exec.is_some()), Refuse),
     ("readinessProbe.grpc", |c| probe(&c.readiness_probe, |p| p.grpc.is_some()), Refuse),
+    ("readinessProbe.httpGet.scheme", |c| probe(&c.readiness_probe, is_https), Refuse),
     ("resources.claims", |c| c.resources.as_ref().is_some_and(|r| some(&r.claims)), Refuse),
     ("restartPolicyRules", |c| some(&c.restart_policy_rules), Refuse),
     ("securityContext.capabilities", adds_capabilities, Refuse),
@@ -106,6 +108,7 @@ const CONTAINER: &[(&str, ContainerTest, Verdict)] = &[
     ),
     ("startupProbe.exec", |c| probe(&c.startup_probe, |p| p.exec.is_some()), Refuse),
     ("startupProbe.grpc", |c| probe(&c.startup_probe, |p| p.grpc.is_some()), Refuse),
+    ("startupProbe.httpGet.scheme", |c| probe(&c.startup_probe, is_https), Refuse),
     ("stdin", |c| c.stdin == Some(true), Warn),
     ("tty", |c| c.tty == Some(true), Warn),
     ("volumeDevices", |c| some(&c.volume_devices), Refuse),
@@ -126,7 +129,11 @@ const VOLUME: &[(&str, VolumeTest, Verdict)] = &[
     // Kept on disk: what a pod writes there does not count against its memory.
     ("emptyDir.medium", |v| medium(v) == "Memory", Warn),
     ("emptyDir.medium", |v| !matches!(medium(v), "" | "Memory"), Refuse),
-    ("emptyDir.sizeLimit", |v| v.empty_dir.as_ref().is_some_and(|e| e.size_limit.is_some()), Refuse),
+    (
+        "emptyDir.sizeLimit",
+        |v| v.empty_dir.as_ref().is_some_and(|e| e.size_limit.is_some()),
+        Refuse,
+    ),
     ("ephemeral", |v| v.ephemeral.is_some(), Refuse),
     ("fc", |v| v.fc.is_some(), Refuse),
     ("flexVolume", |v| v.flex_volume.is_some(), Refuse),
@@ -225,6 +232,10 @@ fn mounts(
     container.volume_mounts.iter().flatten().any(test)
 }
 
+fn is_https(probe: &k8s_openapi::api::core::v1::Probe) -> bool {
+    probe.http_get.as_ref().is_some_and(|get| get.scheme.as_deref() == Some("HTTPS"))
+}
+
 fn medium(volume: &Volume) -> &str {
     volume.empty_dir.as_ref().and_then(|source| source.medium.as_deref()).unwrap_or_default()
 }
@@ -309,6 +320,7 @@ mod tests {
     fn the_tables_are_alphabetical() {
         let sorted = |names: Vec<&str>| names.is_sorted_by_key(|name| name.to_lowercase());
         assert!(sorted(POD.iter().map(|entry| entry.0).collect()));
+        assert!(sorted(VOLUME.iter().map(|entry| entry.0).collect()));
         assert!(sorted(CONTAINER.iter().map(|entry| entry.0).collect()));
     }
 }

@@ -78,7 +78,8 @@ impl Nat {
 }
 
 struct Real {
-    socket: Arc<tokio::net::UdpSocket>,
+    /// Sends: tokio's would lose what is sent before its reactor has first seen the socket.
+    sender: Arc<std::net::UdpSocket>,
     _reader: AbortOnDropJoinHandle<()>,
 }
 
@@ -114,7 +115,7 @@ impl Binding {
             }
             Destination::Host(routed) => {
                 self.nat.lock().remember(routed, to);
-                let sent = self.real(routed).and_then(|real| real.try_send_to(&data, routed));
+                let sent = self.real(routed).and_then(|real| real.send_to(&data, routed));
                 match sent {
                     Ok(_) => Ok(()),
                     // The host's buffer is full: the datagram is lost.
@@ -126,10 +127,10 @@ impl Binding {
     }
 
     /// The real socket, opened at the first datagram that leaves.
-    fn real(&self, to: SocketAddr) -> io::Result<Arc<tokio::net::UdpSocket>> {
+    fn real(&self, to: SocketAddr) -> io::Result<Arc<std::net::UdpSocket>> {
         let mut real = self.real.lock();
         if let Some(real) = &*real {
-            return Ok(real.socket.clone());
+            return Ok(real.sender.clone());
         }
         let any: SocketAddr = match to {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -137,14 +138,17 @@ impl Binding {
         };
         let socket = std::net::UdpSocket::bind(any)?;
         socket.set_nonblocking(true)?;
-        let socket = Arc::new(tokio::net::UdpSocket::from_std(socket)?);
-        let reader = wasmtime_wasi::runtime::spawn(receive(socket.clone(), self.inbox.clone()));
-        *real = Some(Real { socket: socket.clone(), _reader: reader });
-        Ok(socket)
+        let receiver = tokio::net::UdpSocket::from_std(socket.try_clone()?)?;
+        let sender = Arc::new(socket);
+        *real = Some(Real {
+            sender: sender.clone(),
+            _reader: wasmtime_wasi::runtime::spawn(receive(receiver, self.inbox.clone())),
+        });
+        Ok(sender)
     }
 }
 
-async fn receive(socket: Arc<tokio::net::UdpSocket>, inbox: Arc<Inbox>) {
+async fn receive(socket: tokio::net::UdpSocket, inbox: Arc<Inbox>) {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     loop {
         match socket.recv_from(&mut buffer).await {
