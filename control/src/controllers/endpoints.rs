@@ -13,8 +13,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::pods::{PODS, is_ready, node};
 use super::service_endpoints::{
-    HEADLESS, SERVICES, addresses, has_place, hostname, inherited_labels, is_headless, ports,
-    protocol, publishes_not_ready, selector, services_of_pod, target_port,
+    HEADLESS, Port, SERVICES, addresses, has_place, hostname, inherited_labels, is_headless,
+    publishes_not_ready, resolved_ports, selector, services_of_pod,
 };
 use crate::engine::{
     Action, Change, Context, Controller, Create, Delete, Key, Plan, Reader, Update,
@@ -163,9 +163,6 @@ fn same(old: &Endpoints, new: &Endpoints) -> bool {
         && annotations(old) == annotations(new)
 }
 
-/// A port with what orders it.
-type Port = (String, String, i32, Option<String>);
-
 /// Addresses with the same ports stand together, by address.
 fn subsets(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSubset> {
     let publish = publishes_not_ready(service);
@@ -173,7 +170,11 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSubset> {
         BTreeMap::new();
     for pod in pods.iter().filter(|pod| has_place(pod, publish)) {
         let Some(address) = address(service, pod) else { continue };
-        let Some(ports) = pod_ports(service, pod) else { continue };
+        // A pod without any of the ports has no place here, but for headless services without ports.
+        let Some(ports) = resolved_ports(service, pod) else { continue };
+        if ports.is_empty() && has_ports(service) {
+            continue;
+        }
         let (ready, not_ready) = subsets.entry(ports).or_default();
         if publish || is_ready(pod) { ready.push(address) } else { not_ready.push(address) }
     }
@@ -190,6 +191,11 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSubset> {
             }
         })
         .collect()
+}
+
+fn has_ports(service: &Service) -> bool {
+    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref());
+    ports.is_some_and(|ports| !ports.is_empty())
 }
 
 fn order(address: &EndpointAddress) -> (&str, Option<&str>) {
@@ -226,27 +232,6 @@ fn address(service: &Service, pod: &Pod) -> Option<EndpointAddress> {
             ..ObjectReference::default()
         }),
     })
-}
-
-/// `None`: the pod has none of the ports.
-fn pod_ports(service: &Service, pod: &Pod) -> Option<Vec<Port>> {
-    let wanted = ports(service);
-    if wanted.is_empty() {
-        return is_headless(service).then(Vec::new);
-    }
-    let mut found: Vec<Port> = wanted
-        .iter()
-        .filter_map(|port| {
-            Some((
-                port.name.clone().unwrap_or_default(),
-                protocol(port.protocol.as_deref()).to_owned(),
-                target_port(pod, port)?,
-                port.app_protocol.clone(),
-            ))
-        })
-        .collect();
-    found.sort();
-    (!found.is_empty()).then_some(found)
 }
 
 /// Cuts to the capacity, each subset in proportion, ready addresses before the others.

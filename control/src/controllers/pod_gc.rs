@@ -36,7 +36,7 @@ pub(super) struct PodGc {
 impl PodGc {
     pub(super) fn new(config: &EngineConfig) -> Self {
         Self {
-            quarantine: config.orphan_quarantine,
+            quarantine: config.node_monitor_grace,
             terminated_max: config.terminated_pods_max,
             missing: Mutex::default(),
             finished: Mutex::default(),

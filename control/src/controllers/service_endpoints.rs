@@ -53,7 +53,7 @@ pub(super) fn is_headless(service: &Service) -> bool {
     matches!(ip, None | Some("" | "None"))
 }
 
-pub(super) fn ports(service: &Service) -> &[ServicePort] {
+fn ports(service: &Service) -> &[ServicePort] {
     let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref());
     ports.map_or(&[], Vec::as_slice)
 }
@@ -85,7 +85,7 @@ pub(super) fn hostname<'a>(pod: &'a Pod, service: &Service) -> Option<&'a str> {
 }
 
 /// The number behind a service's port on this pod: a named target is looked up in its containers.
-pub(super) fn target_port(pod: &Pod, port: &ServicePort) -> Option<i32> {
+fn target_port(pod: &Pod, port: &ServicePort) -> Option<i32> {
     match &port.target_port {
         None | Some(IntOrString::Int(0)) => Some(port.port),
         Some(IntOrString::Int(number)) => Some(*number),
@@ -114,6 +114,32 @@ fn named_port(container: &Container, name: &str, wanted: &str) -> Option<i32> {
             port.name.as_deref() == Some(name) && protocol(port.protocol.as_deref()) == wanted
         })
         .map(|port| port.container_port)
+}
+
+/// A resolved port, in the order in which ports are compared: name, protocol, number, application
+/// protocol.
+pub(super) type Port = (String, String, i32, Option<String>);
+
+/// The service's ports that resolve on this pod, sorted; `None` where the service has none at all
+/// and is no headless one.
+pub(super) fn resolved_ports(service: &Service, pod: &Pod) -> Option<Vec<Port>> {
+    let wanted = ports(service);
+    if wanted.is_empty() {
+        return is_headless(service).then(Vec::new);
+    }
+    let mut found: Vec<Port> = wanted
+        .iter()
+        .filter_map(|port| {
+            Some((
+                port.name.clone().unwrap_or_default(),
+                protocol(port.protocol.as_deref()).to_owned(),
+                target_port(pod, port)?,
+                port.app_protocol.clone(),
+            ))
+        })
+        .collect();
+    found.sort();
+    Some(found)
 }
 
 pub(super) fn protocol(protocol: Option<&str>) -> &str {

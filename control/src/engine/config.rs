@@ -7,10 +7,9 @@ use crate::kinds::{self, Registry};
 /// How the controllers behave.
 #[derive(Clone)]
 pub struct EngineConfig {
-    /// After so long without a heartbeat a node's conditions become Unknown. Default 40 s.
+    /// After so long without a heartbeat a node's conditions become Unknown; pods that are bound to
+    /// a node that is missing for so long are deleted. Default 40 s.
     pub node_monitor_grace: Duration,
-    /// After so long pods that are bound to a missing node are deleted. Default 40 s.
-    pub orphan_quarantine: Duration,
     /// So many finished pods are kept; the oldest beyond go. Default 12,500.
     pub terminated_pods_max: usize,
     /// Where nodes' pod ranges are cut from. Default `10.128.0.0/9`.
@@ -27,7 +26,6 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             node_monitor_grace: Duration::from_secs(40),
-            orphan_quarantine: Duration::from_secs(40),
             terminated_pods_max: 12_500,
             cluster_cidr: "10.128.0.0/9".to_owned(),
             node_cidr_mask: 17,

@@ -231,10 +231,12 @@ impl Executor {
         let observed = observed.map(str::to_owned);
         traces.go_on(&update.key, &mut update.object);
         let body = body(&update.object);
-        let answer = self
-            .send(Method::PUT, &path, "application/json", body)
-            .await
-            .map_err(|error| error.failure)?;
+        let answer = match self.send(Method::PUT, &path, "application/json", body).await {
+            Ok(answer) => answer,
+            // What is gone needs no update.
+            Err(error) if error.failure.reason == "NotFound" => return Ok(()),
+            Err(error) => return Err(error.failure),
+        };
         traces.wrote(&update.key, observed.as_deref(), &answer.resource_version);
         if let Some(done) = &update.done {
             self.record(done, &answer.name, None);

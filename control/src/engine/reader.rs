@@ -53,7 +53,7 @@ impl Reader {
     /// All objects of a resource, or those of one namespace, by key.
     pub fn objects(&self, resource: &str, namespace: Option<&str>) -> Vec<Arc<Cached>> {
         self.informer(resource)
-            .map(|informer| informer.cache.list(namespace).items.iter().cloned().collect())
+            .map(|informer| informer.cache.list(namespace).items)
             .unwrap_or_default()
     }
 

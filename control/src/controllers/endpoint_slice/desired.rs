@@ -8,7 +8,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort
 
 use crate::controllers::pods::{is_ready, node};
 use crate::controllers::service_endpoints::{
-    addresses, has_place, hostname, is_headless, ports, protocol, publishes_not_ready, target_port,
+    Port, addresses, has_place, hostname, protocol, publishes_not_ready, resolved_ports,
 };
 
 /// What all endpoints of a slice have in common: the address family and the ports (a named port may
@@ -16,8 +16,8 @@ use crate::controllers::service_endpoints::{
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Group {
     pub(super) family: &'static str,
-    /// Name, protocol, number, application protocol; sorted.
-    pub(super) ports: Vec<(String, String, i32, Option<String>)>,
+    /// Sorted.
+    pub(super) ports: Vec<Port>,
 }
 
 impl Group {
@@ -34,8 +34,8 @@ impl Group {
     }
 
     /// The group of a slice that exists.
-    pub(super) fn ports_of(ports: &[EndpointPort]) -> Vec<(String, String, i32, Option<String>)> {
-        let mut ports: Vec<_> = ports
+    pub(super) fn ports_of(ports: &[EndpointPort]) -> Vec<Port> {
+        let mut ports: Vec<Port> = ports
             .iter()
             .map(|port| {
                 (
@@ -77,7 +77,7 @@ pub(super) fn endpoints(
             let Some(address) = addresses(pod).into_iter().find(|ip| is_of(family, ip)) else {
                 continue;
             };
-            let Some(ports) = pod_ports(service, pod) else { continue };
+            let Some(ports) = resolved_ports(service, pod) else { continue };
             let group = Group { family, ports };
             groups.entry(group).or_default().push(endpoint(service, pod, address, zones));
         }
@@ -87,27 +87,6 @@ pub(super) fn endpoints(
 
 fn is_of(family: &str, ip: &IpAddr) -> bool {
     ip.is_ipv6() == (family == "IPv6")
-}
-
-/// The ports that resolve on this pod; `None` where a service with ports has none here.
-fn pod_ports(service: &Service, pod: &Pod) -> Option<Vec<(String, String, i32, Option<String>)>> {
-    let wanted = ports(service);
-    if wanted.is_empty() {
-        return is_headless(service).then(Vec::new);
-    }
-    let mut found: Vec<_> = wanted
-        .iter()
-        .filter_map(|port| {
-            Some((
-                port.name.clone().unwrap_or_default(),
-                protocol(port.protocol.as_deref()).to_owned(),
-                target_port(pod, port)?,
-                port.app_protocol.clone(),
-            ))
-        })
-        .collect();
-    found.sort();
-    Some(found)
 }
 
 fn endpoint(
