@@ -44,7 +44,7 @@ pub enum ClusterError {
 }
 
 /// Every setting of a cluster, each with its default.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClusterBuilder {
     nodes: usize,
     storage: Storage,
@@ -57,6 +57,7 @@ pub struct ClusterBuilder {
     restart_backoff: Duration,
     allowed_image_dirs: Vec<PathBuf>,
     drain: Duration,
+    runtime: Option<Arc<Runtime>>,
 }
 
 impl Default for ClusterBuilder {
@@ -73,6 +74,7 @@ impl Default for ClusterBuilder {
             restart_backoff: Duration::from_secs(10),
             allowed_image_dirs: Vec::new(),
             drain: Duration::from_secs(10),
+            runtime: None,
         }
     }
 }
@@ -155,6 +157,14 @@ impl ClusterBuilder {
         self
     }
 
+    /// Share these sandboxes' engines with other clusters of the process: compiled code is shared,
+    /// and the address space that a pool of sandboxes reserves is reserved once. Default: its own.
+    #[must_use]
+    pub fn runtime(mut self, runtime: Arc<Runtime>) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
     /// Starts the cluster; answers when the API is up and every node is ready.
     pub async fn start(self) -> Result<Cluster, ClusterError> {
         Cluster::start(self).await
@@ -182,10 +192,13 @@ impl Cluster {
         let control =
             ControlPlane::start(control_config(&settings, &dir), dialer.clone(), Ambient::real())
                 .await?;
-        let runtime = Runtime::new(RuntimeConfig {
-            cache_dir: Some(dir.join("compiled")),
-            ..RuntimeConfig::default()
-        })?;
+        let runtime = match settings.runtime.clone() {
+            Some(runtime) => runtime,
+            None => Runtime::new(RuntimeConfig {
+                cache_dir: Some(dir.join("compiled")),
+                ..RuntimeConfig::default()
+            })?,
+        };
         let network = Network::start(
             NetworkConfig {
                 bind_address: settings.bind_address,

@@ -28,4 +28,6 @@ pub mod remote;
 pub mod run;
 pub mod wait;
 
+pub use copepod_runtime::{PoolConfig, Runtime, RuntimeConfig, RuntimeError};
+
 pub use cluster::{Cluster, ClusterBuilder, ClusterError, Storage};

@@ -50,14 +50,18 @@ async fn bad_manifests_are_explained() {
 async fn images_that_cannot_run_say_why() {
     let fixture = Fixture::start().await;
     let kubectl = &fixture.kubectl;
-    let folder = tempfile::tempdir().expect("a folder");
-    let wat = "(component (import \"acme:door/bell@1.2.3\" (instance (export \"ring\" (func)))))";
+    let wat = r#"(component
+        (import "acme:door/bell@1.2.3" (instance (export "ring" (func))))
+        (core module $m (func (export "run") (result i32) i32.const 0))
+        (core instance $i (instantiate $m))
+        (func $run (result (result)) (canon lift (core func $i "run")))
+        (instance $r (export "run" (func $run)))
+        (export "wasi:cli/run@0.2.0" (instance $r)))"#;
     let unknown = wat_to_component(wat);
     fixture.cluster.import_image("unknown:1", unknown).await.expect("it is a component");
     let refused = fixture.cluster.import_image("elf:1", b"\x7fELF".to_vec()).await;
     let refused = refused.expect_err("an ELF file is no Wasm").to_string();
     assert!(refused.contains("WebAssembly") || refused.contains("Wasm"), "{refused}");
-    let _ = folder;
     for (pod, image, wanted) in [
         ("missing", "nothing:1", "copepod image import"),
         ("unknown", "unknown:1", "acme:door/bell@1.2.3"),

@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use copepod_sdk::guests::{self, Guest};
-use copepod_sdk::{Cluster, ClusterBuilder};
+use copepod_sdk::{Cluster, ClusterBuilder, Runtime, RuntimeConfig};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -47,10 +48,18 @@ pub fn own_address() -> IpAddr {
     Ipv4Addr::new(127, u8::try_from(process).unwrap_or(99), high, low).into()
 }
 
+/// The sandboxes of all tests: each guest is compiled once, and the address space is reserved once.
+fn runtime() -> Arc<Runtime> {
+    static RUNTIME: OnceLock<Arc<Runtime>> = OnceLock::new();
+    let new = || Runtime::new(RuntimeConfig::default()).expect("sandboxes");
+    RUNTIME.get_or_init(new).clone()
+}
+
 /// A cluster in memory with short periods.
 pub fn builder() -> ClusterBuilder {
     Cluster::builder()
         .memory()
+        .runtime(runtime())
         .bind_address(own_address())
         .restart_backoff(Duration::from_millis(100))
         .drain(Duration::from_secs(5))

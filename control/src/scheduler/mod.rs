@@ -106,7 +106,9 @@ impl Scheduler {
         let (outcomes, mut answered) = mpsc::unbounded_channel();
         loop {
             self.follow(&pods, &nodes, &outcomes, &mut answered).await;
-            tracing::debug!("the scheduler fell behind its watches; it begins again from the caches");
+            tracing::debug!(
+                "the scheduler fell behind its watches; it begins again from the caches"
+            );
             self.snapshot = Snapshot::default();
             self.queue = Queue::default();
         }
@@ -259,7 +261,10 @@ fn has_ended(pod: &Pod) -> bool {
 
 fn names(pod: &Pod) -> (&str, &str) {
     let metadata = &pod.metadata;
-    (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+    (
+        metadata.namespace.as_deref().unwrap_or_default(),
+        metadata.name.as_deref().unwrap_or_default(),
+    )
 }
 
 fn reference(pod: &Pod) -> Arc<ObjectReference> {

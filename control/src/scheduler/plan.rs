@@ -39,27 +39,28 @@ impl fmt::Display for Unschedulable {
 pub fn unsupported(pod: &PodInfo) -> Option<String> {
     let spec = pod.pod.spec.as_ref()?;
     let affinity = spec.affinity.as_ref();
-    let field = if affinity
-        .and_then(|affinity| affinity.pod_affinity.as_ref())
-        .is_some_and(|rules| rules.required_during_scheduling_ignored_during_execution.is_some())
-    {
-        "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution"
-    } else if affinity
-        .and_then(|affinity| affinity.pod_anti_affinity.as_ref())
-        .is_some_and(|rules| rules.required_during_scheduling_ignored_during_execution.is_some())
-    {
-        "spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution"
-    } else if spec
-        .topology_spread_constraints
-        .iter()
-        .flatten()
-        .any(|constraint| constraint.when_unsatisfiable == "DoNotSchedule")
-    {
-        "spec.topologySpreadConstraints with DoNotSchedule"
-    } else {
-        return None;
-    };
-    Some(format!("{field} is not supported by this scheduler yet; remove it to have the pod scheduled"))
+    let field =
+        if affinity.and_then(|affinity| affinity.pod_affinity.as_ref()).is_some_and(|rules| {
+            rules.required_during_scheduling_ignored_during_execution.is_some()
+        }) {
+            "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution"
+        } else if affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref()).is_some_and(
+            |rules| rules.required_during_scheduling_ignored_during_execution.is_some(),
+        ) {
+            "spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution"
+        } else if spec
+            .topology_spread_constraints
+            .iter()
+            .flatten()
+            .any(|constraint| constraint.when_unsatisfiable == "DoNotSchedule")
+        {
+            "spec.topologySpreadConstraints with DoNotSchedule"
+        } else {
+            return None;
+        };
+    Some(format!(
+        "{field} is not supported by this scheduler yet; remove it to have the pod scheduled"
+    ))
 }
 
 /// Chooses a node. `start`: where in the node list to begin, so that samples rotate; `tie`: a
@@ -190,10 +191,15 @@ mod tests {
     fn the_reasons_are_counted_in_upstreams_form() {
         check(
             &pod("p", cpu("3")),
-            Err("0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s) {k: v}, 1 node(s) were unschedulable."),
+            Err(
+                "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s) {k: v}, 1 node(s) were unschedulable.",
+            ),
         );
         check(
-            &pod("p", json!({"nodeSelector": {"disk": "tape"}, "tolerations": [{"operator": "Exists"}]})),
+            &pod(
+                "p",
+                json!({"nodeSelector": {"disk": "tape"}, "tolerations": [{"operator": "Exists"}]}),
+            ),
             Err("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."),
         );
     }

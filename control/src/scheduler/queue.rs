@@ -61,8 +61,7 @@ impl Queue {
         self.arrivals += 1;
         let order = (Reverse(pod.priority), self.arrivals);
         self.active.insert(order, uid.clone());
-        let entry =
-            Entry { pod, state: State::Active, attempts: 0, last_attempt: None, order };
+        let entry = Entry { pod, state: State::Active, attempts: 0, last_attempt: None, order };
         self.entries.insert(uid, entry);
     }
 

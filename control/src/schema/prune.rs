@@ -38,8 +38,17 @@ fn object(ty: &Type, value: &mut Value, path: Path<'_>, pruned: &mut Pruned) {
             return false;
         }
         visit(&field.kind, value, here, pruned);
-        true
+        !(field.omit_empty && is_empty_collection(&field.kind, value))
     });
+}
+
+/// Go leaves an empty list or map out where the field says `omitempty`.
+fn is_empty_collection(kind: &FieldKind, value: &Value) -> bool {
+    match (kind, value) {
+        (FieldKind::List(_), Value::Array(items)) => items.is_empty(),
+        (FieldKind::Map(_), Value::Object(map)) => map.is_empty(),
+        _ => false,
+    }
 }
 
 fn complain(pruned: &mut Pruned, at: &Path<'_>) {

@@ -20,7 +20,8 @@ fn primes_below(limit: usize) -> usize {
             continue;
         }
         count += 1;
-        for multiple in (candidate * candidate..limit).step_by(candidate) {
+        // A square beyond the address space is beyond the limit too.
+        for multiple in (candidate.saturating_mul(candidate)..limit).step_by(candidate) {
             composite[multiple] = true;
         }
     }

@@ -208,15 +208,14 @@ impl Index {
             Some("ExternalName") => spec.external_name.clone(),
             _ => None,
         };
-        let affinity =
-            (spec.session_affinity.as_deref() == Some("ClientIP")).then(|| {
-                let seconds = spec
-                    .session_affinity_config
-                    .as_ref()
-                    .and_then(|config| config.client_ip.as_ref()?.timeout_seconds)
-                    .unwrap_or(10_800);
-                Duration::from_secs(seconds.max(0).unsigned_abs().into())
-            });
+        let affinity = (spec.session_affinity.as_deref() == Some("ClientIP")).then(|| {
+            let seconds = spec
+                .session_affinity_config
+                .as_ref()
+                .and_then(|config| config.client_ip.as_ref()?.timeout_seconds)
+                .unwrap_or(10_800);
+            Duration::from_secs(seconds.max(0).unsigned_abs().into())
+        });
         let ports: Vec<_> = spec
             .ports
             .iter()
@@ -304,7 +303,10 @@ impl Index {
     }
 
     /// The ClusterIP Services of a namespace with their ports, for the environment of its pods.
-    pub fn services_in(&self, namespace: &str) -> Vec<(String, IpAddr, Vec<(String, u16, Protocol)>)> {
+    pub fn services_in(
+        &self,
+        namespace: &str,
+    ) -> Vec<(String, IpAddr, Vec<(String, u16, Protocol)>)> {
         let mut found: Vec<_> = self
             .services
             .iter()
@@ -610,10 +612,7 @@ mod tests {
             json!({"sessionAffinity": "ClientIP",
                    "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10}}}),
         ));
-        index.apply_slice(&slice(
-            "web",
-            &[("10.128.0.1", true, true), ("10.128.0.2", true, true)],
-        ));
+        index.apply_slice(&slice("web", &[("10.128.0.1", true, true), ("10.128.0.2", true, true)]));
         let to = "10.96.0.10:80".parse().expect("an address");
         let start = Instant::now();
         let at = |seconds| {

@@ -258,8 +258,7 @@ async fn follow<K>(
     K: kube::Resource,
 {
     use std::collections::HashSet;
-    let identity =
-        |object: &K| (object.namespace().unwrap_or_default(), object.name_any());
+    let identity = |object: &K| (object.namespace().unwrap_or_default(), object.name_any());
     let mut known: HashSet<(String, String)> = HashSet::new();
     let mut relisted: HashSet<(String, String)> = HashSet::new();
     let mut backoff = tokio::time::interval(Duration::from_millis(500));

@@ -34,9 +34,8 @@ fn selector_matches(pod: &PodInfo, node: &NodeInfo) -> bool {
 }
 
 fn required_matches(pod: &PodInfo, node: &NodeInfo) -> bool {
-    let required = affinity(pod).and_then(|affinity| {
-        affinity.required_during_scheduling_ignored_during_execution.as_ref()
-    });
+    let required = affinity(pod)
+        .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
     // Terms are alternatives; no terms match nothing.
     required.is_none_or(|required| {
         required.node_selector_terms.iter().any(|term| matches_term(term, node))
@@ -50,12 +49,13 @@ pub fn matches_term(term: &NodeSelectorTerm, node: &NodeInfo) -> bool {
     if expressions.is_empty() && fields.is_empty() {
         return false;
     }
-    expressions.iter().all(|expression| {
-        matches(expression, label(node, &expression.key).map(String::as_str))
-    }) && fields.iter().all(|field| {
-        // Validation admits metadata.name alone.
-        matches(field, Some(node.name()).filter(|_| field.key == "metadata.name"))
-    })
+    expressions
+        .iter()
+        .all(|expression| matches(expression, label(node, &expression.key).map(String::as_str)))
+        && fields.iter().all(|field| {
+            // Validation admits metadata.name alone.
+            matches(field, Some(node.name()).filter(|_| field.key == "metadata.name"))
+        })
 }
 
 fn label<'a>(node: &'a NodeInfo, key: &str) -> Option<&'a String> {

@@ -6,8 +6,7 @@ use super::{Reason, tolerates};
 use crate::scheduler::snapshot::{NodeInfo, PodInfo};
 
 pub fn filter(pod: &PodInfo, node: &NodeInfo, reasons: &mut Vec<Reason>) {
-    let cordoned =
-        node.node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false);
+    let cordoned = node.node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false);
     if !cordoned {
         return;
     }
