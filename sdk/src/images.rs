@@ -28,6 +28,12 @@ pub struct Imported {
     pub size: u64,
 }
 
+/// A node's answer to a list.
+#[derive(Deserialize)]
+struct Images {
+    images: Vec<Imported>,
+}
+
 /// Puts a Wasm binary onto every ready node under a reference.
 pub async fn import(
     client: &kube::Client,
@@ -49,7 +55,7 @@ pub async fn list(client: &kube::Client) -> Result<Vec<(String, Imported)>, Imag
     for node in ready_nodes(client).await? {
         let answer =
             call(client, Method::GET, &images_path(&node, None), Vec::new(), &node).await?;
-        let images: Vec<Imported> = decode(&node, &answer)?;
+        let Images { images } = decode(&node, &answer)?;
         found.extend(images.into_iter().map(|image| (node.clone(), image)));
     }
     Ok(found)

@@ -148,7 +148,7 @@ pub struct FilePath(PathBuf);
 pub enum FileError {
     #[error(
         "{} is not in a folder that this node allows for file images: \
-         start the node with --allow-image-dir {}", path.display(), folder.display()
+         start the node with --allow-images-in {}", path.display(), folder.display()
     )]
     NotAllowed { path: PathBuf, folder: PathBuf },
     #[error("{}: {source}", path.display())]

@@ -16,20 +16,26 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use k8s_openapi::api::core::v1::{Event, ObjectReference};
-use kube::Api;
-use kube::api::PostParams;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{Network, Protocol};
+use crate::ambient::Ambient;
+use crate::events::{Busy, Recorder, Report};
 
 /// How often another endpoint is tried where one refuses the connection.
 const ATTEMPTS: usize = 5;
 
 /// Opens and closes doors as Services come and go, until the network stops.
 pub(super) async fn keep(network: Arc<Network>, client: kube::Client) {
+    let recorder = Recorder::start(
+        client,
+        String::new(),
+        Busy::default(),
+        Ambient::default(),
+        network.stop.clone(),
+    );
     let mut changed = network.changed.subscribe();
     let mut doors: BTreeMap<u16, CancellationToken> = BTreeMap::new();
     let mut refused: BTreeMap<u16, String> = BTreeMap::new();
@@ -63,7 +69,7 @@ pub(super) async fn keep(network: Arc<Network>, client: kube::Client) {
             };
             if refused.get(&port) != Some(&why) {
                 tracing::warn!("{why}");
-                report(&network, &client, port, protocol, &why).await;
+                report(&network, &recorder, port, protocol, &why);
                 refused.insert(port, why);
             }
         }
@@ -212,40 +218,12 @@ fn plain(status: StatusCode, text: impl Into<bytes::Bytes>) -> Response<Body> {
 }
 
 /// Tells the Service's owner why a door stays shut.
-async fn report(
-    network: &Network,
-    client: &kube::Client,
-    port: u16,
-    protocol: Protocol,
-    why: &str,
-) {
-    let Some((namespace, name)) = network.index.read().node_port_owner(port, protocol) else {
-        return;
-    };
-    let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::now());
-    let event = Event {
-        metadata: kube::api::ObjectMeta {
-            generate_name: Some(format!("{name}.")),
-            namespace: Some(namespace.clone()),
-            ..Default::default()
-        },
-        involved_object: ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Service".to_owned()),
-            name: Some(name),
-            namespace: Some(namespace.clone()),
-            ..Default::default()
-        },
-        type_: Some("Warning".to_owned()),
-        reason: Some("NodePortUnavailable".to_owned()),
-        message: Some(why.to_owned()),
-        count: Some(1),
-        first_timestamp: Some(now.clone()),
-        last_timestamp: Some(now),
-        ..Default::default()
-    };
-    let events = Api::<Event>::namespaced(client.clone(), &namespace);
-    if let Err(error) = events.create(&PostParams::default(), &event).await {
-        tracing::debug!(%error, "event not written");
-    }
+fn report(network: &Network, recorder: &Recorder, port: u16, protocol: Protocol, why: &str) {
+    let Some(about) = network.index.read().node_port_owner(port, protocol) else { return };
+    recorder.record(Report {
+        about,
+        warning: true,
+        reason: "NodePortUnavailable",
+        message: why.to_owned(),
+    });
 }

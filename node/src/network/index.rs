@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::core::v1::{ObjectReference, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::Mutex;
 
@@ -78,6 +78,8 @@ type ServiceKey = (String, String);
 /// One port of a Service, with what it needs to choose an endpoint.
 struct Port {
     service: ServiceKey,
+    /// Of the Service.
+    uid: String,
     name: String,
     node_port: Option<u16>,
     /// `sessionAffinity: ClientIP`, and how long a client sticks.
@@ -169,8 +171,16 @@ impl Index {
     }
 
     /// The Service behind a NodePort, for messages.
-    pub fn node_port_owner(&self, node_port: u16, protocol: Protocol) -> Option<(String, String)> {
-        self.by_node_port.get(&(node_port, protocol)).map(|port| port.service.clone())
+    pub fn node_port_owner(&self, node_port: u16, protocol: Protocol) -> Option<ObjectReference> {
+        let port = self.by_node_port.get(&(node_port, protocol))?;
+        Some(ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Service".to_owned()),
+            namespace: Some(port.service.0.clone()),
+            name: Some(port.service.1.clone()),
+            uid: Some(port.uid.clone()),
+            ..ObjectReference::default()
+        })
     }
 
     /// The meaning of `name` to a pod in `namespace`, by the pod's search list.
@@ -216,11 +226,12 @@ impl Index {
                 .unwrap_or(10_800);
             Duration::from_secs(seconds.max(0).unsigned_abs().into())
         });
+        let uid = service.metadata.uid.clone().unwrap_or_default();
         let ports: Vec<_> = spec
             .ports
             .iter()
             .flatten()
-            .filter_map(|port| port_entry(&key, port, affinity))
+            .filter_map(|port| port_entry(&key, &uid, port, affinity))
             .collect();
         for (number, protocol, port) in &ports {
             for ip in &cluster_ips {
@@ -450,6 +461,7 @@ fn key(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) ->
 
 fn port_entry(
     service: &ServiceKey,
+    uid: &str,
     port: &ServicePort,
     affinity: Option<Duration>,
 ) -> Option<(u16, Protocol, Arc<Port>)> {
@@ -457,6 +469,7 @@ fn port_entry(
     let number = u16::try_from(port.port).ok()?;
     let entry = Port {
         service: service.clone(),
+        uid: uid.to_owned(),
         name: port.name.clone().unwrap_or_default(),
         node_port: port.node_port.and_then(|port| u16::try_from(port).ok()).filter(|p| *p > 0),
         affinity,

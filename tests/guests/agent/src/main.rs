@@ -119,8 +119,8 @@ fn serve(port: &str) {
         let served = connection.and_then(|mut stream| {
             let mut said = [0; 64];
             let count = stream.read(&mut said)?;
-            stream.write_all(format!("{name}: ").as_bytes())?;
-            stream.write_all(&said[..count])
+            let said = String::from_utf8_lossy(&said[..count]);
+            stream.write_all(format!("{name}: {said}").as_bytes())
         });
         if let Err(error) = served {
             println!("connection lost: {error}");
