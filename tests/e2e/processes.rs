@@ -242,6 +242,6 @@ async fn image_commands_list_and_remove() {
     let text = folder.path().join("text.wasm");
     std::fs::write(&text, "not wasm at all").expect("a file");
     let (code, _, stderr) = image(&["import", &text.display().to_string(), "x:1"]).await;
-    assert!(code == 1 && stderr.contains("Wasm"), "{stderr}");
+    assert!(code == 1 && stderr.contains("no WebAssembly"), "{stderr}");
     assert_eq!(up.terminate().await, 0);
 }

@@ -27,7 +27,7 @@ impl Object {
     pub fn of_bytes(kind: &dyn AnyKind, bytes: Bytes) -> Self {
         let object = Self { bytes, value: OnceLock::new() };
         match kind.info().storage {
-            Storage::As { .. } => Self::of_value(kind.from_stored(Value::clone(object.value()))),
+            Storage::As { .. } => Self::of_value(kind.restore(Value::clone(object.value()))),
             Storage::Own | Storage::Virtual => object,
         }
     }

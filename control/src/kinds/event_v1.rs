@@ -135,7 +135,7 @@ impl Kind for EventsV1 {
         value
     }
 
-    fn from_stored(mut value: Value) -> Value {
+    fn restore(mut value: Value) -> Value {
         rename(&mut value, RENAMED.iter().map(|(ours, stored)| (*stored, *ours)));
         value["apiVersion"] = "events.k8s.io/v1".into();
         value
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(stored["involvedObject"]["name"], "web");
         assert_eq!(stored["reportingComponent"], "x.io/scheduler");
         assert_eq!(stored.get("note"), None);
-        assert_eq!(EventsV1::from_stored(stored), event());
+        assert_eq!(EventsV1::restore(stored), event());
     }
 
     #[test]

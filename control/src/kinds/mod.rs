@@ -294,7 +294,7 @@ pub trait Kind: Send + Sync + 'static {
     fn to_stored(value: Value) -> Value {
         value
     }
-    fn from_stored(value: Value) -> Value {
+    fn restore(value: Value) -> Value {
         value
     }
 
@@ -319,7 +319,7 @@ pub trait AnyKind: Send + Sync {
     fn cells(&self, value: &Value, now: Timestamp) -> Vec<Value>;
     fn selectable(&self, value: &Value) -> Vec<(&'static str, String)>;
     fn to_stored(&self, value: Value) -> Value;
-    fn from_stored(&self, value: Value) -> Value;
+    fn restore(&self, value: Value) -> Value;
     fn review(&self, value: Value, user: &UserInfo) -> Result<Value, ApiError>;
     /// Registers the type's JSON schema, whose descriptions OpenAPI shows.
     fn json_schema(&self, generator: &mut schemars::SchemaGenerator);
@@ -426,8 +426,8 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
         K::to_stored(value)
     }
 
-    fn from_stored(&self, value: Value) -> Value {
-        K::from_stored(value)
+    fn restore(&self, value: Value) -> Value {
+        K::restore(value)
     }
 
     fn review(&self, value: Value, user: &UserInfo) -> Result<Value, ApiError> {

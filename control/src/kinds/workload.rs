@@ -112,7 +112,7 @@ pub fn selector_text(selector: &LabelSelector) -> String {
     for term in selector.match_expressions.iter().flatten() {
         terms.push((&term.key, term_text(term)));
     }
-    terms.sort_by(|(a, _), (b, _)| a.cmp(b));
+    terms.sort_by_key(|(key, _)| *key);
     terms.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
 }
 

@@ -156,7 +156,7 @@ impl Snapshot {
         if self.placed.get(pod.uid()).is_some_and(|(on, _)| on == node) {
             return;
         }
-        self.forget(&pod.uid().to_owned());
+        self.forget(pod.uid());
         if let Some(place) = self.places.get(node) {
             self.nodes[*place].add(&pod);
         }

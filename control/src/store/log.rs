@@ -171,10 +171,6 @@ impl Log {
             .map_err(|error| unavailable("remove", path, &error))
     }
 
-    pub fn next(&self) -> Revision {
-        self.next
-    }
-
     pub fn segments(&self) -> Segments {
         self.segments.clone()
     }
@@ -355,7 +351,7 @@ mod tests {
         let (log, seen) = open(&disk, 1).unwrap();
         assert_eq!(seen.len(), 20);
         assert_eq!(seen[0], (2, "key-0".to_owned()));
-        assert_eq!(log.next(), Revision(22));
+        assert_eq!(log.next, Revision(22));
         let (_, seen) = open(&disk, 15).unwrap();
         assert_eq!(seen[0], (16, "key-14".to_owned()));
     }

@@ -73,6 +73,15 @@ struct Endpoint {
     serving: bool,
 }
 
+/// A Service as its namespace's pods are told of it in their environment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServicePorts {
+    pub name: String,
+    pub ip: IpAddr,
+    /// Name, number and protocol of each port.
+    pub ports: Vec<(String, u16, Protocol)>,
+}
+
 type ServiceKey = (String, String);
 
 /// One port of a Service, with what it needs to choose an endpoint.
@@ -314,10 +323,7 @@ impl Index {
     }
 
     /// The ClusterIP Services of a namespace with their ports, for the environment of its pods.
-    pub fn services_in(
-        &self,
-        namespace: &str,
-    ) -> Vec<(String, IpAddr, Vec<(String, u16, Protocol)>)> {
+    pub fn services_in(&self, namespace: &str) -> Vec<ServicePorts> {
         let mut found: Vec<_> = self
             .services
             .iter()
@@ -329,7 +335,7 @@ impl Index {
                     .iter()
                     .map(|(number, protocol, port)| (port.name.clone(), *number, *protocol))
                     .collect();
-                Some((name.clone(), ip, ports))
+                Some(ServicePorts { name: name.clone(), ip, ports })
             })
             .collect();
         found.sort();

@@ -23,7 +23,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use index::{Answer, Decision, Index, PodIdentity, Protocol};
+pub use index::{Answer, Decision, Index, PodIdentity, Protocol, ServicePorts};
 
 /// What a network is started with.
 #[derive(Clone, Debug)]
@@ -124,10 +124,7 @@ impl Network {
     }
 
     /// The ClusterIP Services of a namespace with their ports, for the environment of its pods.
-    pub fn services_in(
-        &self,
-        namespace: &str,
-    ) -> Vec<(String, IpAddr, Vec<(String, u16, Protocol)>)> {
+    pub fn services_in(&self, namespace: &str) -> Vec<ServicePorts> {
         self.index.read().services_in(namespace)
     }
 

@@ -21,7 +21,7 @@ use crate::ambient::Ambient;
 use crate::config::NodeConfig;
 use crate::events::{Busy, Recorder, Report};
 use crate::images::Images;
-use crate::network::{Network, Protocol};
+use crate::network::{Network, Protocol, ServicePorts};
 use crate::objects::{ObjectRef, Objects, Payload};
 use crate::volumes;
 
@@ -124,8 +124,8 @@ impl Means {
 
     fn links_of(&self, namespace: &str) -> Vec<ServiceLink> {
         let services = self.network.services_in(namespace);
-        let link = |(name, address, ports): (String, IpAddr, Vec<(String, u16, Protocol)>)| {
-            let ports = ports.into_iter().map(|(name, port, protocol)| ServiceLinkPort {
+        let link = |service: ServicePorts| {
+            let ports = service.ports.into_iter().map(|(name, port, protocol)| ServiceLinkPort {
                 name,
                 port,
                 protocol: match protocol {
@@ -133,7 +133,7 @@ impl Means {
                     Protocol::Udp => "UDP",
                 },
             });
-            ServiceLink { name, address, ports: ports.collect() }
+            ServiceLink { name: service.name, address: service.ip, ports: ports.collect() }
         };
         services.into_iter().map(link).collect()
     }

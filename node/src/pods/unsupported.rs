@@ -112,8 +112,8 @@ const CONTAINER: &[(&str, ContainerTest, Verdict)] = &[
     ("stdin", |c| c.stdin == Some(true), Warn),
     ("tty", |c| c.tty == Some(true), Warn),
     ("volumeDevices", |c| some(&c.volume_devices), Refuse),
-    ("volumeMounts.mountPropagation", |c| mounts(c, |m| propagates(m)), Refuse),
-    ("volumeMounts.recursiveReadOnly", |c| mounts(c, |m| recursive(m)), Refuse),
+    ("volumeMounts.mountPropagation", |c| mounts(c, propagates), Refuse),
+    ("volumeMounts.recursiveReadOnly", |c| mounts(c, recursive), Refuse),
     ("volumeMounts.subPath", |c| mounts(c, |m| m.sub_path.is_some()), Refuse),
     ("volumeMounts.subPathExpr", |c| mounts(c, |m| m.sub_path_expr.is_some()), Refuse),
 ];
