@@ -391,7 +391,7 @@ mod tests {
         let pod_ip: IpAddr = "10.1.0.2".parse().unwrap();
         let to = |host| address(host, &IntOrString::Int(80), &[], pod_ip);
         assert_eq!(to(None).unwrap(), ("10.1.0.2:80".parse().unwrap(), true));
-        assert_eq!(to(Some("10.1.0.2")).unwrap().1, true);
+        assert!(to(Some("10.1.0.2")).unwrap().1);
         assert_eq!(to(Some("127.0.0.1")).unwrap(), ("127.0.0.1:80".parse().unwrap(), false));
         assert!(to(Some("example.org")).is_err());
     }

@@ -278,7 +278,8 @@ mod tests {
 
     #[test]
     fn problems_of_the_spec_are_named() {
-        let cases: Vec<(fn(&mut Value), Vec<&str>)> = vec![
+        type Spoil = fn(&mut Value);
+        let cases: Vec<(Spoil, Vec<&str>)> = vec![
             (
                 |object| object["spec"]["replicas"] = json!(-1),
                 vec!["spec.replicas: Invalid value: -1: must be greater than or equal to 0"],

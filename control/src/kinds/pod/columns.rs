@@ -343,7 +343,11 @@ mod tests {
             ((sidecar(), started()), ["1/2", "PodInitializing", "0"]),
         ];
         for (init, expected) in cases {
-            assert_eq!(shown("Pending", &[init.clone()], &[web()]), expected, "{init:?}");
+            assert_eq!(
+                shown("Pending", std::slice::from_ref(&init), &[web()]),
+                expected,
+                "{init:?}"
+            );
         }
     }
 
