@@ -8,12 +8,53 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::status::ApiError;
 
 use super::answer::{json_text, respond};
-use super::negotiate::{JSON, clauses, not_acceptable};
+use super::negotiate::{Clause, JSON, clauses, not_acceptable};
 use super::state::Api;
+
+const GNOSTIC: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// What a document is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    /// gnostic's message of version 2. kubectl asks for it by an older name, with an `@`, which no
+    /// media type may hold; the answer bears the name without.
+    ///
+    /// Source: `k8s.io/kube-openapi/pkg/handler/handler.go` (RegisterOpenAPIVersionedService).
+    Gnostic,
+}
+
+impl Form {
+    /// The forms of a path below `/openapi/`, the first for clients that take any.
+    fn of(path: &str) -> &'static [Self] {
+        if path == "v2" { &[Self::Json, Self::Gnostic] } else { &[Self::Json] }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => JSON,
+            Self::Gnostic => GNOSTIC,
+        }
+    }
+
+    fn fits(self, clause: &Clause<'_>) -> bool {
+        match (clause.kind, clause.subtype, self) {
+            ("*" | "application", "*", _) => true,
+            ("application", "json", Self::Json) => true,
+            (
+                "application",
+                "com.github.proto-openapi.spec.v2@v1.0+protobuf"
+                | "com.github.proto-openapi.spec.v2.v1.0+protobuf",
+                Self::Gnostic,
+            ) => true,
+            (_, _, Self::Json | Self::Gnostic) => false,
+        }
+    }
+}
 
 /// Answers a path below `/openapi/`.
 pub fn answer(api: &Api, path: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
-    accepts_json(headers)?;
+    let form = negotiate(headers, Form::of(path))?;
     if path == "v3" {
         return Ok(respond(StatusCode::OK, JSON, json_text(&api.openapi.v3_index(), false)));
     }
@@ -21,32 +62,117 @@ pub fn answer(api: &Api, path: &str, headers: &HeaderMap) -> Result<Response, Ap
         Some(version) => api.openapi.v3_hash(version),
         None => (path == "v2").then(|| api.openapi.v2_hash()),
     };
+    // One tag for both forms, as upstream's: `Vary` keeps them apart.
     let tag = HeaderValue::from_str(&format!("\"{}\"", hash.ok_or_else(ApiError::page_not_found)?))
         .map_err(ApiError::internal)?;
     let mut response = if headers.get(IF_NONE_MATCH) == Some(&tag) {
-        respond(StatusCode::NOT_MODIFIED, JSON, Bytes::new())
+        respond(StatusCode::NOT_MODIFIED, form.content_type(), Bytes::new())
     } else {
-        respond(StatusCode::OK, JSON, document(api, path)?)
+        respond(StatusCode::OK, form.content_type(), document(api, path, form)?)
     };
     response.headers_mut().insert(ETAG, tag);
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
     Ok(response)
 }
 
-fn document(api: &Api, path: &str) -> Result<Bytes, ApiError> {
-    match path.strip_prefix("v3/") {
-        Some(version) => api.openapi.v3_group(version).ok_or_else(ApiError::page_not_found),
-        None => Ok(api.openapi.v2()),
+fn document(api: &Api, path: &str, form: Form) -> Result<Bytes, ApiError> {
+    match (path.strip_prefix("v3/"), form) {
+        (Some(version), _) => api.openapi.v3_group(version).ok_or_else(ApiError::page_not_found),
+        (None, Form::Json) => Ok(api.openapi.v2()),
+        (None, Form::Gnostic) => api.openapi.v2_protobuf().map_err(ApiError::internal),
     }
 }
 
-/// The documents exist in JSON alone. A client that names only others is told so, rather than sent
-/// what it cannot read: the old clients that ask for protobuf of version 2 and nothing else.
-fn accepts_json(headers: &HeaderMap) -> Result<(), ApiError> {
+/// A client that names only forms that do not exist is told so, rather than sent what it cannot
+/// read.
+fn negotiate(headers: &HeaderMap, forms: &[Form]) -> Result<Form, ApiError> {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let clauses = clauses(accept);
-    let fits = clauses.iter().any(|clause| {
-        matches!((clause.kind, clause.subtype), ("*", "*") | ("application", "*" | "json"))
-    });
-    if clauses.is_empty() || fits { Ok(()) } else { Err(not_acceptable()) }
+    if clauses.is_empty() {
+        return Ok(Form::Json);
+    }
+    clauses
+        .iter()
+        .find_map(|clause| forms.iter().find(|form| form.fits(clause)))
+        .copied()
+        .ok_or_else(not_acceptable)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::IpAddr;
+    use std::sync::Arc;
+
+    use axum::body::Body;
+    use http::Request;
+    use http::header::CONTENT_TYPE;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::auth::Identity;
+    use crate::config::ControlConfig;
+    use crate::server::ControlPlane;
+    use crate::{Ambient, Io, NodeDialer};
+
+    const OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+    fn form(path: &str, accept: &str) -> Result<Form, u16> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, accept.parse().expect("a header value"));
+        negotiate(&headers, Form::of(path)).map_err(|error| error.code)
+    }
+
+    #[test]
+    fn version_two_is_written_as_the_client_asks() {
+        assert_eq!(form("v2", OLD), Ok(Form::Gnostic));
+        assert_eq!(form("v2", GNOSTIC), Ok(Form::Gnostic));
+        assert_eq!(form("v2", &format!("{GNOSTIC};q=0.5, application/json")), Ok(Form::Json));
+        assert_eq!(form("v2", &format!("*/*, {OLD}")), Ok(Form::Gnostic));
+        for any in ["", "*/*", "application/*", "application/json"] {
+            assert_eq!(form("v2", any), Ok(Form::Json), "{any}");
+        }
+        assert_eq!(form("v2", "text/html"), Err(406));
+    }
+
+    #[test]
+    fn version_three_has_no_gnostic_message() {
+        assert_eq!(form("v3/api/v1", OLD), Err(406));
+        assert_eq!(form("v3", &format!("{OLD}, application/json")), Ok(Form::Json));
+    }
+
+    struct NoNodes;
+
+    #[async_trait::async_trait]
+    impl NodeDialer for NoNodes {
+        async fn connect(&self, _: &str, _: IpAddr, _: u16) -> io::Result<Box<dyn Io>> {
+            Err(io::ErrorKind::ConnectionRefused.into())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_gnostic_message_has_its_newer_name_and_the_tag_of_the_json() {
+        let config = ControlConfig::default();
+        let plane = ControlPlane::start_bare(config, Arc::new(NoNodes), Ambient::real()).await;
+        let plane = plane.expect("it starts");
+        let get = |accept: &str, tag: &str| {
+            let request = Request::get("/openapi/v2").header(ACCEPT, accept);
+            let request = request.header(IF_NONE_MATCH, tag).extension(Identity::admin());
+            plane.router().oneshot(request.body(Body::empty()).expect("a request"))
+        };
+        let json = get(JSON, "").await.expect("infallible");
+        let message = get(OLD, "").await.expect("infallible");
+        assert_eq!(message.status(), 200);
+        assert_eq!(message.headers()[CONTENT_TYPE], GNOSTIC);
+        assert_eq!(message.headers()[VARY], "Accept");
+        assert_eq!(message.headers()[ETAG], json.headers()[ETAG]);
+        let tag = message.headers()[ETAG].to_str().expect("text").to_owned();
+        let body = message.into_body().collect().await.expect("a body").to_bytes();
+        let json = json.into_body().collect().await.expect("a body").to_bytes();
+        assert!(json.starts_with(b"{") && !body.starts_with(b"{"));
+        let again = get(OLD, &tag).await.expect("infallible");
+        assert_eq!(again.status(), 304);
+        assert_eq!(again.headers()[CONTENT_TYPE], GNOSTIC);
+    }
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::components::Components;
 use super::operations::{Operation, operations};
 use super::prose::Prose;
+use super::protobuf::{self, NoPlace};
 use super::{Dialect, render};
 use crate::kinds::{AnyKind, KindInfo, Registry};
 use crate::schema::table::TABLE;
@@ -20,7 +21,7 @@ const VERSION: &str = "v1.36.0";
 /// The OpenAPI documents of a registry.
 pub struct OpenApi {
     registry: Registry,
-    /// By path (`api/v1`); version 2 stands under `v2`.
+    /// By path (`api/v1`); version 2 stands under `v2`, and as protobuf under `v2.pb`.
     made: Mutex<HashMap<String, Bytes>>,
 }
 
@@ -66,16 +67,28 @@ impl OpenApi {
         if let Some(made) = self.made.lock().get("v2") {
             return made.clone();
         }
-        let kinds: Vec<&dyn AnyKind> = self.registry.iter().map(|kind| &**kind).collect();
-        let document = v2(&kinds);
+        let document = finish(&v2(&self.kinds()));
         self.made.lock().insert("v2".to_owned(), document.clone());
         document
     }
 
-    /// The hash of the version 2 document.
+    /// `/openapi/v2`, as protobuf.
+    pub fn v2_protobuf(&self) -> Result<Bytes, NoPlace> {
+        if let Some(made) = self.made.lock().get("v2.pb") {
+            return Ok(made.clone());
+        }
+        let document = Bytes::from(protobuf::document(&v2(&self.kinds()))?);
+        self.made.lock().insert("v2.pb".to_owned(), document.clone());
+        Ok(document)
+    }
+
+    /// The hash of the version 2 document, in either form.
     pub fn v2_hash(&self) -> String {
-        let kinds: Vec<&dyn AnyKind> = self.registry.iter().map(|kind| &**kind).collect();
-        hash(&kinds)
+        hash(&self.kinds())
+    }
+
+    fn kinds(&self) -> Vec<&dyn AnyKind> {
+        self.registry.iter().map(|kind| &**kind).collect()
     }
 
     fn group_versions(&self) -> BTreeMap<String, Vec<&dyn AnyKind>> {
@@ -119,17 +132,17 @@ fn v3(kinds: &[&dyn AnyKind]) -> Bytes {
     }))
 }
 
-fn v2(kinds: &[&dyn AnyKind]) -> Bytes {
+fn v2(kinds: &[&dyn AnyKind]) -> Value {
     let operations = all_operations(kinds);
     let definitions = Components::reached(&operations).write(Dialect::V2, &Prose::of(kinds));
-    finish(&json!({
+    json!({
         "swagger": "2.0",
         "info": { "title": "Kubernetes", "version": VERSION },
         "paths": render::paths(&operations, Dialect::V2),
         "definitions": definitions,
         "securityDefinitions": { "BearerToken": bearer_token() },
         "security": [{ "BearerToken": [] }],
-    }))
+    })
 }
 
 fn all_operations(kinds: &[&dyn AnyKind]) -> Vec<Operation> {

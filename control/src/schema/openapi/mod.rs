@@ -2,19 +2,20 @@
 //!
 //! What a type is comes from the schema table, which kinds are served and how from the registry,
 //! and the prose from `k8s-openapi`'s JSON schemas. Documents are made when first asked for and
-//! then kept. Version 2 exists as JSON only: clients that ask for its protobuf form
-//! (`application/com.github.proto-openapi.spec.v2@v1.0+protobuf`) are to be answered in JSON.
+//! then kept. Version 3 exists as JSON only, version 2 as gnostic's protobuf message too.
 //!
 //! Start at [`OpenApi`]; `operations` says what there is, `components` what the types look like,
-//! `render` writes both in either version.
+//! `render` writes both in either version, `protobuf` turns a finished version 2 into its message.
 
 mod components;
 mod document;
 mod operations;
 mod prose;
+mod protobuf;
 mod render;
 
 pub use document::OpenApi;
+pub use protobuf::NoPlace;
 
 /// The version of OpenAPI that is being written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
