@@ -74,7 +74,7 @@ pub(super) async fn fill(
     Ok(changes)
 }
 
-/// Feeds the kinds for ever; begins anew where the watch fails.
+/// Feeds the kinds until the store is closed; begins anew where the watch fails.
 pub(super) async fn follow(
     store: Arc<dyn Store>,
     kinds: Arc<Kinds>,
@@ -89,6 +89,9 @@ pub(super) async fn follow(
         if fed.revision() > began {
             pause = RETRY_FIRST;
         }
+        if matches!(error, Some(StoreError::Closed)) {
+            return;
+        }
         let why = error.map_or_else(|| "it ended".to_owned(), |error| error.to_string());
         tracing::warn!(why, "the store's watch failed; listing anew");
         changes = loop {
@@ -96,6 +99,7 @@ pub(super) async fn follow(
             pause = (pause * 2).min(RETRY_LAST);
             match fill(&*store, &kinds, &fed).await {
                 Ok(changes) => break changes,
+                Err(StoreError::Closed) => return,
                 Err(error) => tracing::warn!(%error, "cannot list the store; trying again"),
             }
         };

@@ -113,6 +113,9 @@ pub enum StoreError {
     OutcomeUnknown(String),
     #[error("store unavailable: {0}")]
     Unavailable(String),
+    /// This process has closed the store; it does not open again.
+    #[error("the store is closed")]
+    Closed,
     #[error(
         "data folder {dir} is in use by another process; stop it, or choose another --data-dir"
     )]

@@ -98,7 +98,7 @@ impl Shared {
 
 /// The error of all that is asked of a closed store.
 pub(super) fn closed() -> StoreError {
-    StoreError::Unavailable("the store is closed".to_owned())
+    StoreError::Closed
 }
 
 struct Watcher {
