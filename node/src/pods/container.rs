@@ -144,14 +144,10 @@ impl ContainerMachine {
     /// A container as first seen, continuing from what the API remembers about it.
     pub fn new(
         spec: &Container,
-        pod_policy: RestartPolicy,
+        policy: RestartPolicy,
         remembered: Option<&ContainerStatus>,
         backoffs: &Backoffs,
     ) -> Self {
-        let policy = match &spec.restart_policy {
-            Some(own) => RestartPolicy::parse(Some(own)),
-            None => pod_policy,
-        };
         let mut machine = Self {
             name: spec.name.clone(),
             image: spec.image.clone().unwrap_or_default(),

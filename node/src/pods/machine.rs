@@ -1068,13 +1068,19 @@ impl PodMachine {
 
 fn containers(pod: &Pod, backoffs: &Backoffs) -> Vec<ContainerMachine> {
     let Some(spec) = pod.spec.as_ref() else { return Vec::new() };
-    let policy = RestartPolicy::parse(spec.restart_policy.as_deref());
+    let of_pod = spec.restart_policy.as_deref();
+    // Of a pod that is over, nothing starts again, whatever its policy was.
+    let over = terminal_outcome(pod).is_some();
     let remembered: &[ContainerStatus] =
         pod.status.as_ref().and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
     spec.containers
         .iter()
         .map(|container| {
             let status = remembered.iter().find(|status| status.name == container.name);
+            let policy = match over {
+                true => RestartPolicy::Never,
+                false => RestartPolicy::parse(container.restart_policy.as_deref().or(of_pod)),
+            };
             ContainerMachine::new(container, policy, status, backoffs)
         })
         .collect()

@@ -378,6 +378,19 @@ fn a_pod_that_is_over_is_left_alone_until_deleted() {
 }
 
 #[test]
+fn the_containers_of_a_pod_that_is_over_have_ended_for_good() {
+    let over = json!({ "phase": "Failed", "reason": "DeadlineExceeded", "containerStatuses": [{
+        "name": "c", "image": "hello", "imageID": "", "ready": false, "restartCount": 1,
+        "state": { "terminated": { "exitCode": 143, "reason": "Error", "containerID": "wasm://a" } }
+    }] });
+    let pod = pod_with(json!({ "restartPolicy": "Always" }), json!({}), over);
+    let case = Case::new(&pod);
+    assert!(case.machine.containers[0].is_over());
+    assert_eq!(case.machine.containers[0].last, None);
+    assert_eq!(case.machine.containers[0].restarts_shown(), 1);
+}
+
+#[test]
 fn volumes_that_cannot_be_made_are_tried_again() {
     let pod = pod(json!({ "volumes": [{ "name": "v", "configMap": { "name": "conf" } }] }));
     let mut case = Case::new(&pod);
