@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 #[command(name = "copepod", version)]
 pub struct Cli {
     /// What is logged to stderr, such as `info` or `copepod_node=debug`.
-    #[arg(long, env = "COPEPOD_LOG", default_value = "warn", global = true)]
+    #[arg(long, env = "COPEPOD_LOG", default_value = "warn,kube_client=off", global = true)]
     pub log: String,
     #[command(subcommand)]
     pub command: Command,

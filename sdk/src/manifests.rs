@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{DynamicObject, Patch, PatchParams, ValidationDirective};
 use kube::core::GroupVersionKind;
 use kube::discovery::Scope;
 use kube::{Api, ResourceExt};
@@ -23,7 +23,7 @@ pub enum ManifestError {
     Incomplete { path: String, what: &'static str },
     #[error("{dir}: no manifests: put .yaml files into it or into its folder `manifests`")]
     None { dir: String },
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", said(source))]
     Refused { what: String, source: kube::Error },
 }
 
@@ -100,7 +100,7 @@ pub async fn apply(
     let refused = |source| ManifestError::Refused { what: title(object), source };
     let api = api_of(client, object).await.map_err(refused)?;
     let noted = with_last_applied(object);
-    match api.create(&PostParams::default(), &noted).await {
+    match create(client, &api, &noted).await {
         Ok(created) => return Ok(created),
         Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {}
         Err(error) => return Err(refused(error)),
@@ -115,7 +115,33 @@ pub async fn apply(
     let mut patch = serde_json::to_value(&noted).unwrap_or_default();
     mark_removed(&before, &mut patch);
     let patch = Patch::Strategic(patch);
-    api.patch(&name, &PatchParams::default(), &patch).await.map_err(refused)
+    let strict = PatchParams {
+        field_validation: Some(ValidationDirective::Strict),
+        ..PatchParams::default()
+    };
+    api.patch(&name, &strict, &patch).await.map_err(refused)
+}
+
+/// Creates the object; unknown fields are refused, as kubectl has it.
+async fn create(
+    client: &kube::Client,
+    api: &Api<DynamicObject>,
+    object: &DynamicObject,
+) -> Result<DynamicObject, kube::Error> {
+    let body = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
+    let request = http::Request::post(format!("{}?fieldValidation=Strict", api.resource_url()))
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(body)
+        .map_err(kube::Error::HttpError)?;
+    client.request(request).await
+}
+
+/// What the API said, without what a program would want to know besides.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// Deletes the object where it exists.

@@ -81,3 +81,14 @@ async fn a_replica_that_is_deleted_comes_back() {
         .await;
     fixture.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_systems_own_service_comes_back() {
+    let fixture = Fixture::start().await;
+    let kubectl = &fixture.kubectl;
+    kubectl.ok("delete service kubernetes").await;
+    kubectl
+        .until("get service kubernetes -o jsonpath={.spec.clusterIP}", |ip| ip == "10.96.0.1")
+        .await;
+    fixture.stop().await;
+}

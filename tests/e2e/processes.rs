@@ -220,6 +220,11 @@ async fn run_ends_with_the_pods_exit_code() {
     let (got, _, stderr) = finish(&["run", "-f", &file.display().to_string()]).await;
     assert_eq!(got, 1);
     assert!(stderr.contains("nothing:1"), "{stderr}");
+    std::fs::write(&file, agent("task", "Never", &[]).replace("args:", "argz:"))
+        .expect("a manifest");
+    let (got, _, stderr) = finish(&["run", "-f", &file.display().to_string()]).await;
+    assert_eq!((got, stderr.lines().count()), (1, 1), "{stderr}");
+    assert!(stderr.contains("unknown field \"spec.containers[0].argz\""), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

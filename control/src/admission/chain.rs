@@ -10,6 +10,7 @@ use super::Plugin;
 use super::cluster_ip::ClusterIp;
 use super::default_toleration_seconds::DefaultTolerationSeconds;
 use super::namespace_lifecycle::NamespaceLifecycle;
+use super::priority::Priority;
 use super::service_account::ServiceAccount;
 
 /// What can be set of the plug-ins.
@@ -35,6 +36,7 @@ pub fn chain_with(config: ChainConfig) -> Vec<Arc<dyn Plugin>> {
     vec![
         Arc::new(NamespaceLifecycle::default()),
         Arc::new(ServiceAccount),
+        Arc::new(Priority),
         Arc::new(DefaultTolerationSeconds::new(config.default_toleration)),
         Arc::new(ClusterIp::default()),
     ]

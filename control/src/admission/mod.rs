@@ -6,6 +6,7 @@ mod cluster_ip;
 mod default_toleration_seconds;
 mod lookup;
 mod namespace_lifecycle;
+mod priority;
 mod service_account;
 #[cfg(test)]
 mod testing;

@@ -253,6 +253,13 @@ async fn attempt(call: &Call, change: &Change<'_>, current: &Cached) -> Result<A
         dry_run: change.dry_run,
     };
     let reservations = call.admit(admission).await?;
+    // Behind admission, which may put back what a user left out.
+    if change.rules == Rules::Main
+        && call.info().has_generation
+        && metadata::spec_changed(&new, old.value())
+    {
+        metadata::raise_generation(&mut new);
+    }
     if new == **old.value() && !vanishes(call, &new, old.value()) {
         return Ok(Attempt::Done(old));
     }
@@ -309,11 +316,7 @@ fn prepare(call: &Call, rules: Rules, new: Value, old: &Value) -> Result<Value, 
                 put(&mut new, "status", &old["status"]);
             }
             let new = kind.default(new).map_err(failed)?;
-            let mut new = kind.prepare_update(new, old).map_err(failed)?;
-            if call.info().has_generation && metadata::spec_changed(&new, old) {
-                metadata::raise_generation(&mut new);
-            }
-            Ok(new)
+            kind.prepare_update(new, old).map_err(failed)
         }
     }
 }

@@ -98,6 +98,7 @@ impl ControlPlane {
         );
         let advertised = address.map(advertised);
         bootstrap::system_objects(&api, service_ip, advertised).await?;
+        ambient.spawn(keep_system_objects(api.clone(), service_ip, advertised, stopping.clone()));
         let router = api::router(api.clone());
         let components = components(components::Surroundings {
             config: &config,
@@ -233,4 +234,23 @@ fn advertised_url(address: Option<SocketAddr>) -> SocketAddr {
 fn reachable(address: Option<SocketAddr>, advertised: Option<SocketAddr>) -> Vec<IpAddr> {
     let both = [address, advertised].into_iter().flatten().map(|address| address.ip());
     both.filter(|ip| !ip.is_unspecified()).collect()
+}
+
+/// Puts back what a user deleted of the system's own objects, as upstream does.
+async fn keep_system_objects(
+    api: Arc<Api>,
+    service_ip: Ipv4Addr,
+    advertised: Option<SocketAddr>,
+    stopping: CancellationToken,
+) {
+    const EVERY: std::time::Duration = std::time::Duration::from_secs(10);
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        if let Err(error) = bootstrap::system_objects(&api, service_ip, advertised).await {
+            tracing::warn!(%error, "the system's objects cannot be kept");
+        }
+    }
 }

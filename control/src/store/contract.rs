@@ -470,12 +470,12 @@ pub async fn a_closed_store_refuses_writes_and_ends_watches(new: impl AsyncFn(Hi
     let mut changes = store.watch("", first).await.unwrap();
     store.close().await.unwrap();
     store.close().await.unwrap();
-    assert!(matches!(create(store, "b", "1").await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(create(store, "b", "1").await, Err(StoreError::Closed)));
     loop {
         match next(&mut changes).await {
             Ok(WatchItem::Progress(_)) => {}
             Ok(WatchItem::Change(change)) => panic!("{change:?}"),
-            Err(error) => break assert!(matches!(error, StoreError::Unavailable(_))),
+            Err(error) => break assert!(matches!(error, StoreError::Closed)),
         }
     }
 }

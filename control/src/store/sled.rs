@@ -440,6 +440,7 @@ fn same(error: &StoreError) -> StoreError {
     match error {
         StoreError::OutcomeUnknown(why) => StoreError::OutcomeUnknown(why.clone()),
         StoreError::Unavailable(why) => StoreError::Unavailable(why.clone()),
+        StoreError::Closed => StoreError::Closed,
         other => StoreError::Unavailable(other.to_string()),
     }
 }

@@ -25,6 +25,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use index::{Answer, Decision, Index, PodIdentity, Protocol, ServicePorts};
 
+/// An ExternalName may point at another, so many times.
+const ALIASES_MAX: usize = 8;
+/// How the host's resolver words EAI_NONAME and EAI_NODATA.
+const NO_SUCH_NAME: [&str; 2] = ["Name or service not known", "No address associated"];
+
 /// What a network is started with.
 #[derive(Clone, Debug)]
 pub struct NetworkConfig {
@@ -179,20 +184,21 @@ impl Network {
 #[async_trait]
 impl Outside for Network {
     async fn resolve(&self, from: IpAddr, name: &str) -> io::Result<Vec<IpAddr>> {
-        let answer = {
-            let index = self.index.read();
-            let namespace = index.pod(from).map(|pod| pod.namespace.clone());
-            index.resolve(namespace.as_deref(), name)
-        };
-        match answer {
-            Answer::Addresses(addresses) => Ok(addresses),
-            Answer::NoSuchName => Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("no such name in the cluster: {name}"),
-            )),
-            Answer::Alias(alias) => look_up_outside(&alias).await,
-            Answer::Outside => look_up_outside(name).await,
+        let mut name = name.to_owned();
+        for _ in 0..ALIASES_MAX {
+            let answer = {
+                let index = self.index.read();
+                let namespace = index.pod(from).map(|pod| pod.namespace.clone());
+                index.resolve(namespace.as_deref(), &name)
+            };
+            match answer {
+                Answer::Addresses(addresses) => return Ok(addresses),
+                Answer::NoSuchName => return Err(no_such_name(&name)),
+                Answer::Alias(alias) => name = alias,
+                Answer::Outside => return look_up_outside(&name).await,
+            }
         }
+        Err(no_such_name(&name))
     }
 
     fn route(&self, from: IpAddr, to: SocketAddr) -> Route {
@@ -208,9 +214,19 @@ impl Outside for Network {
     }
 }
 
+fn no_such_name(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("no such name: {name}"))
+}
+
 async fn look_up_outside(name: &str) -> io::Result<Vec<IpAddr>> {
-    let found = tokio::net::lookup_host((name, 0)).await?;
-    Ok(found.map(|address| address.ip()).collect())
+    match tokio::net::lookup_host((name, 0)).await {
+        Ok(found) => Ok(found.map(|address| address.ip()).collect()),
+        // The resolver's verdict has no kind of its own in `std`.
+        Err(error) if NO_SUCH_NAME.iter().any(|said| error.to_string().contains(said)) => {
+            Err(no_such_name(name))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 async fn watch_services(network: Arc<Network>, client: kube::Client) {
