@@ -3,7 +3,7 @@
 //! An event is a courtesy: it never holds up a pod. The queue is bounded, and what does not fit is
 //! dropped, as upstream does.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -132,6 +132,16 @@ enum Write {
     Count { namespace: String, name: String, count: i32, at: Timestamp },
 }
 
+impl Write {
+    /// The event's name.
+    fn name(&self) -> String {
+        match self {
+            Self::Create(event, _) => event.metadata.name.clone().unwrap_or_default(),
+            Self::Count { name, .. } => name.clone(),
+        }
+    }
+}
+
 impl Memory {
     /// Whether an object may have one more event now.
     fn admit(&mut self, uid: &str, at: Timestamp) -> bool {
@@ -218,28 +228,37 @@ fn event(report: Report, namespace: &str, name: String, at: Timestamp, host: &st
 async fn write_all(client: Client, host: String, busy: Busy, mut reports: mpsc::Receiver<Queued>) {
     let mut memory = Memory::default();
     let mut writes = FuturesUnordered::new();
+    // A count must not overtake the creation of its event, nor another count.
+    let mut under_way: HashSet<String> = HashSet::new();
     loop {
         tokio::select! {
-            Some(()) = writes.next() => {}
+            Some(done) = writes.next() => drop(under_way.remove(&done)),
             queued = reports.recv(), if writes.len() < WRITERS => {
                 let Some(queued) = queued else { break };
                 let begun = Instant::now();
                 while busy.is_busy() && begun.elapsed() < STAND_BACK {
                     sleep(Duration::from_millis(10)).await;
                 }
-                if let Some(write) = memory.plan(queued, &host) {
-                    writes.push(perform(client.clone(), write));
+                let Some(write) = memory.plan(queued, &host) else { continue };
+                let name = write.name();
+                while under_way.contains(&name) {
+                    let Some(done) = writes.next().await else { break };
+                    under_way.remove(&done);
                 }
+                under_way.insert(name.clone());
+                writes.push(perform(client.clone(), write, name));
             }
         }
     }
-    while let Some(()) = writes.next().await {}
+    while writes.next().await.is_some() {}
 }
 
-async fn perform(client: Client, write: Write) {
+/// Writes, and answers the event's name.
+async fn perform(client: Client, write: Write, name: String) -> String {
     if let Err(error) = try_perform(client, write).await {
         tracing::debug!(%error, "an event could not be written");
     }
+    name
 }
 
 async fn try_perform(client: Client, write: Write) -> Result<(), kube::Error> {

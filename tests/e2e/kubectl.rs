@@ -170,6 +170,9 @@ async fn logs_follow_and_remember() {
         })
         .await;
     assert_eq!(kubectl.ok("logs again --previous").await, "first\n");
+    let refused =
+        kubectl.fails("get --raw /api/v1/namespaces/default/pods/talker/log?stream=Stderr").await;
+    assert!(refused.contains("not supported yet"), "{refused}");
     let missing = kubectl.fails("logs talker -c nothing").await;
     assert!(missing.contains("container nothing is not valid for pod talker"), "{missing}");
     fixture.stop().await;

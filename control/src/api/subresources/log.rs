@@ -64,13 +64,11 @@ fn options(query: &Query, pod: &str) -> Result<String, ApiError> {
         errors.push(FieldError::forbidden("", why));
     }
     match query.text("stream") {
-        None | Some("All") => {}
-        Some(stream @ ("Stdout" | "Stderr")) if tail.is_some() => {
-            let why = "`tailLines` and specific `stream` are mutually exclusive for now";
-            errors.push(FieldError::forbidden("", why));
-            let _ = stream;
+        None | Some("" | "All") => {}
+        Some("Stdout" | "Stderr") => {
+            let why = "one stream alone is not supported yet; leave it out to get both";
+            errors.push(FieldError::forbidden("stream", why));
         }
-        Some("Stdout" | "Stderr") => {}
         Some(other) => {
             let supported = ["All", "Stderr", "Stdout"];
             errors.push(FieldError::not_supported("stream", other, &supported));
@@ -91,7 +89,6 @@ fn options(query: &Query, pod: &str) -> Result<String, ApiError> {
     }
     // A time holds no letters but `+` that mean something in a query.
     pairs.extend(since_time.map(|time| format!("sinceTime={}", time.replace('+', "%2B"))));
-    pairs.extend(query.text("stream").map(|stream| format!("stream={stream}")));
     Ok(if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) })
 }
 
