@@ -149,6 +149,11 @@ impl Runtime {
         self.shared.artifacts.lock().remove(digest);
     }
 
+    /// The threads that run guests, for what hands them their connections.
+    pub fn guests(&self) -> &Handle {
+        &self.shared.guests
+    }
+
     /// Attaches an address to the switch.
     pub fn sandbox(
         &self,

@@ -86,9 +86,11 @@ pub(super) async fn keep(network: Arc<Network>, client: kube::Client) {
 }
 
 async fn open(network: &Arc<Network>, port: u16) -> std::io::Result<CancellationToken> {
-    let listener = TcpListener::bind((network.config.bind_address, port)).await?;
+    let address = (network.config.bind_address, port);
+    let listener = network.guests.spawn(TcpListener::bind(address)).await??;
     let door = network.stop.child_token();
-    network.tasks.spawn(serve(network.clone(), listener, port, door.clone()));
+    let serving = serve(network.clone(), listener, port, door.clone());
+    network.tasks.spawn_on(serving, &network.guests);
     Ok(door)
 }
 

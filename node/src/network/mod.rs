@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use copepod_runtime::{Outside, Route, Switch};
+use copepod_runtime::{Outside, Route, Runtime, Switch};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -85,11 +85,15 @@ pub struct Network {
     changed: watch::Sender<()>,
     stop: CancellationToken,
     tasks: tokio_util::task::TaskTracker,
+    /// Where connections from real sockets are served: on the guests' threads, so that a request meets its instance
+    /// without waking another thread, and never takes time from the API server's.
+    guests: tokio::runtime::Handle,
 }
 
 impl Network {
-    /// Begins to watch and to open doors; does not wait for the first list.
-    pub fn start(config: NetworkConfig, client: kube::Client) -> Arc<Self> {
+    /// Begins to watch and to open doors; does not wait for the first list. Connections are served on the runtime's
+    /// threads for guests.
+    pub fn start(config: NetworkConfig, client: kube::Client, runtime: &Runtime) -> Arc<Self> {
         let network = Arc::new(Self {
             index: RwLock::new(Index::new(&config.cluster_domain)),
             config,
@@ -97,6 +101,7 @@ impl Network {
             changed: watch::Sender::new(()),
             stop: CancellationToken::new(),
             tasks: tokio_util::task::TaskTracker::new(),
+            guests: runtime.guests().clone(),
         });
         network.spawn(watch_services(network.clone(), client.clone()));
         network.spawn(watch_slices(network.clone(), client.clone()));
