@@ -459,35 +459,3 @@ fn the_kernel_sees_fdatasync_before_each_acknowledgement() {
     }
     assert!(checked > 0 && syncs > 0 && (!unsynced || syncs * 4 >= checked));
 }
-
-/// Run with `--ignored --nocapture` for a figure; the target is 10,000 a second.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn measure_durable_creates() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path(), Options::default(), &Ambient::real()).await.unwrap();
-    const EACH: usize = 3000;
-    for writers in [1, 16, 64] {
-        let value = Bytes::from(vec![b'x'; 1024]);
-        let start = std::time::Instant::now();
-        let tasks = (0..writers).map(|writer| {
-            let (store, value) = (store.clone(), value.clone());
-            tokio::spawn(async move {
-                for index in 0..EACH {
-                    let key = format!("{writers}/{writer}/{index}");
-                    create(&*store, &key, value.clone()).await.unwrap();
-                }
-            })
-        });
-        futures::future::join_all(tasks).await;
-        let rate = (writers * EACH) as f64 / start.elapsed().as_secs_f64();
-        println!("{writers} writers: {rate:.0} durable creates a second");
-    }
-    let start = std::time::Instant::now();
-    store.close().await.unwrap();
-    println!("close with checkpoint: {:?}", start.elapsed());
-    drop(store);
-    let start = std::time::Instant::now();
-    let store = open(folder.path(), Options::default(), &Ambient::real()).await.unwrap();
-    println!("open: {:?}, revision {}", start.elapsed(), store.current().await.unwrap());
-}
