@@ -6,7 +6,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::support::{Kubectl, PATIENCE, agent, get_ok, guest, own_address, web};
+use super::support::{Kubectl, PATIENCE, agent, get_ok, guest, own_address, shell_kill, web};
 
 /// A running `copepod`; killed when dropped.
 struct Process {
@@ -52,7 +52,7 @@ impl Process {
 
     async fn terminate(mut self) -> i32 {
         let pid = self.child.id().expect("it runs").to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill runs");
+        shell_kill("TERM", &pid).status().await.expect("kill runs");
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends");
         status.expect("it ends").code().unwrap_or(-1)
     }
