@@ -190,6 +190,8 @@ async fn what_hinders_a_start_is_said_in_one_line() {
         (vec!["run", "-f", "/nonexistent.yaml"], 1, "/nonexistent.yaml"),
         (vec!["dev", "/nonexistent"], 1, "/nonexistent"),
         (vec!["up", "--nodes", "zero"], 2, "--nodes"),
+        (vec!["up", "--ingress-https", "443"], 2, "--ingress-https comes later"),
+        (vec!["control", "--store", "etcd=http://127.0.0.1:2379"], 2, "etcd comes later"),
         (vec!["sideways"], 2, "sideways"),
     ] {
         let (got, _, stderr) = finish(&arguments).await;

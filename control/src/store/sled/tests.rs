@@ -109,7 +109,7 @@ async fn covered_segments_are_deleted_and_the_folder_stays_small() {
             // Checkpoints run beside the writes, and a write is what begins one that is due.
             while segments() >= 12 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
-                churn(&*store, 100).await;
+                churn(&*store, 600).await;
             }
         }
     };
