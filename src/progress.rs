@@ -1,5 +1,6 @@
 //! What a person sees: a spinner on a terminal, plain lines otherwise.
 
+use std::io::Write;
 use std::time::Duration;
 
 use copepod_sdk::dev::DevEvent;
@@ -63,11 +64,11 @@ impl Progress {
     /// Says what ends the waiting.
     fn say(&self, text: &str) {
         self.spinner.finish_and_clear();
-        println!("{text}");
+        line(format_args!("{text}"));
     }
 
     fn tell(&self, text: &str) {
-        self.spinner.suspend(|| println!("{text}"));
+        self.spinner.suspend(|| line(format_args!("{text}")));
     }
 }
 
@@ -75,6 +76,11 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.spinner.finish_and_clear();
     }
+}
+
+/// Prints a line on stdout. Whoever read it may have gone (`copepod dev … | head`): the work goes on.
+pub fn line(text: std::fmt::Arguments<'_>) {
+    writeln!(std::io::stdout(), "{text}").ok();
 }
 
 /// A log line with its origin.
