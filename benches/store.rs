@@ -1,6 +1,8 @@
 //! Durable creates a second, by 1 writer and by 16, and the CPU that each costs, beside two baselines of the same run:
 //! the disk's own appends with an fdatasync each (16 records to a sync where 16 write), and the store in memory.
 //!
+//! Then what the writes leave to do: closing the store, which makes a checkpoint, and opening it again.
+//!
 //! Rounds take turns among the subjects, each on a fresh store; the median round counts.
 
 #[path = "support/cpu.rs"]
@@ -29,6 +31,8 @@ struct Samples {
     raw: Vec<f64>,
     durable: Vec<f64>,
     durable_cpu: Vec<f64>,
+    close: Vec<f64>,
+    open: Vec<f64>,
     memory: Vec<f64>,
     memory_cpu: Vec<f64>,
 }
@@ -61,18 +65,28 @@ async fn round(writers: usize, samples: &mut Samples) -> anyhow::Result<()> {
     let ambient = Ambient::real();
     let dir = folder.path().join("store");
     let store = sled::open(&dir, sled::Options::default(), &ambient).await?;
-    let (rate, cpu) = creates(store, writers).await?;
+    let (rate, cpu) = creates(&store, writers).await?;
     samples.durable.push(rate);
     samples.durable_cpu.push(cpu);
+    let start = Instant::now();
+    store.close().await?;
+    drop(store);
+    samples.close.push(start.elapsed().as_secs_f64());
+    let start = Instant::now();
+    let store = sled::open(&dir, sled::Options::default(), &ambient).await?;
+    samples.open.push(start.elapsed().as_secs_f64());
+    store.close().await?;
 
-    let (rate, cpu) = creates(memory::open(History::default(), &ambient), writers).await?;
+    let store = memory::open(History::default(), &ambient);
+    let (rate, cpu) = creates(&store, writers).await?;
     samples.memory.push(rate);
     samples.memory_cpu.push(cpu);
+    store.close().await?;
     Ok(())
 }
 
 /// Creates a second, and seconds of CPU for each.
-async fn creates(store: Arc<dyn Store>, writers: usize) -> anyhow::Result<(f64, f64)> {
+async fn creates(store: &Arc<dyn Store>, writers: usize) -> anyhow::Result<(f64, f64)> {
     let value = Bytes::from(vec![b'v'; VALUE_BYTES]);
     let (start, cpu) = (Instant::now(), cpu::time(std::process::id())?);
     let running: Vec<_> = (0..writers)
@@ -83,7 +97,6 @@ async fn creates(store: Arc<dyn Store>, writers: usize) -> anyhow::Result<(f64, 
         count += writer.await??;
     }
     let (took, cpu) = (start.elapsed(), cpu::time(std::process::id())? - cpu);
-    store.close().await?;
     Ok((count as f64 / took.as_secs_f64(), cpu.as_secs_f64() / count as f64))
 }
 
@@ -129,4 +142,6 @@ fn report(figures: &mut Figures, writers: usize, samples: &Samples) {
     figures.add(durable);
     figures.add(cpu);
     figures.add(Figure::new(format!("creates in memory, {plural}"), rate(&samples.memory)));
+    figures.add(Figure::new(format!("closing after them, {plural}"), each(&samples.close)));
+    figures.add(Figure::new(format!("opening again, {plural}"), each(&samples.open)));
 }

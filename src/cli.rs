@@ -1,8 +1,11 @@
 //! The flags: parsed here, once, and nowhere deeper.
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 /// Kubernetes with WebAssembly pods, in one binary.
@@ -10,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 #[command(name = "copepod", version)]
 pub struct Cli {
     /// What is logged to stderr, such as `info` or `copepod_node=debug`.
-    #[arg(long, env = "COPEPOD_LOG", default_value = "warn,kube_client=off", global = true)]
+    #[arg(long, env = "COPEPOD_LOG", default_value = "warn,kube_client=off", global = true, value_parser = log)]
     pub log: String,
     #[command(subcommand)]
     pub command: Command,
@@ -56,6 +59,10 @@ pub struct Up {
     /// A folder that `file://` images may come from; may be given several times.
     #[arg(long, value_name = "DIR")]
     pub allow_images_in: Vec<PathBuf>,
+    #[arg(long, hide = true, value_name = "PORT", value_parser = Later("Ingress"))]
+    pub ingress_http: Option<String>,
+    #[arg(long, hide = true, value_name = "PORT", value_parser = Later("Ingress"))]
+    pub ingress_https: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -64,11 +71,11 @@ pub struct StorageArgs {
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// `sled` (on disk, in the data folder) or `memory` (gone at the end).
-    #[arg(long, value_enum, default_value_t = Store::Sled)]
+    #[arg(long, default_value = "sled", value_parser = store)]
     pub store: Store,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
     Sled,
     Memory,
@@ -94,6 +101,10 @@ pub struct Node {
     /// The node's kubeconfig, as `copepod control --node-kubeconfig` writes it.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: PathBuf,
+    #[arg(long, hide = true, value_name = "URL", value_parser = Later(JOINING))]
+    pub server: Option<String>,
+    #[arg(long, hide = true, value_name = "TOKEN", value_parser = Later(JOINING))]
+    pub token: Option<String>,
     /// The node's name.
     #[arg(long)]
     pub name: String,
@@ -156,6 +167,45 @@ pub enum Image {
     Rm { reference: String },
 }
 
+const JOINING: &str = "joining by token (use --kubeconfig)";
+
+/// The parser of a flag that is planned: it refuses every value and says so.
+#[derive(Clone, Copy)]
+struct Later(&'static str);
+
+impl TypedValueParser for Later {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        flag: Option<&clap::Arg>,
+        _: &OsStr,
+    ) -> Result<String, clap::Error> {
+        let name = flag.and_then(clap::Arg::get_long).unwrap_or_default();
+        let message = format!("--{name} comes later: {} is not supported yet", self.0);
+        Err(command.clone().error(ErrorKind::InvalidValue, message))
+    }
+}
+
+fn store(text: &str) -> Result<Store, String> {
+    match text {
+        "sled" => Ok(Store::Sled),
+        "memory" => Ok(Store::Memory),
+        text if text.split('=').next() == Some("etcd") => {
+            Err("etcd comes later; use `sled` or `memory`".to_owned())
+        }
+        _ => Err("expected `sled` or `memory`".to_owned()),
+    }
+}
+
+fn log(text: &str) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{error}; expected such as `info` or `copepod_node=debug`")),
+    }
+}
+
 fn pair(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((name, file)) if !name.is_empty() && !file.is_empty() => {
@@ -167,10 +217,31 @@ fn pair(text: &str) -> Result<(String, PathBuf), String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
+
+    use super::Cli;
 
     #[test]
     fn the_flags_are_consistent() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_planned_or_wrong_is_refused_by_name() {
+        for (line, wanted) in [
+            ("up --ingress-http 80", "--ingress-http comes later: Ingress is not supported yet"),
+            ("up --ingress-https=443", "--ingress-https comes later"),
+            ("up --store etcd=http://127.0.0.1:2379", "etcd comes later"),
+            ("control --store etcd", "etcd comes later"),
+            ("control --store paper", "expected `sled` or `memory`"),
+            ("node --name n --server https://c:6443 --token t", "--server comes later"),
+            ("node --name n --token t", "--token comes later: joining by token (use --kubeconfig)"),
+            ("--log a=b=c up", "--log"),
+        ] {
+            let words = ["copepod"].into_iter().chain(line.split(' '));
+            let error = Cli::try_parse_from(words).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(wanted), "{line}: {error}");
+        }
     }
 }

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(&cli.log))
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(std::io::stderr().is_terminal() && !refuses_colour())
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -34,6 +34,11 @@ fn main() -> ExitCode {
     // A guest in a loop must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     code
+}
+
+/// See <https://no-color.org>.
+fn refuses_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {

@@ -1,8 +1,8 @@
 //! What the control plane takes from the world outside: the wall clock, randomness, tasks.
 //!
 //! Passed as a constructor argument to the store, the engine and the scheduler; nothing else in this
-//! crate asks for the time, draws a random number or spawns a task, so that a cluster can be run
-//! from a seed on one thread.
+//! crate reads the wall clock, draws a random number or spawns a task, so that a cluster in memory can
+//! be run from a seed on one thread. The durable store has threads of its own, which wait for the disk.
 
 use std::future::Future;
 use std::sync::Arc;

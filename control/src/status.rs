@@ -139,12 +139,6 @@ impl ApiError {
         Self::new(410, "Expired", message)
     }
 
-    pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Self {
-        let mut error = Self::new(429, "TooManyRequests", message);
-        error.details = Some(json!({ "retryAfterSeconds": retry_after_seconds }));
-        error
-    }
-
     pub fn internal(message: impl std::fmt::Display) -> Self {
         Self::new(500, "InternalError", format!("Internal error occurred: {message}"))
     }

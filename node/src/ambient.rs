@@ -1,7 +1,8 @@
 //! What a node takes from the world outside: the wall clock and tasks.
 //!
-//! Passed to the driver and its effects; nothing else in this crate asks for the time or spawns a
-//! task, so that a node can be run on one thread with a clock of the test's making.
+//! Passed to the driver and its effects; nothing else in this crate reads the wall clock or spawns a
+//! task, so that a node can be run with a clock of the test's making. Work on files blocks, and has
+//! tokio's threads for that.
 
 use std::fmt;
 use std::future::Future;

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{DynamicObject, ListParams};
 use kube::{Api, ResourceExt};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
@@ -350,7 +350,7 @@ fn kind(object: &DynamicObject) -> &str {
 }
 
 /// The pod spec within an object: a pod's own, or a template's.
-fn pod_spec(object: &DynamicObject) -> Option<&serde_json::Value> {
+fn pod_spec(object: &DynamicObject) -> Option<&Value> {
     match kind(object) {
         "Pod" => object.data.get("spec"),
         _ => object.data.get("spec")?.get("template")?.get("spec"),
@@ -374,7 +374,7 @@ fn references(objects: &[DynamicObject], name: &str) -> Vec<String> {
     found
 }
 
-fn images_of(spec: &serde_json::Value) -> impl Iterator<Item = &str> {
+fn images_of(spec: &Value) -> impl Iterator<Item = &str> {
     spec["containers"].as_array().into_iter().flatten().filter_map(|c| c["image"].as_str())
 }
 
@@ -389,10 +389,24 @@ fn stamp(object: &mut DynamicObject, digests: &BTreeMap<String, String>) {
     let digest = used.join(",");
     if kind(object) == "Pod" {
         object.annotations_mut().insert(DIGEST.to_owned(), digest);
-    } else if let Some(template) = object.data["spec"]["template"].as_object_mut() {
-        let metadata = template.entry("metadata").or_insert_with(|| json!({}));
-        metadata["annotations"][DIGEST] = digest.into();
+        return;
     }
+    // Where something else than an object stands there, the API will say so better than we could.
+    let annotations = child(&mut object.data["spec"]["template"], "metadata")
+        .and_then(|metadata| child(metadata, "annotations"))
+        .and_then(Value::as_object_mut);
+    if let Some(annotations) = annotations {
+        annotations.insert(DIGEST.to_owned(), digest.into());
+    }
+}
+
+/// A field of an object, made an object where there is none.
+fn child<'a>(value: &'a mut Value, key: &str) -> Option<&'a mut Value> {
+    let child = value.as_object_mut()?.entry(key).or_insert(Value::Null);
+    if child.is_null() {
+        *child = json!({});
+    }
+    Some(child)
 }
 
 fn rolled_out(deployment: Option<&k8s_openapi::api::apps::v1::Deployment>) -> bool {
@@ -473,6 +487,17 @@ mod tests {
         stamp(&mut object, &BTreeMap::from([("hello:dev".to_owned(), "sha256:1".to_owned())]));
         let annotations = &object.data["spec"]["template"]["metadata"]["annotations"];
         assert_eq!(annotations[DIGEST], "sha256:1");
+    }
+
+    #[test]
+    fn metadata_that_is_no_object_is_left_to_the_api() {
+        let digests = BTreeMap::from([("hello:dev".to_owned(), "sha256:1".to_owned())]);
+        for metadata in [json!("text"), json!({"annotations": ["text"]})] {
+            let mut object = deployment("hello:dev");
+            object.data["spec"]["template"]["metadata"] = metadata.clone();
+            stamp(&mut object, &digests);
+            assert_eq!(object.data["spec"]["template"]["metadata"], metadata);
+        }
     }
 
     #[test]

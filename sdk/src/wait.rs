@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::runtime::wait::{Condition, await_condition};
 
@@ -18,14 +18,6 @@ pub enum WaitError {
 /// Whether the node says that it is ready.
 pub fn is_ready(node: &Node) -> bool {
     node.status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten())
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-/// Whether the pod says that it is ready.
-pub fn pod_is_ready(pod: &Pod) -> bool {
-    pod.status
         .iter()
         .flat_map(|status| status.conditions.iter().flatten())
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")

@@ -12,7 +12,7 @@ pub async fn control(options: Control) -> anyhow::Result<u8> {
     for (node, file) in &options.node_kubeconfig {
         super::write_private(file, &control.node_kubeconfig(node))?;
     }
-    println!("ready {}", kubeconfig.display());
+    crate::progress::line(format_args!("ready {}", kubeconfig.display()));
     super::asked_to_stop().await?;
     control.stop().await;
     Ok(0)

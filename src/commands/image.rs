@@ -13,13 +13,19 @@ pub async fn image(cluster: ClusterArg, command: Image) -> anyhow::Result<u8> {
             let wasm = std::fs::read(&file)
                 .with_context(|| format!("{} cannot be read", file.display()))?;
             let image = images::import(&client, &reference, wasm.into()).await?;
-            println!("{} {}", image.reference, image.digest);
+            crate::progress::line(format_args!("{} {}", image.reference, image.digest));
         }
         Image::Ls => {
-            println!("{:<16} {:<40} {:<20} {:>10}", "NODE", "REFERENCE", "DIGEST", "SIZE");
+            crate::progress::line(format_args!(
+                "{:<16} {:<40} {:<20} {:>10}",
+                "NODE", "REFERENCE", "DIGEST", "SIZE"
+            ));
             for (node, image) in images::list(&client).await? {
                 let digest: String = image.digest.chars().take(19).collect();
-                println!("{node:<16} {:<40} {digest:<20} {:>10}", image.reference, image.size);
+                crate::progress::line(format_args!(
+                    "{node:<16} {:<40} {digest:<20} {:>10}",
+                    image.reference, image.size
+                ));
             }
         }
         Image::Rm { reference } => {
@@ -28,7 +34,7 @@ pub async fn image(cluster: ClusterArg, command: Image) -> anyhow::Result<u8> {
                 removed > 0,
                 "no node has an image {reference}; see `copepod image ls`"
             );
-            println!("{reference} removed from {removed} node(s)");
+            crate::progress::line(format_args!("{reference} removed from {removed} node(s)"));
         }
     }
     Ok(0)

@@ -15,7 +15,7 @@ pub async fn node(options: Node) -> anyhow::Result<u8> {
         allowed_image_dirs: options.allow_images_in,
     })
     .await?;
-    println!("ready {}", options.name);
+    crate::progress::line(format_args!("ready {}", options.name));
     super::asked_to_stop().await?;
     node.stop().await;
     Ok(0)

@@ -21,7 +21,7 @@ pub async fn up(options: Up) -> anyhow::Result<u8> {
         .fold(builder, |builder, dir| builder.allow_images_in(dir));
     let cluster = builder.start().await?;
     super::write_private(&kubeconfig, &cluster.kubeconfig())?;
-    println!("ready {}", kubeconfig.display());
+    crate::progress::line(format_args!("ready {}", kubeconfig.display()));
     super::asked_to_stop().await?;
     cluster.stop().await;
     Ok(0)

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use super::support::{PATIENCE, eventually, get_ok, own_address, repository};
+use super::support::{PATIENCE, eventually, get_ok, own_address, repository, shell_kill};
 
 /// `copepod dev` of a folder.
 struct Dev {
@@ -50,7 +50,7 @@ impl Dev {
 
     async fn stop(mut self) {
         let pid = self.child.id().expect("it runs").to_string();
-        Command::new("kill").args(["-INT", &pid]).status().await.expect("kill runs");
+        shell_kill("INT", &pid).status().await.expect("kill runs");
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends");
         assert!(status.expect("it ends").success());
     }

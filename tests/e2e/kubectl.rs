@@ -213,7 +213,7 @@ async fn patch_knows_three_types() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn label_annotate_scale_and_set_image() {
+async fn label_annotate_scale_and_set_image_change_a_deployment() {
     let fixture = Fixture::start().await;
     let kubectl = &fixture.kubectl;
     kubectl.apply(&web("web", 1, 30100)).await;
@@ -290,6 +290,11 @@ async fn wait_sees_conditions_and_deletions() {
     kubectl.ok("wait pod -l app=web --for=jsonpath={.status.phase}=Running --timeout=60s").await;
     kubectl.ok("delete deploy web --wait=false").await;
     kubectl.ok("wait deploy/web --for=delete --timeout=60s").await;
+    let gone = kubectl.fails("get deploy web").await;
+    assert!(gone.contains("NotFound"), "{gone}");
+    let never =
+        kubectl.fails("wait ns/default --for=jsonpath={.status.phase}=Gone --timeout=1s").await;
+    assert!(never.contains("timed out waiting for the condition"), "{never}");
     fixture.stop().await;
 }
 

@@ -123,7 +123,7 @@ async fn exit_codes_traps_and_memory_have_upstreams_reasons() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn restart_policies_and_back_off() {
+async fn containers_restart_as_their_policy_says_and_back_off() {
     let fixture = Fixture::start().await;
     let kubectl = &fixture.kubectl;
     kubectl.apply(&agent("always", "Always", &["print=done"])).await;

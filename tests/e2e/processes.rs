@@ -6,7 +6,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::support::{Kubectl, PATIENCE, agent, get_ok, guest, own_address, web};
+use super::support::{Kubectl, PATIENCE, agent, get_ok, guest, own_address, shell_kill, web};
 
 /// A running `copepod`; killed when dropped.
 struct Process {
@@ -52,7 +52,7 @@ impl Process {
 
     async fn terminate(mut self) -> i32 {
         let pid = self.child.id().expect("it runs").to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill runs");
+        shell_kill("TERM", &pid).status().await.expect("kill runs");
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends");
         status.expect("it ends").code().unwrap_or(-1)
     }
@@ -190,6 +190,8 @@ async fn what_hinders_a_start_is_said_in_one_line() {
         (vec!["run", "-f", "/nonexistent.yaml"], 1, "/nonexistent.yaml"),
         (vec!["dev", "/nonexistent"], 1, "/nonexistent"),
         (vec!["up", "--nodes", "zero"], 2, "--nodes"),
+        (vec!["up", "--ingress-https", "443"], 2, "--ingress-https comes later"),
+        (vec!["control", "--store", "etcd=http://127.0.0.1:2379"], 2, "etcd comes later"),
         (vec!["sideways"], 2, "sideways"),
     ] {
         let (got, _, stderr) = finish(&arguments).await;

@@ -183,6 +183,13 @@ impl Kubectl {
     }
 }
 
+/// `kill` as the shell has it: the program is not on every machine.
+pub fn shell_kill(signal: &str, pid: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("kill -{signal} {pid}")]);
+    command
+}
+
 /// Splits as a shell would, as far as single quotes.
 fn split(arguments: &str) -> Vec<String> {
     let mut words = Vec::new();

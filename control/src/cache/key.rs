@@ -32,14 +32,6 @@ impl Key {
         Some(Self::new(resource, namespace, name))
     }
 
-    /// The prefix that the keys of a resource have in the store, those of one namespace where given.
-    pub fn range_prefix(resource: &str, namespace: Option<&str>) -> String {
-        match namespace {
-            Some(namespace) => format!("{resource}/{namespace}/"),
-            None => format!("{resource}/"),
-        }
-    }
-
     /// What is behind the resource: the key within a kind.
     pub(super) fn within_kind(text: &str) -> &str {
         text.split_once('/').map_or("", |(_, rest)| rest)
@@ -89,13 +81,6 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(Key::parse(text), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn a_range_prefix_is_a_resource_or_a_namespace_of_it() {
-        assert_eq!(Key::range_prefix("pods", None), "pods/");
-        assert_eq!(Key::range_prefix("pods", Some("a")), "pods/a/");
-        assert_eq!(Key::range_prefix("nodes", Some("")), "nodes//");
     }
 
     proptest! {

@@ -277,8 +277,12 @@ async fn events_grow_old() {
     fixture.create("pods", "a", "p").await;
     fixture.pods().latest().await.unwrap();
     assert!(fixture.pods().watch(start).is_ok());
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    assert!(fixture.pods().watch(start).is_err());
+    let old = async {
+        while fixture.pods().watch(start).is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), old).await.expect("the event grows old");
 }
 
 /// A store whose watches fail when told.
@@ -286,6 +290,8 @@ struct Failing {
     inner: Arc<dyn Store>,
     fail: Arc<Notify>,
     blind: Mutex<bool>,
+    /// Told when a list was refused.
+    refused: Notify,
 }
 
 #[async_trait]
@@ -300,6 +306,7 @@ impl Store for Failing {
 
     async fn list(&self, range: Range, at: Option<Revision>) -> Result<Listed, StoreError> {
         if *self.blind.lock() {
+            self.refused.notify_one();
             return Err(StoreError::Unavailable("told to fail".to_owned()));
         }
         self.inner.list(range, at).await
@@ -328,8 +335,8 @@ impl Store for Failing {
 async fn after_a_failed_watch_everything_is_listed_anew_and_watchers_expire() {
     let inner = memory::open(History::default(), &Ambient::real());
     let fail = Arc::new(Notify::new());
-    let failing = Arc::new(Failing { inner, fail: fail.clone(), blind: Mutex::new(true) });
-    *failing.blind.lock() = false;
+    let (blind, refused) = (Mutex::new(false), Notify::new());
+    let failing = Arc::new(Failing { inner, fail: fail.clone(), blind, refused });
     let fixture = fixture_with(failing.clone(), quick()).await;
     let gone = fixture.create("pods", "a", "gone").await;
     let kept = fixture.create("pods", "a", "kept").await;
@@ -339,7 +346,8 @@ async fn after_a_failed_watch_everything_is_listed_anew_and_watchers_expire() {
     assert_eq!(next(&mut watch).await, format!(".{kept}"));
     *failing.blind.lock() = true;
     fail.notify_one();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let refused = failing.refused.notified();
+    tokio::time::timeout(Duration::from_secs(20), refused).await.expect("it lists anew");
     fixture.delete("gone", gone).await;
     let new = fixture.create("pods", "a", "new").await;
     *failing.blind.lock() = false;

@@ -349,34 +349,3 @@ async fn pods_of_a_lost_node_come_up_elsewhere() {
     kept.iter().for_each(tokio::task::JoinHandle::abort);
     cluster.plane.stop().await;
 }
-
-/// Not a bench: run by hand to see where the time goes.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes long unoptimised; prints times"]
-async fn a_thousand_replicas() {
-    let cluster = Cluster::start(&["n1"]).await;
-    let tasks = kubelet(cluster.client.clone(), "n1", 1);
-    cluster
-        .create::<Service>(json!({
-            "metadata": {"name": "web"},
-            "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
-        }))
-        .await;
-    let start = Instant::now();
-    cluster.create::<Deployment>(deployment(1000)).await;
-    complete(&cluster, 1000).await;
-    println!("complete after {:?}", start.elapsed());
-    until("a thousand addresses", || async {
-        (ready_addresses(&cluster).await == (1000, 1000)).then_some(())
-    })
-    .await;
-    println!("all behind the service after {:?}", start.elapsed());
-    let deployments: Api<Deployment> = cluster.api();
-    let deleted = Instant::now();
-    deployments.delete("web", &DeleteParams::background()).await.unwrap();
-    let pods: Api<Pod> = cluster.api();
-    until("all is gone", || async { (count(&pods).await == 0).then_some(()) }).await;
-    println!("all gone after {:?}", deleted.elapsed());
-    tasks.iter().for_each(tokio::task::JoinHandle::abort);
-    cluster.plane.stop().await;
-}

@@ -88,16 +88,6 @@ pub fn subdomain_with_underscore(value: &str) -> Vec<String> {
     problems
 }
 
-/// An RFC 1035 label: no leading digit.
-pub fn rfc1035_label(value: &str) -> Vec<String> {
-    const MESSAGE: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character";
-    let mut problems = too_long(value, LABEL_LENGTH_MAX);
-    if !is_label(value) || value.starts_with(|first: char| first.is_ascii_digit()) {
-        problems.push(mismatch(MESSAGE, "[a-z]([-a-z0-9]*[a-z0-9])?", &["my-name", "abc-123"]));
-    }
-    problems
-}
-
 /// A label's key, also called a qualified name: `name` or `example.com/name`.
 pub fn label_key(value: &str) -> Vec<String> {
     let mut problems = Vec::new();

@@ -110,12 +110,6 @@ impl Quantity {
         Self { nanos: self.nanos.saturating_add(other.nanos), format }
     }
 
-    /// The difference; it may be negative.
-    pub fn minus(self, other: Self) -> Self {
-        let format = if self.is_zero() { other.format } else { self.format };
-        Self { nanos: self.nanos.saturating_sub(other.nanos), format }
-    }
-
     pub fn times(self, factor: i64) -> Self {
         Self { nanos: self.nanos.saturating_mul(i128::from(factor)), ..self }
     }
@@ -398,7 +392,6 @@ mod tests {
     fn sums_keep_the_first_format_unless_it_is_zero() {
         assert_eq!(parse("1Gi").plus(parse("1Gi")).to_string(), "2Gi");
         assert_eq!(Quantity::ZERO.plus(parse("1Gi")).to_string(), "1Gi");
-        assert_eq!(parse("1").minus(parse("250m")).to_string(), "750m");
         assert_eq!(Quantity::millis(100).times(3).to_string(), "300m");
         assert_eq!(Quantity::bytes(1 << 20).to_string(), "1Mi");
     }

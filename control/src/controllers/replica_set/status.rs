@@ -10,8 +10,8 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::controllers::pods::{Availability, availability, is_ready};
-use crate::controllers::selectors::contains;
 use crate::engine::Failure;
+use crate::kinds::selector::matches_pairs;
 
 pub(super) const REPLICA_FAILURE: &str = "ReplicaFailure";
 
@@ -34,7 +34,7 @@ impl Counts {
         let mut counts = Self::default();
         for pod in active {
             let fully_labeled = template_labels.is_none_or(|wanted| {
-                pod.metadata.labels.as_ref().is_some_and(|labels| contains(labels, wanted))
+                pod.metadata.labels.as_ref().is_some_and(|labels| matches_pairs(wanted, labels))
             });
             counts.fully_labeled += i32::from(fully_labeled);
             counts.ready += i32::from(is_ready(pod));

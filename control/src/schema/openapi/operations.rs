@@ -175,12 +175,9 @@ impl Maker<'_> {
             "",
             Draft {
                 verb: "list",
-                method: "get",
                 action: "list",
                 does: "list or watch objects of kind",
-                body: None,
-                answers: &[200],
-                answer: Some(format!("{}List", self.info.schema)),
+                ..get(format!("{}List", self.info.schema))
             },
             &SELECT,
         );
@@ -192,47 +189,23 @@ impl Maker<'_> {
     }
 
     fn create(&self) -> Operation {
-        let (body, answer) = (Some(Body::Object(self.schema())), Some(self.schema()));
-        let answers = &[200, 201, 202];
-        let draft = Draft {
-            verb: "create",
-            method: "post",
-            action: "post",
-            does: "create",
-            body,
-            answers,
-            answer,
-        };
-        self.make(self.collection(false), "", draft, &WRITE)
+        self.make(self.collection(false), "", post(self.schema()), &WRITE)
     }
 
     fn delete_collection(&self) -> Operation {
-        let (body, answer) = (Some(Body::Options(meta("DeleteOptions"))), Some(meta("Status")));
         let draft = Draft {
             verb: "deleteCollection",
-            method: "delete",
             action: "deletecollection",
             does: "delete collection of",
-            body,
             answers: &[200],
-            answer,
+            ..delete()
         };
         let parameters = [&DELETE[..], &SELECT[1..9]].concat();
         self.make(self.collection(false), "", draft, &parameters)
     }
 
     fn read(&self) -> Operation {
-        let answer = Some(self.schema());
-        let draft = Draft {
-            verb: "read",
-            method: "get",
-            action: "get",
-            does: "read the specified",
-            body: None,
-            answers: &[200],
-            answer,
-        };
-        self.make(self.object(), "", draft, &[])
+        self.make(self.object(), "", get(self.schema()), &[])
     }
 
     fn replace(&self) -> Operation {
@@ -244,18 +217,7 @@ impl Maker<'_> {
     }
 
     fn delete(&self) -> Operation {
-        // Upstream answers with the object for some kinds and with a status for the rest.
-        let (body, answer) = (Some(Body::Options(meta("DeleteOptions"))), Some(meta("Status")));
-        let draft = Draft {
-            verb: "delete",
-            method: "delete",
-            action: "delete",
-            does: "delete",
-            body,
-            answers: &[200, 202],
-            answer,
-        };
-        self.make(self.object(), "", draft, &DELETE)
+        self.make(self.object(), "", delete(), &DELETE)
     }
 
     fn subresource(&self, subresource: Subresource) -> Vec<Operation> {
@@ -270,24 +232,13 @@ impl Maker<'_> {
                 three
             }
             Subresource::Log => {
-                let draft = Draft {
-                    verb: "read",
-                    method: "get",
-                    action: "get",
-                    does: "read log of the specified",
-                    body: None,
-                    answers: &[200],
-                    answer: None,
-                };
+                let does = "read log of the specified";
+                let draft = Draft { does, answer: None, ..get(self.schema()) };
                 vec![self.make(path, "Log", draft, &LOG)]
             }
             Subresource::Binding => {
-                vec![self.post(
-                    path,
-                    "Binding",
-                    "io.k8s.api.core.v1.Binding",
-                    gvk("", "v1", "Binding"),
-                )]
+                let of = gvk("", "v1", "Binding");
+                vec![self.post(path, "Binding", "io.k8s.api.core.v1.Binding", of)]
             }
             Subresource::Eviction => {
                 let of = gvk("policy", "v1", "Eviction");
@@ -299,36 +250,16 @@ impl Maker<'_> {
     }
 
     fn three(&self, path: &str, suffix: &'static str, schema: &str) -> Vec<Operation> {
-        let schema = schema.to_owned();
-        let get = Draft {
-            verb: "read",
-            method: "get",
-            action: "get",
-            does: "read the specified",
-            body: None,
-            answers: &[200],
-            answer: Some(schema.clone()),
-        };
+        let schema = || schema.to_owned();
         vec![
-            self.make(path.to_owned(), suffix, get, &[]),
-            self.make(path.to_owned(), suffix, put(schema.clone()), &WRITE),
-            self.make(path.to_owned(), suffix, patch(schema), &APPLY),
+            self.make(path.to_owned(), suffix, get(schema()), &[]),
+            self.make(path.to_owned(), suffix, put(schema()), &WRITE),
+            self.make(path.to_owned(), suffix, patch(schema()), &APPLY),
         ]
     }
 
     fn post(&self, path: String, suffix: &'static str, schema: &str, of: [String; 3]) -> Operation {
-        let (body, answer) = (Some(Body::Object(schema.to_owned())), Some(schema.to_owned()));
-        let answers = &[200, 201, 202];
-        let draft = Draft {
-            verb: "create",
-            method: "post",
-            action: "post",
-            does: "create",
-            body,
-            answers,
-            answer,
-        };
-        Operation { gvk: of, ..self.make(path, suffix, draft, &WRITE) }
+        Operation { gvk: of, ..self.make(path, suffix, post(schema.to_owned()), &WRITE) }
     }
 
     /// Each method, to the object's own address and to any path behind it.
@@ -436,6 +367,30 @@ impl Maker<'_> {
     }
 }
 
+fn get(schema: String) -> Draft {
+    Draft {
+        verb: "read",
+        method: "get",
+        action: "get",
+        does: "read the specified",
+        body: None,
+        answers: &[200],
+        answer: Some(schema),
+    }
+}
+
+fn post(schema: String) -> Draft {
+    Draft {
+        verb: "create",
+        method: "post",
+        action: "post",
+        does: "create",
+        body: Some(Body::Object(schema.clone())),
+        answers: &[200, 201, 202],
+        answer: Some(schema),
+    }
+}
+
 fn put(schema: String) -> Draft {
     Draft {
         verb: "replace",
@@ -457,6 +412,19 @@ fn patch(schema: String) -> Draft {
         body: Some(Body::Patch),
         answers: &[200, 201],
         answer: Some(schema),
+    }
+}
+
+/// Upstream answers with the object for some kinds and with a status for the rest.
+fn delete() -> Draft {
+    Draft {
+        verb: "delete",
+        method: "delete",
+        action: "delete",
+        does: "delete",
+        body: Some(Body::Options(meta("DeleteOptions"))),
+        answers: &[200, 202],
+        answer: Some(meta("Status")),
     }
 }
 

@@ -10,6 +10,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::schema::protobuf::wire::{put_bytes, put_number};
+
 /// Something in the document that its message cannot hold: a mistake of ours, not of a client.
 #[derive(Debug, thiserror::Error)]
 #[error("no place in the OpenAPI message for {0}")]
@@ -66,7 +68,7 @@ fn put(out: &mut Vec<u8>, tag: u32, form: &Form, value: &Value) -> Result<(), No
     let misfit = || NoPlace(value.to_string());
     match (form, value) {
         (Form::Text, Value::String(text)) => put_bytes(out, tag, text.as_bytes()),
-        (Form::Flag, Value::Bool(flag)) => put_flag(out, tag, *flag),
+        (Form::Flag, Value::Bool(flag)) => put_number(out, tag, u64::from(*flag)),
         (Form::Any, value) => {
             let yaml = serde_yaml::to_string(value).map_err(|_| misfit())?;
             let mut any = Vec::new();
@@ -113,25 +115,6 @@ fn put_named(
     put(&mut entry, 2, form, value)?;
     put_bytes(out, tag, &entry);
     Ok(())
-}
-
-fn put_bytes(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
-    put_varint(out, u64::from(tag) << 3 | 2);
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-fn put_flag(out: &mut Vec<u8>, tag: u32, flag: bool) {
-    put_varint(out, u64::from(tag) << 3);
-    out.push(u8::from(flag));
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
 
 static TEXTS: Form = Form::Each(&Form::Text);
@@ -294,51 +277,36 @@ mod tests {
 
     use super::super::OpenApi;
     use super::*;
-
-    fn varint(rest: &mut &[u8]) -> u64 {
-        let (mut value, mut shift) = (0, 0);
-        loop {
-            let (&byte, after) = rest.split_first().expect("a varint ends");
-            *rest = after;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return value;
-            }
-            shift += 7;
-        }
-    }
+    use crate::schema::protobuf::wire::{Reader, Scalar};
 
     /// Every field of a message: a flag as one byte, the rest as it stands.
-    fn walk(mut rest: &[u8]) -> Vec<(u64, &[u8])> {
+    fn walk(message: &[u8]) -> Vec<(u32, &[u8])> {
+        let mut reader = Reader::new(message);
         let mut found = Vec::new();
-        while !rest.is_empty() {
-            let key = varint(&mut rest);
-            let length = match key & 7 {
-                0 => 1,
-                2 => usize::try_from(varint(&mut rest)).expect("a length"),
-                other => panic!("wire type {other}"),
-            };
-            let (value, after) = rest.split_at_checked(length).expect("a length within");
-            rest = after;
-            found.push((key >> 3, value));
+        while let Some((tag, value)) = reader.next("").expect("a field") {
+            found.push(match value {
+                Scalar::Bytes(bytes) => (tag, bytes),
+                Scalar::Varint(flag) => (tag, if flag == 0 { &[0][..] } else { &[1] }),
+                other => panic!("{other:?}"),
+            });
         }
         found
     }
 
-    fn all<'a>(message: &'a [u8], tags: &[u64]) -> Vec<&'a [u8]> {
+    fn all<'a>(message: &'a [u8], tags: &[u32]) -> Vec<&'a [u8]> {
         tags.iter().fold(vec![message], |messages, tag| {
             let fields = messages.into_iter().flat_map(walk);
             fields.filter(|(found, _)| found == tag).map(|(_, value)| value).collect()
         })
     }
 
-    fn texts<'a>(message: &'a [u8], tags: &[u64]) -> Vec<&'a str> {
+    fn texts<'a>(message: &'a [u8], tags: &[u32]) -> Vec<&'a str> {
         let values = all(message, tags).into_iter();
         values.map(|value| std::str::from_utf8(value).expect("UTF-8")).collect()
     }
 
     /// The value of the entry of that name in the map that stands in a field.
-    fn named<'a>(message: &'a [u8], tags: &[u64], name: &str) -> &'a [u8] {
+    fn named<'a>(message: &'a [u8], tags: &[u32], name: &str) -> &'a [u8] {
         let entries = all(message, tags);
         let entry = entries.into_iter().find(|entry| texts(entry, &[1]) == [name]);
         all(entry.expect(name), &[2])[0]

@@ -9,7 +9,7 @@
 
 mod decode;
 mod encode;
-mod wire;
+pub(in crate::schema) mod wire;
 
 pub use decode::{decode, decode_as};
 pub use encode::{encode, encode_message};

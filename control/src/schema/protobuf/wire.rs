@@ -3,7 +3,7 @@
 use super::ProtobufError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scalar<'a> {
+pub(in crate::schema) enum Scalar<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
@@ -22,7 +22,7 @@ impl Scalar<'_> {
 }
 
 /// Reads one message, field by field.
-pub(super) struct Reader<'a> {
+pub(in crate::schema) struct Reader<'a> {
     pub rest: &'a [u8],
 }
 
@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(in crate::schema) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -88,24 +88,28 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-pub(super) fn put_key(out: &mut Vec<u8>, tag: u32, wire_type: u8) {
+pub(in crate::schema) fn put_key(out: &mut Vec<u8>, tag: u32, wire_type: u8) {
     put_varint(out, u64::from(tag) << 3 | u64::from(wire_type));
 }
 
-pub(super) fn put_bytes(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
+pub(in crate::schema) fn put_bytes(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
     put_key(out, tag, 2);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-pub(super) fn put_number(out: &mut Vec<u8>, tag: u32, value: u64) {
+pub(in crate::schema) fn put_number(out: &mut Vec<u8>, tag: u32, value: u64) {
     put_key(out, tag, 0);
     put_varint(out, value);
 }
 
 /// Writes a message whose length is known only afterwards: most are short, so one byte is kept for
 /// the length and a longer length moves the message.
-pub(super) fn put_message(out: &mut Vec<u8>, tag: u32, write: impl FnOnce(&mut Vec<u8>)) {
+pub(in crate::schema) fn put_message(
+    out: &mut Vec<u8>,
+    tag: u32,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
     put_key(out, tag, 2);
     let at = out.len();
     out.push(0);
