@@ -928,3 +928,75 @@ async fn fields_are_selected_by_the_names_that_upstream_knows() {
         r#""status.replicas" is not a known field selector: only "metadata.name", "metadata.namespace""#
     );
 }
+
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+#[tokio::test]
+async fn an_error_has_the_form_that_was_asked_for() {
+    let server = Server::start().await;
+    let path = format!("{MAPS}/none");
+    let raw = |accept: &str| {
+        let request = Request::get(&path).header("accept", accept);
+        server.raw(request.body(Body::empty()).expect("a request"))
+    };
+    let message = raw(PROTOBUF).await;
+    assert_eq!(
+        (message.status(), &message.headers()["content-type"]),
+        (StatusCode::NOT_FOUND, &http::HeaderValue::from_static(PROTOBUF))
+    );
+    let bytes = message.into_body().collect().await.expect("a body").to_bytes();
+    let (version, kind, status) = crate::schema::protobuf::decode(&bytes).expect("a message");
+    assert_eq!((version.as_str(), kind.as_str()), ("v1", "Status"));
+    assert_eq!(status["message"], r#"configmaps "none" not found"#);
+    assert_eq!(raw("application/yaml").await.headers()["content-type"], "application/yaml");
+    for other in ["text/html", TABLE] {
+        let answer = server.get_as(&path, other).await;
+        let expected = if other == TABLE { 404 } else { 406 };
+        assert_eq!((answer.status, answer.json()["kind"].clone()), (expected, json!("Status")));
+    }
+    let partial = format!("{PROTOBUF};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
+    let list = Request::get(MAPS).header("accept", partial).body(Body::empty());
+    let list = server.raw(list.expect("a request")).await;
+    assert_eq!(list.headers()["content-type"], PROTOBUF);
+}
+
+#[tokio::test]
+async fn a_schema_is_found_by_its_hash() {
+    let server = Server::start().await;
+    let index = server.get("/openapi/v3").await;
+    assert!(index.headers.contains_key("etag"));
+    let address = index.ok()["paths"]["api/v1"]["serverRelativeURL"].clone();
+    let address = address.as_str().expect("an address");
+    let right = server.get(address).await;
+    assert_eq!(right.status, 200);
+    assert_eq!(right.headers["cache-control"], "public, immutable");
+    assert!(right.headers["expires"].to_str().expect("text").ends_with(" GMT"));
+    let tag = right.headers["etag"].to_str().expect("text").to_owned();
+    let wrong = server.get("/openapi/v3/api/v1?hash=x").await;
+    assert_eq!(
+        (wrong.status, &wrong.headers["location"]),
+        (301, &http::HeaderValue::from_str(address).expect("text"))
+    );
+    assert_eq!(
+        server.get("/openapi/v3/api/v1").await.headers["cache-control"],
+        "no-cache, private"
+    );
+    let again =
+        Request::get("/openapi/v3/api/v1").header("if-none-match", format!("\"x\", W/{tag}"));
+    assert_eq!(server.send(again.body(Body::empty()).expect("a request")).await.status, 304);
+}
+
+#[tokio::test]
+async fn single_checks_bear_upstreams_names_and_can_be_left_out() {
+    let server = Server::start().await;
+    let single = server.get("/readyz/etcd").await;
+    assert_eq!((single.status, single.text.as_str()), (200, "ok"));
+    assert_eq!(single.headers["x-content-type-options"], "nosniff");
+    let report = server.get("/livez?verbose&exclude=etcd&exclude=none").await;
+    assert_eq!(
+        report.text,
+        "[+]ping ok\n[+]etcd excluded: ok\nwarn: some health checks cannot be excluded: no matches for \"none\"\nlivez check passed\n"
+    );
+    let metrics = server.get("/metrics").await;
+    assert_eq!(metrics.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+}
