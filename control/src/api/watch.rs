@@ -399,6 +399,28 @@ fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::Caches;
+    use crate::kinds::registry;
+    use crate::store::{History, Write, memory};
+
+    #[tokio::test]
+    async fn who_comes_too_late_is_told_the_oldest_revision_kept() {
+        let ambient = Ambient::real();
+        let store = memory::open(History::default(), &ambient);
+        for name in ["a", "b", "c"] {
+            let key = format!("configmaps/default/{name}");
+            let object = json!({ "metadata": { "name": name, "namespace": "default" } });
+            let write = Write::Create { key, value: encode::stored(&object), ttl: None };
+            store.commit(write).await.expect("the object is new");
+        }
+        let newest = store.current().await.expect("it is open");
+        let caches = Caches::start(store, &ambient, &registry()).await.expect("it is open");
+        let cache = caches.kind("configmaps").expect("it is served");
+        assert!(cache.watch(Revision(newest.0 - 1)).is_err());
+        assert_eq!(oldest(&cache, Revision(newest.0 - 1)), newest);
+        assert_eq!(oldest(&cache, Revision(1)), newest);
+        assert_eq!(oldest(&cache, newest), newest);
+    }
 
     #[test]
     fn objects_move_in_and_out_of_a_selection() {

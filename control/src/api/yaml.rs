@@ -17,7 +17,7 @@ pub fn text(value: &Value) -> String {
     match value {
         Value::Object(map) if !map.is_empty() => entries(&mut out, map, 0, false),
         Value::Array(list) if !list.is_empty() => items(&mut out, list, 0, false),
-        other => leaf(&mut out, other, 0),
+        other => leaf(&mut out, other, 2),
     }
     out
 }
