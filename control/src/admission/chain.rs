@@ -11,6 +11,7 @@ use super::cluster_ip::ClusterIp;
 use super::default_toleration_seconds::DefaultTolerationSeconds;
 use super::namespace_lifecycle::NamespaceLifecycle;
 use super::priority::Priority;
+use super::runtime_class::RuntimeClass;
 use super::service_account::ServiceAccount;
 
 /// What can be set of the plug-ins.
@@ -38,6 +39,7 @@ pub fn chain_with(config: ChainConfig) -> Vec<Arc<dyn Plugin>> {
         Arc::new(ServiceAccount),
         Arc::new(Priority),
         Arc::new(DefaultTolerationSeconds::new(config.default_toleration)),
+        Arc::new(RuntimeClass),
         Arc::new(ClusterIp::default()),
     ]
 }

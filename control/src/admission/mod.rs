@@ -7,6 +7,7 @@ mod default_toleration_seconds;
 mod lookup;
 mod namespace_lifecycle;
 mod priority;
+mod runtime_class;
 mod service_account;
 #[cfg(test)]
 mod testing;

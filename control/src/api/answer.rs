@@ -15,7 +15,7 @@ use crate::status::ApiError;
 use super::call::Call;
 use super::negotiate::{JSON, Media, Output, PROTOBUF, Shape, YAML};
 use super::object::Object;
-use super::table;
+use super::{table, yaml};
 
 /// A response with a body that is at hand.
 pub fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
@@ -69,15 +69,25 @@ pub fn list_type(kind: &dyn AnyKind) -> String {
     format!("{}List", kind.info().schema)
 }
 
-/// A value as JSON or YAML. Where protobuf was asked for, JSON: every client reads it.
+/// A value that names its own type, in the form that was asked for. What has no protobuf form is
+/// JSON, which every client reads.
 pub fn value(output: &Output, status: StatusCode, value: &Value) -> Response {
     match output.media {
-        Media::Yaml => {
-            let text = serde_yaml::to_string(value).unwrap_or_default();
-            respond(status, YAML, text)
-        }
-        Media::Json | Media::Protobuf => respond(status, JSON, json_text(value, output.pretty)),
+        Media::Yaml => respond(status, YAML, yaml::text(value)),
+        Media::Protobuf => match self_described(value) {
+            Some(bytes) => respond(status, PROTOBUF, bytes),
+            None => respond(status, JSON, json_text(value, output.pretty)),
+        },
+        Media::Json => respond(status, JSON, json_text(value, output.pretty)),
     }
+}
+
+/// The protobuf form of a value by its apiVersion and kind.
+pub fn self_described(value: &Value) -> Option<Vec<u8>> {
+    let text = |field: &str| value[field].as_str().unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let ty = schema().by_api_version(api_version, kind)?;
+    Some(protobuf::encode(ty, api_version, kind, value))
 }
 
 pub fn json_text(value: &Value, pretty: bool) -> Bytes {
@@ -118,9 +128,16 @@ pub fn warn(response: &mut Response, warnings: &[String]) {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        self.respond(&Output::PLAIN)
+    }
+}
+
+impl ApiError {
+    /// The error's `Status` in the form that was asked for.
+    pub fn respond(&self, output: &Output) -> Response {
         let code = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let status = self.to_status();
-        let mut response = respond(code, JSON, json_text(&status, false));
+        let mut response = value(output, code, &status);
         let retry = &status["details"]["retryAfterSeconds"];
         if let Some(seconds) = retry.as_u64() {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());

@@ -10,8 +10,8 @@ use crate::status::ApiError;
 use super::call::Call;
 use super::decode::{self, Expected};
 use super::negotiate::Media;
-use super::object::Object;
 use super::query::WriteOptions;
+use super::write::Written;
 use super::{answer, body, metadata, special, subresources, write};
 
 const DOUBLED_OWNERS: &str = ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: ";
@@ -29,8 +29,8 @@ pub async fn create(call: &Call, body: Body) -> Result<Response, ApiError> {
     metadata::wipe_system_fields(&mut value);
     metadata::settle_namespace(&mut value, requested_namespace(call))?;
     warnings.extend(owner_warning(&mut value));
-    let object = write::insert(call, value, options.dry_run).await?;
-    finish(call, StatusCode::CREATED, &object, &warnings)
+    let written = write::insert(call, value, options.dry_run).await?;
+    finish(call, StatusCode::CREATED, written, &warnings)
 }
 
 /// The namespace an object must be in; namespaces and other cluster objects are in none.
@@ -44,13 +44,15 @@ pub fn owner_warning(value: &mut serde_json::Value) -> Option<String> {
     (!dropped.is_empty()).then(|| format!("{DOUBLED_OWNERS}{}", dropped.join(", ")))
 }
 
+/// The answer to a write. `warnings`: those about the request, before those about the object.
 pub fn finish(
     call: &Call,
     status: StatusCode,
-    object: &Object,
+    written: Written,
     warnings: &[String],
 ) -> Result<Response, ApiError> {
-    let mut response = answer::object(call, status, object)?;
+    let mut response = answer::object(call, status, &written.object)?;
     answer::warn(&mut response, warnings);
+    answer::warn(&mut response, &written.warnings);
     Ok(response)
 }

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::response::Response;
-use http::StatusCode;
+use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::{HeaderValue, StatusCode};
 
 use crate::status::ApiError;
 
@@ -42,7 +43,8 @@ impl Check {
     const fn name(self) -> &'static str {
         match self {
             Self::Ping => "ping",
-            Self::Store => "store",
+            // Upstream's name for the store, by which probes ask for it or leave it out.
+            Self::Store => "etcd",
             Self::StartUp => "poststarthook/start-control-plane",
             Self::Shutdown => "shutdown",
         }
@@ -83,7 +85,14 @@ fn checks(path: &str) -> Option<(&'static str, Vec<Check>)> {
 pub async fn answer(api: &Api, path: &str, query: &Query) -> Result<Response, ApiError> {
     let path = path.trim_end_matches('/');
     let (name, checks) = checks(path).ok_or_else(ApiError::page_not_found)?;
-    let excluded: Vec<&str> = query.all("exclude").collect();
+    let mut excluded: Vec<&str> = query.all("exclude").collect();
+    excluded.sort_unstable();
+    excluded.dedup();
+    let mut unknown = excluded.clone();
+    unknown.retain(|name| !checks.iter().any(|check| check.name() == *name));
+    if path.trim_start_matches('/') != name {
+        return Ok(single(checks[0], api).await);
+    }
     let (mut report, mut failed) = (String::new(), false);
     for check in checks {
         let check_name = check.name();
@@ -97,13 +106,36 @@ pub async fn answer(api: &Api, path: &str, query: &Query) -> Result<Response, Ap
         };
         report.push_str(&line);
     }
+    if !unknown.is_empty() {
+        let names: Vec<String> = unknown.iter().map(|name| format!("{name:?}")).collect();
+        let _ = writeln!(
+            report,
+            "warn: some health checks cannot be excluded: no matches for {}",
+            names.join(", ")
+        );
+    }
     if failed {
         let _ = writeln!(report, "{name} check failed");
-        return Ok(respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, report));
+        return Ok(plain(StatusCode::INTERNAL_SERVER_ERROR, report));
     }
     if query.get("verbose").is_none() {
-        return Ok(respond(StatusCode::OK, TEXT, "ok"));
+        return Ok(plain(StatusCode::OK, "ok".to_owned()));
     }
     let _ = writeln!(report, "{name} check passed");
-    Ok(respond(StatusCode::OK, TEXT, report))
+    Ok(plain(StatusCode::OK, report))
+}
+
+/// One check at its own path.
+async fn single(check: Check, api: &Api) -> Response {
+    if check.passes(api).await {
+        return plain(StatusCode::OK, "ok".to_owned());
+    }
+    let why = format!("internal server error: {} failed: reason withheld\n", check.name());
+    plain(StatusCode::INTERNAL_SERVER_ERROR, why)
+}
+
+fn plain(status: StatusCode, text: String) -> Response {
+    let mut response = respond(status, TEXT, text);
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }

@@ -258,7 +258,7 @@ pub fn answer(call: &Call, page: &Page) -> Result<Response, ApiError> {
             let now = call.api.ambient().now();
             let rows = page.items.iter();
             let rows = rows.map(|item| table::row(output, kind, item, options, now)).collect();
-            let table = table::assemble(output, kind, &metadata, rows, options);
+            let table = table::assemble(output, kind.columns(), &metadata, rows, options);
             Ok(answers::value(output, StatusCode::OK, &table))
         }
         Shape::Partial => {

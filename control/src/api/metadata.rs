@@ -74,7 +74,8 @@ pub fn generated_name(base: &str, suffix: &str) -> String {
     format!("{}{suffix}", &base[..end.min(base.len())])
 }
 
-/// On an update: the server's own fields stay as they are.
+/// On an update: the server's own fields stay as they are. What is set of an object's deletion while
+/// it is not being deleted is left to validation, which refuses it.
 pub fn restore_system_fields(new: &mut Value, old: &Value) {
     let old = &old["metadata"];
     let metadata = metadata_mut(new);
@@ -91,9 +92,6 @@ pub fn restore_system_fields(new: &mut Value, old: &Value) {
     }
     copy(metadata, old, "generation");
     metadata.remove("selfLink");
-    if old["deletionTimestamp"].is_null() {
-        metadata.remove("deletionTimestamp");
-    }
 }
 
 fn copy(metadata: &mut Map<String, Value>, old: &Value, field: &str) {
@@ -168,9 +166,6 @@ mod tests {
         let mut new = json!({ "metadata": { "creationTimestamp": "x", "generation": 9 } });
         restore_system_fields(&mut new, &old);
         assert_eq!(new, old);
-        let mut new = json!({ "metadata": { "deletionTimestamp": "d" } });
-        restore_system_fields(&mut new, &json!({ "metadata": {} }));
-        assert_eq!(new, json!({ "metadata": {} }));
     }
 
     #[test]

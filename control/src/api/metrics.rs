@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::response::Response;
-use http::StatusCode;
+use http::header::ACCEPT;
+use http::{HeaderMap, StatusCode};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -15,6 +16,7 @@ use crate::status::ApiError;
 
 use super::answer::respond;
 
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Seconds; upstream's spread, thinned.
 const BUCKETS: [f64; 14] =
@@ -79,9 +81,45 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
-    pub fn answer(&self) -> Result<Response, ApiError> {
+    /// OpenMetrics for clients that ask for it, else the older form, as upstream.
+    pub fn answer(&self, headers: &HeaderMap) -> Result<Response, ApiError> {
         let mut body = String::new();
         text::encode(&mut body, &self.registry).map_err(ApiError::internal)?;
-        Ok(respond(StatusCode::OK, OPEN_METRICS, body))
+        let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if accept.contains("application/openmetrics-text") {
+            return Ok(respond(StatusCode::OK, OPEN_METRICS, body));
+        }
+        Ok(respond(StatusCode::OK, TEXT, older(&body)))
+    }
+}
+
+/// OpenMetrics in the older form, in which a counter is named in full and nothing marks the end.
+fn older(text: &str) -> String {
+    let mut counters = Vec::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        counters.extend(line.strip_suffix(" counter"));
+    }
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
+        let described = ["# TYPE ", "# HELP "].iter().find_map(|mark| {
+            let (name, rest) = line.strip_prefix(mark)?.split_once(' ')?;
+            counters.contains(&name).then(|| format!("{mark}{name}_total {rest}"))
+        });
+        out.push_str(described.as_deref().unwrap_or(line));
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_named_in_full_in_the_older_form() {
+        let text =
+            "# HELP a Words.\n# TYPE a counter\na_total{b=\"c\"} 1\n# TYPE d gauge\nd 2\n# EOF\n";
+        let expected = "# HELP a_total Words.\n# TYPE a_total counter\na_total{b=\"c\"} 1\n# TYPE d gauge\nd 2\n";
+        assert_eq!(older(text), expected);
     }
 }

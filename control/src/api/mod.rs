@@ -40,6 +40,7 @@ mod tests;
 mod update;
 mod watch;
 mod write;
+mod yaml;
 
 pub use client::client;
 pub use health::Readiness;

@@ -142,7 +142,12 @@ impl Clause<'_> {
         }
         match shape {
             "Table" if media != Media::Protobuf => Some(Shape::Table),
-            "PartialObjectMetadata" | "PartialObjectMetadataList" => Some(Shape::Partial),
+            // The schema has the protobuf form of v1 alone.
+            "PartialObjectMetadata" | "PartialObjectMetadataList"
+                if media != Media::Protobuf || self.parameter("v") == "v1" =>
+            {
+                Some(Shape::Partial)
+            }
             _ => None,
         }
     }

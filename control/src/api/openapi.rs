@@ -1,14 +1,17 @@
 //! `/openapi/v2` and `/openapi/v3`: the documents that `schema::openapi` makes, with their tags.
 
+use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{ACCEPT, ETAG, IF_NONE_MATCH, VARY};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{ACCEPT, CACHE_CONTROL, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, VARY};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use jiff::SignedDuration;
 
 use crate::status::ApiError;
 
 use super::answer::{json_text, respond};
 use super::negotiate::{Clause, JSON, clauses, not_acceptable};
+use super::query::Query;
 use super::state::Api;
 
 const GNOSTIC: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
@@ -52,23 +55,75 @@ impl Form {
     }
 }
 
+/// For the documents whose address holds their hash: they never change.
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, immutable");
+const YEAR_SECONDS: i64 = 365 * 24 * 3600;
+
 /// Answers a path below `/openapi/`.
-pub fn answer(api: &Api, path: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
+///
+/// Source: `k8s.io/kube-openapi/pkg/handler3/handler.go`.
+pub fn answer(api: &Api, path: &str, request: &Request<Body>) -> Result<Response, ApiError> {
+    let headers = request.headers();
     let form = negotiate(headers, Form::of(path))?;
     if path == "v3" {
-        return Ok(respond(StatusCode::OK, JSON, json_text(&api.openapi.v3_index(), false)));
+        // The index is made of all that version two is made of.
+        let tag = quoted(&api.openapi.v2_hash())?;
+        return tagged(headers, tag, form, || Ok(json_text(&api.openapi.v3_index(), false)));
     }
     let hash = match path.strip_prefix("v3/") {
         Some(version) => api.openapi.v3_hash(version),
         None => (path == "v2").then(|| api.openapi.v2_hash()),
     };
-    // One tag for both forms, as upstream's: `Vary` keeps them apart.
-    let tag = HeaderValue::from_str(&format!("\"{}\"", hash.ok_or_else(ApiError::page_not_found)?))
-        .map_err(ApiError::internal)?;
-    let mut response = if headers.get(IF_NONE_MATCH) == Some(&tag) {
+    let hash = hash.ok_or_else(ApiError::page_not_found)?;
+    let tag = quoted(&hash)?;
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let wanted = query.text("hash").filter(|_| path.starts_with("v3/"));
+    if wanted.is_some_and(|wanted| wanted != hash) {
+        return moved(path, &hash, tag);
+    }
+    let mut response = tagged(headers, tag, form, || document(api, path, form))?;
+    if wanted.is_some() {
+        let expires = api.ambient().now() + SignedDuration::from_secs(YEAR_SECONDS);
+        let expires = expires.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, IMMUTABLE);
+        headers.insert(EXPIRES, expires.try_into().map_err(ApiError::internal)?);
+    }
+    Ok(response)
+}
+
+fn quoted(hash: &str) -> Result<HeaderValue, ApiError> {
+    HeaderValue::from_str(&format!("\"{hash}\"")).map_err(ApiError::internal)
+}
+
+/// To the address of the document as it is now.
+fn moved(path: &str, hash: &str, tag: HeaderValue) -> Result<Response, ApiError> {
+    let mut response = respond(StatusCode::MOVED_PERMANENTLY, JSON, Bytes::new());
+    let location = format!("/openapi/{path}?hash={hash}");
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, location.try_into().map_err(ApiError::internal)?);
+    headers.insert(ETAG, tag);
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    Ok(response)
+}
+
+/// The document, unless the client has it. One tag for both forms, as upstream's: `Vary` keeps them
+/// apart.
+fn tagged(
+    headers: &HeaderMap,
+    tag: HeaderValue,
+    form: Form,
+    document: impl FnOnce() -> Result<Bytes, ApiError>,
+) -> Result<Response, ApiError> {
+    let known =
+        headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let known = known.split(',').map(str::trim).any(|known| {
+        known == "*" || known.strip_prefix("W/").unwrap_or(known).as_bytes() == tag.as_bytes()
+    });
+    let mut response = if known {
         respond(StatusCode::NOT_MODIFIED, form.content_type(), Bytes::new())
     } else {
-        respond(StatusCode::OK, form.content_type(), document(api, path, form)?)
+        respond(StatusCode::OK, form.content_type(), document()?)
     };
     response.headers_mut().insert(ETAG, tag);
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
@@ -104,8 +159,6 @@ mod tests {
     use std::net::IpAddr;
     use std::sync::Arc;
 
-    use axum::body::Body;
-    use http::Request;
     use http::header::CONTENT_TYPE;
     use http_body_util::BodyExt as _;
     use tower::ServiceExt as _;

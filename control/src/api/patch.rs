@@ -65,18 +65,8 @@ impl Patch {
     fn parse(form: Form, body: &Bytes, validation: FieldValidation) -> Result<Self, ApiError> {
         let (value, doubled) = schema::decode_json(body)
             .map_err(|why| ApiError::bad_request(format!("error decoding patch: {why}")))?;
-        match (form, &value) {
-            (Form::Json, Value::Array(_)) | (Form::Merge | Form::Strategic, Value::Object(_)) => {}
-            (Form::Json, _) => {
-                return Err(ApiError::bad_request(
-                    "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
-                ));
-            }
-            (Form::Merge | Form::Strategic, _) => {
-                return Err(ApiError::bad_request(
-                    "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
-                ));
-            }
+        if let Some(why) = misfit(form, &value, validation) {
+            return Err(ApiError::bad_request(why));
         }
         let doubled = match form {
             Form::Json => doubled.iter().map(|field| format!("json patch {field}")).collect(),
@@ -109,6 +99,38 @@ impl Patch {
     }
 }
 
+/// Why a value cannot be a patch of this form, in Go's words.
+fn misfit(form: Form, value: &Value, validation: FieldValidation) -> Option<String> {
+    const MAP: &str = "map[string]interface {}";
+    let lenient = validation == FieldValidation::Ignore;
+    let (value, wanted) = match (form, value) {
+        (Form::Json, Value::Array(operations)) => {
+            let wrong = operations.iter().find(|operation| !operation.is_object())?;
+            (wrong, if lenient { "jsonpatch.Operation" } else { "handlers.jsonPatchOp" })
+        }
+        (Form::Json, other) if lenient => (other, "jsonpatch.Patch"),
+        (Form::Json, other) => (other, "[]handlers.jsonPatchOp"),
+        (Form::Merge | Form::Strategic, Value::Object(_)) => return None,
+        (Form::Merge, other) if lenient || other.is_null() => {
+            return Some("Invalid JSON Patch".to_owned());
+        }
+        (Form::Merge | Form::Strategic, other) => (other, MAP),
+    };
+    let given = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let why = format!("json: cannot unmarshal {given} into Go value of type {wanted}");
+    Some(match form {
+        Form::Json | Form::Merge if !lenient => format!("error decoding patch: {why}"),
+        Form::Json | Form::Merge | Form::Strategic => why,
+    })
+}
+
 fn invalid(patched: &Value, why: &str) -> ApiError {
     let error = FieldError::invalid("patch", patched.to_string(), why);
     ApiError::invalid(About { group: "", resource: "", name: "" }, &[error])
@@ -127,6 +149,57 @@ pub async fn patch(call: &Call, body: Body, rules: Rules) -> Result<Response, Ap
     };
     let change =
         Change { name: &call.address.name, rules, dry_run: options.dry_run, transform: &transform };
-    let object = write::modify(call, &change).await?;
-    finish(call, StatusCode::OK, &object, &warnings.into_inner())
+    let written = write::modify(call, &change).await?;
+    finish(call, StatusCode::OK, written, &warnings.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_patch_is_refused_in_upstreams_words() {
+        use FieldValidation::{Ignore, Warn};
+        let string = "json: cannot unmarshal string into Go value of type";
+        let cases = [
+            (Form::Json, json!([{ "op": "remove" }]), Warn, None),
+            (Form::Merge, json!({}), Warn, None),
+            (
+                Form::Json,
+                json!("a"),
+                Warn,
+                Some(format!("error decoding patch: {string} []handlers.jsonPatchOp")),
+            ),
+            (Form::Json, json!("a"), Ignore, Some(format!("{string} jsonpatch.Patch"))),
+            (
+                Form::Json,
+                json!(["a"]),
+                Warn,
+                Some(format!("error decoding patch: {string} handlers.jsonPatchOp")),
+            ),
+            (
+                Form::Merge,
+                json!("a"),
+                Warn,
+                Some(format!("error decoding patch: {string} map[string]interface {{}}")),
+            ),
+            (Form::Merge, json!("a"), Ignore, Some("Invalid JSON Patch".to_owned())),
+            (
+                Form::Strategic,
+                json!("a"),
+                Warn,
+                Some(format!("{string} map[string]interface {{}}")),
+            ),
+        ];
+        for (form, value, validation, expected) in cases {
+            assert_eq!(misfit(form, &value, validation), expected, "{form:?} {value}");
+            let parsed = Patch::parse(form, &value.to_string().into(), validation);
+            assert_eq!(
+                parsed.err().map(|error| (error.code, error.message)),
+                expected.map(|why| (400, why))
+            );
+        }
+    }
 }

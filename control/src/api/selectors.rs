@@ -11,6 +11,7 @@ use crate::status::ApiError;
 
 use super::object::{self, Object};
 use super::query::Query;
+use super::special;
 
 /// Both selectors of a request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,10 +48,13 @@ impl Selectors {
     pub fn parse(query: &Query, kind: &dyn AnyKind) -> Result<Self, ApiError> {
         let labels = parse_labels(query.get("labelSelector").unwrap_or_default());
         let fields = parse_fields(query.get("fieldSelector").unwrap_or_default());
-        let selectors = Self {
+        let mut selectors = Self {
             labels: labels.map_err(ApiError::bad_request)?,
             fields: fields.map_err(ApiError::bad_request)?,
         };
+        for term in &mut selectors.fields {
+            term.field = special::selectable_field(kind.info(), &term.field).to_owned();
+        }
         selectors.check_fields(kind)?;
         Ok(selectors)
     }
@@ -123,7 +127,12 @@ impl Selectors {
         let own = kind.selectable(&Value::Object(serde_json::Map::new()));
         for term in &self.fields {
             let field = term.field.as_str();
-            let common = matches!(field, "metadata.name" | "metadata.namespace");
+            // Kinds of the cluster that have fields of their own know no namespace.
+            let common = match field {
+                "metadata.name" => true,
+                "metadata.namespace" => own.is_empty() || kind.info().is_namespaced(),
+                _ => false,
+            };
             if common || own.iter().any(|(name, _)| *name == field) {
                 continue;
             }

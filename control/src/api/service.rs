@@ -25,7 +25,7 @@ use super::request::{Address, Path, Verb};
 use super::state::Api;
 use super::write::Rules;
 use super::{
-    create, delete, get, health, list, openapi, patch, special, subresources, update, watch,
+    body, create, delete, get, health, list, openapi, patch, special, subresources, update, watch,
 };
 
 /// The API as a tower service. Who asks comes as an [`Identity`] among the request's extensions.
@@ -45,11 +45,18 @@ async fn serve(State(api): State<Arc<Api>>, request: Request<Body>) -> Response 
         code: 0,
     };
     api.metrics.inflight.inc();
+    let (headers, uri) = (request.headers().clone(), request.uri().clone());
+    let (request, rest) = body::watched(request);
     let answered = AssertUnwindSafe(answer(&api, request, &mut labels)).catch_unwind().await;
     api.metrics.inflight.dec();
     let mut response = match answered {
         Ok(Ok(response)) => response,
-        Ok(Err(error)) => error.into_response(),
+        Ok(Err(error)) => {
+            rest.drain().await;
+            let query = Query::parse(uri.query().unwrap_or_default());
+            // Whoever takes no form that there is gets JSON: the error must not get lost.
+            error.respond(&Output::negotiate(&headers, &query, false).unwrap_or(Output::PLAIN))
+        }
         Err(_) => {
             tracing::error!("a handler panicked");
             ApiError::internal("this request caused the server to panic").into_response()
@@ -113,9 +120,9 @@ fn other(api: &Api, path: &str, request: &Request<Body>) -> Result<Response, Api
             json_text(&json!({ "paths": api.discovery.paths() }), true),
         )),
         "/version" => Ok(respond(StatusCode::OK, JSON, json_text(&version(), true))),
-        "/metrics" => api.metrics.answer(),
+        "/metrics" => api.metrics.answer(request.headers()),
         path => match path.strip_prefix("/openapi/") {
-            Some(document) => openapi::answer(api, document, request.headers()),
+            Some(document) => openapi::answer(api, document, request),
             None => Err(ApiError::page_not_found()),
         },
     }

@@ -39,6 +39,16 @@ pub fn is_collected(info: &KindInfo) -> bool {
     info.stored_resource() != "events"
 }
 
+/// The name that a selectable field bears today.
+///
+/// Source: `AddFieldLabelConversionFunc` in `pkg/apis/core/v1/conversion.go`.
+pub fn selectable_field<'a>(info: &KindInfo, field: &'a str) -> &'a str {
+    match (info.group, info.resource, field) {
+        ("", "pods", "spec.host") => "spec.nodeName",
+        _ => field,
+    }
+}
+
 pub fn is_namespaces(info: &KindInfo) -> bool {
     info.group.is_empty() && info.resource == "namespaces"
 }

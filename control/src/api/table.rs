@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::kinds::{AnyKind, FieldError};
+use crate::kinds::{AnyKind, Column, FieldError};
 use crate::status::ApiError;
 
 use super::negotiate::Output;
@@ -48,7 +48,7 @@ impl Options {
 /// A table with this list metadata and these rows.
 pub fn assemble(
     output: &Output,
-    kind: &dyn AnyKind,
+    columns: &[Column],
     metadata: &Value,
     rows: Vec<Value>,
     options: Options,
@@ -61,7 +61,7 @@ pub fn assemble(
         "rows": rows,
     });
     if !options.headless {
-        table["columnDefinitions"] = columns(kind);
+        table["columnDefinitions"] = definitions(columns);
     }
     table
 }
@@ -74,9 +74,20 @@ pub fn of_object(
     options: Options,
     now: Timestamp,
 ) -> Value {
+    of_cells(output, kind.columns(), kind.cells(object.value(), now), object, options)
+}
+
+/// The table of one object whose cells are at hand.
+pub fn of_cells(
+    output: &Output,
+    columns: &[Column],
+    cells: Vec<Value>,
+    object: &Object,
+    options: Options,
+) -> Value {
     let metadata = json!({ "resourceVersion": object.value()["metadata"]["resourceVersion"] });
-    let rows = vec![row(output, kind, object, options, now)];
-    assemble(output, kind, &metadata, rows, options)
+    let rows = vec![carrying(output, cells, object, options)];
+    assemble(output, columns, &metadata, rows, options)
 }
 
 pub fn row(
@@ -86,7 +97,12 @@ pub fn row(
     options: Options,
     now: Timestamp,
 ) -> Value {
-    let mut row = json!({ "cells": kind.cells(object.value(), now) });
+    carrying(output, kind.cells(object.value(), now), object, options)
+}
+
+/// A row of these cells, with what of the object is asked for.
+fn carrying(output: &Output, cells: Vec<Value>, object: &Object, options: Options) -> Value {
+    let mut row = json!({ "cells": cells });
     match options.include {
         Include::None => {}
         Include::Metadata => row["object"] = partial(output, object),
@@ -95,8 +111,8 @@ pub fn row(
     row
 }
 
-fn columns(kind: &dyn AnyKind) -> Value {
-    let columns = kind.columns().iter().map(|column| {
+fn definitions(columns: &[Column]) -> Value {
+    let columns = columns.iter().map(|column| {
         json!({
             "name": column.name,
             "type": column.kind,

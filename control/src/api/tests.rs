@@ -822,3 +822,181 @@ async fn protobuf_watches_are_framed_by_length() {
     assert_eq!(chunk.len(), 4 + length);
     assert_eq!(&chunk[4..11], b"\x0a\x05ADDED");
 }
+
+#[tokio::test]
+async fn an_object_that_is_let_through_may_come_with_warnings() {
+    let server = Server::start().await;
+    with_service_account(&server).await;
+    let texts = |answer: &Answer| -> Vec<String> {
+        let all = answer.headers.get_all("warning").into_iter();
+        all.map(|value| value.to_str().expect("text").to_owned()).collect()
+    };
+    let mut odd = pod("a.b");
+    odd["spec"]["securityContext"] = json!({ "runAsUser": 1 });
+    let created = server.post(PODS, odd).await;
+    assert_eq!(created.status, 201, "{}", created.text);
+    let told = texts(&created);
+    assert!(told[0].contains("metadata.name: this is used in the Pod's hostname"), "{told:?}");
+    assert_eq!(told[1], r#"299 - "spec.securityContext.runAsUser: has no effect on Copepod""#);
+    let label = json!({ "metadata": { "labels": { "a": "b" } } });
+    let patched = server.patch(&format!("{PODS}/a.b"), MERGE, label).await;
+    assert_eq!((patched.status, texts(&patched).len()), (200, 0));
+    let created = server.post(DEPLOYMENTS, deployment("d")).await;
+    assert_eq!((created.status, texts(&created).len()), (201, 0));
+    let selector = json!({ "beta.kubernetes.io/os": "linux" });
+    let patch = json!({ "spec": { "template": { "spec": { "nodeSelector": selector } } } });
+    let patched = server.patch(&format!("{DEPLOYMENTS}/d"), MERGE, patch.clone()).await;
+    assert_eq!(
+        texts(&patched),
+        [
+            r#"299 - "spec.template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead""#
+        ]
+    );
+    let again = server.patch(&format!("{DEPLOYMENTS}/d"), MERGE, patch).await;
+    assert_eq!((again.status, texts(&again).len()), (200, 0));
+}
+
+#[tokio::test]
+async fn a_scale_is_shown_as_a_table_of_its_own() {
+    let server = Server::start().await;
+    server.post(DEPLOYMENTS, deployment("web")).await.ok();
+    let path = format!("{DEPLOYMENTS}/web/scale");
+    let table = server.get_as(&path, TABLE).await.ok();
+    assert_eq!(table["kind"], "Table");
+    let columns = table["columnDefinitions"].as_array().expect("columns").iter();
+    let names: Vec<&Value> = columns.map(|column| &column["name"]).collect();
+    assert_eq!(names, ["Name", "Desired", "Available", "Age"]);
+    let row = &table["rows"][0];
+    assert_eq!(row["cells"].as_array().expect("cells")[..3], [json!("web"), json!(1), json!(0)]);
+    assert_eq!(row["object"]["kind"], "PartialObjectMetadata");
+    assert_eq!(server.get(&path).await.ok()["kind"], "Scale");
+}
+
+#[tokio::test]
+async fn a_deletion_is_begun_by_deleting_alone() {
+    let server = Server::start().await;
+    server.post(MAPS, map("a", &json!({}))).await.ok();
+    let path = format!("{MAPS}/a");
+    for (field, value, shown) in [
+        ("deletionTimestamp", json!("2030-01-01T00:00:00Z"), "\"2030-01-01T00:00:00Z\""),
+        ("deletionGracePeriodSeconds", json!(5), "5"),
+    ] {
+        let patch = json!({ "metadata": { field: value } });
+        let refused = server.patch(&path, MERGE, patch).await.refused(422);
+        let why = format!(
+            "ConfigMap \"a\" is invalid: metadata.{field}: Invalid value: {shown}: field is immutable"
+        );
+        assert_eq!(refused, why);
+    }
+    let held = json!({ "metadata": { "finalizers": ["x.io/a"] } });
+    server.patch(&path, MERGE, held).await.ok();
+    let marked = server.delete(&path, Value::Null).await.ok();
+    let patch = json!({ "metadata": { "deletionTimestamp": "2030-01-01T00:00:00Z" } });
+    let kept = server.patch(&path, MERGE, patch).await.ok();
+    assert_eq!(kept["metadata"]["deletionTimestamp"], marked["metadata"]["deletionTimestamp"]);
+}
+
+#[tokio::test]
+async fn fields_are_selected_by_the_names_that_upstream_knows() {
+    let server = Server::start().await;
+    with_service_account(&server).await;
+    let mut placed = pod("p");
+    placed["spec"]["nodeName"] = "n".into();
+    server.post(PODS, placed).await.ok();
+    server.post(PODS, pod("q")).await.ok();
+    for (field, count) in [
+        ("spec.host=n", 1),
+        ("spec.nodeName=n", 1),
+        ("spec.hostNetwork=false", 2),
+        ("status.nominatedNodeName=", 2),
+        ("metadata.namespace=default", 2),
+    ] {
+        let list = server.get(&format!("{PODS}?fieldSelector={field}")).await.ok();
+        assert_eq!(list["items"].as_array().map(Vec::len), Some(count), "{field}");
+    }
+    for (path, field) in [
+        (PODS, "spec.hostname"),
+        ("/api/v1/nodes", "metadata.namespace"),
+        ("/api/v1/namespaces", "name"),
+    ] {
+        let refused = server.get(&format!("{path}?fieldSelector={field}%3Da")).await.refused(400);
+        assert_eq!(refused, format!("field label not supported: {field}"));
+    }
+    let sets = "/apis/apps/v1/replicasets?fieldSelector=status.replicas%3D1";
+    assert_eq!(
+        server.get(sets).await.refused(400),
+        r#""status.replicas" is not a known field selector: only "metadata.name", "metadata.namespace""#
+    );
+}
+
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+#[tokio::test]
+async fn an_error_has_the_form_that_was_asked_for() {
+    let server = Server::start().await;
+    let path = format!("{MAPS}/none");
+    let raw = |accept: &str| {
+        let request = Request::get(&path).header("accept", accept);
+        server.raw(request.body(Body::empty()).expect("a request"))
+    };
+    let message = raw(PROTOBUF).await;
+    assert_eq!(
+        (message.status(), &message.headers()["content-type"]),
+        (StatusCode::NOT_FOUND, &http::HeaderValue::from_static(PROTOBUF))
+    );
+    let bytes = message.into_body().collect().await.expect("a body").to_bytes();
+    let (version, kind, status) = crate::schema::protobuf::decode(&bytes).expect("a message");
+    assert_eq!((version.as_str(), kind.as_str()), ("v1", "Status"));
+    assert_eq!(status["message"], r#"configmaps "none" not found"#);
+    assert_eq!(raw("application/yaml").await.headers()["content-type"], "application/yaml");
+    for other in ["text/html", TABLE] {
+        let answer = server.get_as(&path, other).await;
+        let expected = if other == TABLE { 404 } else { 406 };
+        assert_eq!((answer.status, answer.json()["kind"].clone()), (expected, json!("Status")));
+    }
+    let partial = format!("{PROTOBUF};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
+    let list = Request::get(MAPS).header("accept", partial).body(Body::empty());
+    let list = server.raw(list.expect("a request")).await;
+    assert_eq!(list.headers()["content-type"], PROTOBUF);
+}
+
+#[tokio::test]
+async fn a_schema_is_found_by_its_hash() {
+    let server = Server::start().await;
+    let index = server.get("/openapi/v3").await;
+    assert!(index.headers.contains_key("etag"));
+    let address = index.ok()["paths"]["api/v1"]["serverRelativeURL"].clone();
+    let address = address.as_str().expect("an address");
+    let right = server.get(address).await;
+    assert_eq!(right.status, 200);
+    assert_eq!(right.headers["cache-control"], "public, immutable");
+    assert!(right.headers["expires"].to_str().expect("text").ends_with(" GMT"));
+    let tag = right.headers["etag"].to_str().expect("text").to_owned();
+    let wrong = server.get("/openapi/v3/api/v1?hash=x").await;
+    assert_eq!(
+        (wrong.status, &wrong.headers["location"]),
+        (301, &http::HeaderValue::from_str(address).expect("text"))
+    );
+    assert_eq!(
+        server.get("/openapi/v3/api/v1").await.headers["cache-control"],
+        "no-cache, private"
+    );
+    let again =
+        Request::get("/openapi/v3/api/v1").header("if-none-match", format!("\"x\", W/{tag}"));
+    assert_eq!(server.send(again.body(Body::empty()).expect("a request")).await.status, 304);
+}
+
+#[tokio::test]
+async fn single_checks_bear_upstreams_names_and_can_be_left_out() {
+    let server = Server::start().await;
+    let single = server.get("/readyz/etcd").await;
+    assert_eq!((single.status, single.text.as_str()), (200, "ok"));
+    assert_eq!(single.headers["x-content-type-options"], "nosniff");
+    let report = server.get("/livez?verbose&exclude=etcd&exclude=none").await;
+    assert_eq!(
+        report.text,
+        "[+]ping ok\n[+]etcd excluded: ok\nwarn: some health checks cannot be excluded: no matches for \"none\"\nlivez check passed\n"
+    );
+    let metrics = server.get("/metrics").await;
+    assert_eq!(metrics.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+}

@@ -35,7 +35,7 @@ pub async fn update(call: &Call, body: Body, rules: Rules) -> Result<Response, A
         Err(missing) if missing.code == 404 && creates(call, rules) => {
             create(call, value, options.dry_run, &warnings).await
         }
-        result => finish(call, StatusCode::OK, &result?, &warnings),
+        result => finish(call, StatusCode::OK, result?, &warnings),
     }
 }
 
@@ -59,6 +59,6 @@ async fn create(
         return Err(ApiError::not_found(call.about(&call.address.name)));
     }
     metadata::wipe_system_fields(&mut value);
-    let object = write::insert(call, value, dry_run).await?;
-    finish(call, StatusCode::CREATED, &object, warnings)
+    let written = write::insert(call, value, dry_run).await?;
+    finish(call, StatusCode::CREATED, written, warnings)
 }

@@ -23,7 +23,7 @@ use crate::kinds::AnyKind;
 use crate::status::ApiError;
 use crate::store::Revision;
 
-use super::answer::{json_text, respond, to_protobuf};
+use super::answer::{json_text, respond, self_described, to_protobuf};
 use super::call::Call;
 use super::negotiate::{JSON, Media, Output, Shape, not_acceptable};
 use super::object::Object;
@@ -120,6 +120,21 @@ async fn begin(call: &Call, options: &ListOptions) -> Result<Start, ApiError> {
 
 fn after(cache: &Cache, revision: Revision) -> Start {
     Start { initial: Vec::new(), revision, events: cache.watch(revision).ok() }
+}
+
+/// The oldest revision that a watch may begin at. The cache tells of one revision whether it is.
+fn oldest(cache: &Cache, expired: Revision) -> Revision {
+    let is_kept = |revision: u64| cache.watch(Revision(revision)).is_ok();
+    // No object is without a name, so this snapshot is empty but for its revision.
+    let (mut gone, mut kept) = (expired.0, cache.list(Some("\0")).revision.0);
+    if is_kept(gone) || gone >= kept {
+        return expired;
+    }
+    while kept - gone > 1 {
+        let middle = gone + (kept - gone) / 2;
+        if is_kept(middle) { kept = middle } else { gone = middle }
+    }
+    Revision(kept)
 }
 
 /// A watch under way.
@@ -260,7 +275,8 @@ impl Watching {
 
     /// The history that the watcher needs is gone: it must list again.
     fn expire(&mut self) {
-        let message = format!("too old resource version: {}", self.revision);
+        let oldest = oldest(&self.api.cache(self.encoder.kind.as_ref()), self.revision);
+        let message = format!("too old resource version: {} ({oldest})", self.revision);
         let status = ApiError::expired(message).to_status();
         self.encoder.write_status(&mut self.buffer, &status);
         self.ended = true;
@@ -314,7 +330,16 @@ impl Encoder {
             Shape::Whole => json_frame(buffer, what, &object.bytes),
             Shape::Partial => {
                 let partial = table::partial(&self.output, object);
-                json_frame(buffer, what, &json_text(&partial, false));
+                match self.output.media {
+                    Media::Protobuf => {
+                        if let Some(bytes) = self_described(&partial) {
+                            protobuf_frame(buffer, what, &bytes);
+                        }
+                    }
+                    Media::Json | Media::Yaml => {
+                        json_frame(buffer, what, &json_text(&partial, false));
+                    }
+                }
             }
             Shape::Table => {
                 let (kind, now) = (self.kind.as_ref(), self.ambient.now());
@@ -326,10 +351,9 @@ impl Encoder {
     }
 
     fn write_status(&self, buffer: &mut BytesMut, status: &Value) {
-        let status_type = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
         match self.output.media {
             Media::Protobuf => {
-                if let Some(bytes) = to_protobuf(status_type, status) {
+                if let Some(bytes) = self_described(status) {
                     protobuf_frame(buffer, "ERROR", &bytes);
                 }
             }
@@ -375,6 +399,28 @@ fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::Caches;
+    use crate::kinds::registry;
+    use crate::store::{History, Write, memory};
+
+    #[tokio::test]
+    async fn who_comes_too_late_is_told_the_oldest_revision_kept() {
+        let ambient = Ambient::real();
+        let store = memory::open(History::default(), &ambient);
+        for name in ["a", "b", "c"] {
+            let key = format!("configmaps/default/{name}");
+            let object = json!({ "metadata": { "name": name, "namespace": "default" } });
+            let write = Write::Create { key, value: encode::stored(&object), ttl: None };
+            store.commit(write).await.expect("the object is new");
+        }
+        let newest = store.current().await.expect("it is open");
+        let caches = Caches::start(store, &ambient, &registry()).await.expect("it is open");
+        let cache = caches.kind("configmaps").expect("it is served");
+        assert!(cache.watch(Revision(newest.0 - 1)).is_err());
+        assert_eq!(oldest(&cache, Revision(newest.0 - 1)), newest);
+        assert_eq!(oldest(&cache, Revision(1)), newest);
+        assert_eq!(oldest(&cache, newest), newest);
+    }
 
     #[test]
     fn objects_move_in_and_out_of_a_selection() {

@@ -48,8 +48,14 @@ pub fn store_failed(error: StoreError) -> ApiError {
     }
 }
 
+/// What a write has made, and what its client is to be told of it.
+pub struct Written {
+    pub object: Object,
+    pub warnings: Vec<String>,
+}
+
 /// Creates an object whose metadata the caller has cleaned.
-pub async fn insert(call: &Call, value: Value, dry_run: bool) -> Result<Object, ApiError> {
+pub async fn insert(call: &Call, value: Value, dry_run: bool) -> Result<Written, ApiError> {
     let generates = object::name(&value).is_empty()
         && !object::text(&value, "/metadata/generateName").is_empty();
     if !generates {
@@ -80,7 +86,7 @@ async fn insert_once(
     mut value: Value,
     dry_run: bool,
     generated: bool,
-) -> Result<Object, ApiError> {
+) -> Result<Written, ApiError> {
     let info = call.info();
     begin(call, &mut value)?;
     let value = call.kind.default(value).map_err(|why| undecodable(call, &why))?;
@@ -96,14 +102,16 @@ async fn insert_once(
     let reservations = call.admit(admission).await?;
     let mut value = call.kind.default(value).map_err(|why| undecodable(call, &why))?;
     let mut errors = meta::validate(&value, info);
-    errors.extend(call.kind.validate(&value, None, Part::Main));
+    let findings = call.kind.validate(&value, None, Part::Main);
+    errors.extend(findings.errors);
     invalid_unless_empty(call, &name, &errors)?;
+    let done = |object: Object| Ok(Written { object, warnings: findings.warnings });
     let namespace = object::namespace(&value).to_owned();
     let key = key(call, &namespace, &name);
     if dry_run {
         return match call.api.store.get(&key, None).await.map_err(store_failed)? {
             Some(_) => Err(exists_in_store(call, &key, &name).await),
-            None => Ok(Object::of_value(value)),
+            None => done(Object::of_value(value)),
         };
     }
     let ttl = special::time_to_live(info);
@@ -112,7 +120,7 @@ async fn insert_once(
         Ok(revision) => {
             object::set_revision(&mut value, revision);
             release(call, reservations, revision).await?;
-            Ok(Object::of_value(value))
+            done(Object::of_value(value))
         }
         Err(StoreError::Exists { .. }) => Err(exists_in_store(call, &key, &name).await),
         Err(error) => Err(store_failed(error)),
@@ -206,8 +214,8 @@ pub struct Change<'a> {
     pub transform: Transform<'a>,
 }
 
-enum Attempt {
-    Done(Object),
+enum Attempt<T> {
+    Done(T),
     /// Somebody else wrote first.
     Lost(Option<Revision>),
 }
@@ -220,11 +228,11 @@ pub async fn newest(call: &Call, name: &str) -> Result<Arc<Cached>, ApiError> {
 }
 
 /// Updates an object that exists.
-pub async fn modify(call: &Call, change: &Change<'_>) -> Result<Object, ApiError> {
+pub async fn modify(call: &Call, change: &Change<'_>) -> Result<Written, ApiError> {
     for _ in 0..UPDATE_ATTEMPTS {
         let current = newest(call, change.name).await?;
         match attempt(call, change, &current).await? {
-            Attempt::Done(object) => return Ok(object),
+            Attempt::Done(written) => return Ok(written),
             Attempt::Lost(winner) => catch_up(call, winner).await?,
         }
     }
@@ -239,7 +247,11 @@ async fn catch_up(call: &Call, winner: Option<Revision>) -> Result<(), ApiError>
     .map_err(store_failed)
 }
 
-async fn attempt(call: &Call, change: &Change<'_>, current: &Cached) -> Result<Attempt, ApiError> {
+async fn attempt(
+    call: &Call,
+    change: &Change<'_>,
+    current: &Cached,
+) -> Result<Attempt<Written>, ApiError> {
     let old = Object::of_cached(call.kind.as_ref(), current);
     let mut new = (change.transform)(old.value())?;
     check_preconditions(call, change, &new, old.value())?;
@@ -261,13 +273,23 @@ async fn attempt(call: &Call, change: &Change<'_>, current: &Cached) -> Result<A
         metadata::raise_generation(&mut new);
     }
     if new == **old.value() && !vanishes(call, &new, old.value()) {
-        return Ok(Attempt::Done(old));
+        let warnings = if change.rules == Rules::Main {
+            call.kind.validate(&new, Some(old.value()), Part::Main).warnings
+        } else {
+            Vec::new()
+        };
+        return Ok(Attempt::Done(Written { object: old, warnings }));
     }
-    let new = validated(call, change, new, old.value())?;
-    if vanishes(call, &new, old.value()) {
-        return remove(call, current, new, change.dry_run).await;
-    }
-    commit(call, current, new, change.dry_run, reservations).await
+    let (new, warnings) = validated(call, change, new, old.value())?;
+    let attempt = if vanishes(call, &new, old.value()) {
+        remove(call, current, new, change.dry_run).await?
+    } else {
+        commit(call, current, new, change.dry_run, reservations).await?
+    };
+    Ok(match attempt {
+        Attempt::Done(object) => Attempt::Done(Written { object, warnings }),
+        Attempt::Lost(winner) => Attempt::Lost(winner),
+    })
 }
 
 fn check_preconditions(
@@ -346,17 +368,24 @@ fn put(object: &mut Value, field: &str, value: &Value) {
     };
 }
 
-fn validated(call: &Call, change: &Change<'_>, new: Value, old: &Value) -> Result<Value, ApiError> {
+/// The object to store, and the warnings about it.
+fn validated(
+    call: &Call,
+    change: &Change<'_>,
+    new: Value,
+    old: &Value,
+) -> Result<(Value, Vec<String>), ApiError> {
     let part = match change.rules {
-        Rules::Raw => return Ok(new),
+        Rules::Raw => return Ok((new, Vec::new())),
         Rules::Main => Part::Main,
         Rules::Status => Part::Status,
     };
     let new = call.kind.default(new).map_err(|why| undecodable(call, &why))?;
     let mut errors = meta::validate_update(&new, old);
-    errors.extend(call.kind.validate(&new, Some(old), part));
+    let findings = call.kind.validate(&new, Some(old), part);
+    errors.extend(findings.errors);
     invalid_unless_empty(call, change.name, &errors)?;
-    Ok(new)
+    Ok((new, findings.warnings))
 }
 
 /// Whether this update takes the last finalizer of an object that is being deleted.
@@ -373,7 +402,7 @@ async fn remove(
     current: &Cached,
     new: Value,
     dry_run: bool,
-) -> Result<Attempt, ApiError> {
+) -> Result<Attempt<Object>, ApiError> {
     if dry_run {
         return Ok(Attempt::Done(Object::of_value(new)));
     }
@@ -384,7 +413,7 @@ async fn remove(
 }
 
 /// Takes an object out of the store, unless it has changed meanwhile.
-async fn delete(call: &Call, current: &Cached) -> Result<Attempt, ApiError> {
+async fn delete(call: &Call, current: &Cached) -> Result<Attempt<Object>, ApiError> {
     let object = Object::of_cached(call.kind.as_ref(), current);
     let key = key(call, object::namespace(object.value()), object::name(object.value()));
     let write = Write::Delete { key, expected: current.revision };
@@ -403,7 +432,7 @@ async fn commit(
     mut new: Value,
     dry_run: bool,
     reservations: Vec<Reservation>,
-) -> Result<Attempt, ApiError> {
+) -> Result<Attempt<Object>, ApiError> {
     if dry_run {
         return Ok(Attempt::Done(Object::of_value(new)));
     }

@@ -123,6 +123,11 @@ impl Kind for Deployments {
         errors
     }
 
+    fn warnings(new: &Object, old: Option<&Object>) -> Vec<String> {
+        let template = new.spec.as_ref().map(|spec| &spec.template);
+        workload::warnings(&new.metadata, old.map(|old| &old.metadata), template)
+    }
+
     fn columns() -> &'static [Column] {
         const COLUMNS: &[Column] = &[
             Column::NAME,

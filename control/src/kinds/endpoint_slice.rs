@@ -12,7 +12,7 @@ use super::config_map::differ;
 use super::formats::{canonical_ip, endpoint_ip, fully_qualified_domain, ip};
 use super::meta::{IMMUTABLE, invalid_each};
 use super::service::PROTOCOLS;
-use super::{Column, FieldError, Kind, KindInfo, meta, names};
+use super::{Column, FieldError, Kind, KindInfo, meta, names, warn};
 
 const ADDRESS_TYPES: &[&str] = &["FQDN", "IPv4", "IPv6"];
 const ADDRESSES_MAX: usize = 100;
@@ -84,6 +84,30 @@ impl Kind for EndpointSlices {
             return Vec::new();
         }
         vec![FieldError::invalid("addressType", new.address_type.as_str(), IMMUTABLE)]
+    }
+
+    /// The controllers' own are canonical.
+    fn warnings(new: &Object, old: Option<&Object>) -> Vec<String> {
+        const MANAGER: &str = "endpointslice.kubernetes.io/managed-by";
+        let mut warnings = Vec::new();
+        if old.is_none() && new.address_type == "FQDN" {
+            warnings.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
+        }
+        let labels = new.metadata.labels.as_ref();
+        let manager = labels.and_then(|labels| labels.get(MANAGER)).map(String::as_str);
+        if matches!(
+            manager,
+            Some("endpointslice-controller.k8s.io" | "endpointslicemirroring-controller.k8s.io")
+        ) {
+            return warnings;
+        }
+        for (index, endpoint) in new.endpoints.iter().flatten().enumerate() {
+            for (at, address) in endpoint.addresses.iter().enumerate() {
+                let path = format!("endpoints[{index}].addresses[{at}]");
+                warnings.extend(warn::ip(address, &path));
+            }
+        }
+        warnings
     }
 
     fn columns() -> &'static [Column] {

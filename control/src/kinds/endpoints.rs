@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::formats::{endpoint_ip, ip};
 use super::meta::invalid_each;
 use super::service::PROTOCOLS;
-use super::{Column, FieldError, Kind, KindInfo, meta, names};
+use super::{Column, FieldError, Kind, KindInfo, meta, names, warn};
 
 /// How many addresses a cell names.
 const SHOWN: usize = 3;
@@ -48,6 +48,31 @@ impl Kind for Endpoints {
             .enumerate()
             .flat_map(|(index, subset)| validate_subset(subset, &format!("subsets[{index}]")))
             .collect()
+    }
+
+    /// The controller's own are canonical.
+    fn warnings(new: &Object, _old: Option<&Object>) -> Vec<String> {
+        const MANAGER: &str = "endpoints.kubernetes.io/managed-by";
+        let labels = new.metadata.labels.as_ref();
+        if labels
+            .and_then(|labels| labels.get(MANAGER))
+            .is_some_and(|by| by == "endpoint-controller")
+        {
+            return Vec::new();
+        }
+        let mut warnings = Vec::new();
+        for (index, subset) in new.subsets.iter().flatten().enumerate() {
+            for (field, addresses) in [
+                ("addresses", &subset.addresses),
+                ("notReadyAddresses", &subset.not_ready_addresses),
+            ] {
+                for (at, address) in addresses.iter().flatten().enumerate() {
+                    let path = format!("subsets[{index}].{field}[{at}].ip");
+                    warnings.extend(warn::ip(&address.ip, &path));
+                }
+            }
+        }
+        warnings
     }
 
     fn columns() -> &'static [Column] {

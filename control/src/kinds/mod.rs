@@ -34,6 +34,7 @@ pub(crate) mod service;
 mod service_account;
 #[cfg(test)]
 mod testing;
+mod warn;
 mod workload;
 
 pub use field_error::{ErrorKind, FieldError};
@@ -277,6 +278,12 @@ pub trait Kind: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// What is let through but told of, in `Warning` headers: `path.of.field: message`. `old`: `None`
+    /// for a create. Only of objects without problems, and not of updates of the status.
+    fn warnings(_new: &Self::Object, _old: Option<&Self::Object>) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The columns of the Table form, the name first.
     fn columns() -> &'static [Column] {
         &[Column::NAME, Column::AGE]
@@ -304,6 +311,21 @@ pub trait Kind: Send + Sync + 'static {
     }
 }
 
+/// What validation finds.
+#[derive(Debug, Default)]
+pub struct Findings {
+    pub errors: Vec<FieldError>,
+    /// Empty where there are errors.
+    pub warnings: Vec<String>,
+}
+
+impl Findings {
+    fn new(errors: Vec<FieldError>, warnings: impl FnOnce() -> Vec<String>) -> Self {
+        let warnings = if errors.is_empty() { warnings() } else { Vec::new() };
+        Self { errors, warnings }
+    }
+}
+
 /// A kind as the handlers see it: over JSON values, object-safe, so that a handler is compiled once
 /// and custom resources can join at run time.
 pub trait AnyKind: Send + Sync {
@@ -314,7 +336,7 @@ pub trait AnyKind: Send + Sync {
     fn prepare_update(&self, new: Value, old: &Value) -> Result<Value, String>;
     fn prepare_status(&self, new: Value, old: &Value) -> Result<Value, String>;
     /// `old`: `None` for a create.
-    fn validate(&self, new: &Value, old: Option<&Value>, part: Part) -> Vec<FieldError>;
+    fn validate(&self, new: &Value, old: Option<&Value>, part: Part) -> Findings;
     fn columns(&self) -> &'static [Column];
     fn cells(&self, value: &Value, now: Timestamp) -> Vec<Value>;
     fn selectable(&self, value: &Value) -> Vec<(&'static str, String)>;
@@ -353,8 +375,8 @@ fn encode<T: Serialize>(object: &T) -> Result<Value, String> {
 }
 
 /// A problem of the whole object: it does not decode.
-fn undecodable(error: String) -> Vec<FieldError> {
-    vec![FieldError::invalid("", "", error)]
+fn undecodable(error: String) -> Findings {
+    Findings { errors: vec![FieldError::invalid("", "", error)], warnings: Vec::new() }
 }
 
 impl<K: Kind> AnyKind for BuiltIn<K> {
@@ -386,7 +408,7 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
         encode(&object)
     }
 
-    fn validate(&self, new: &Value, old: Option<&Value>, part: Part) -> Vec<FieldError> {
+    fn validate(&self, new: &Value, old: Option<&Value>, part: Part) -> Findings {
         let new = match decode::<K::Object>(new) {
             Ok(new) => new,
             Err(error) => return undecodable(error),
@@ -394,7 +416,7 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
         let Some(old) = old else {
             let mut errors = K::validate(&new);
             errors.extend(K::validate_create(&new));
-            return errors;
+            return Findings::new(errors, || K::warnings(&new, None));
         };
         let old = match decode::<K::Object>(old) {
             Ok(old) => old,
@@ -404,9 +426,9 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
             Part::Main => {
                 let mut errors = K::validate(&new);
                 errors.extend(K::validate_update(&new, &old));
-                errors
+                Findings::new(errors, || K::warnings(&new, Some(&old)))
             }
-            Part::Status => K::validate_status(&new, &old),
+            Part::Status => Findings::new(K::validate_status(&new, &old), Vec::new),
         }
     }
 

@@ -93,11 +93,7 @@ impl Kind for Namespaces {
     }
 
     fn selectable(namespace: &Namespace) -> Vec<(&'static str, String)> {
-        vec![
-            ("status.phase", phase(namespace).to_owned()),
-            // An early mistake of upstream that clients rely on.
-            ("name", namespace.metadata.name.clone().unwrap_or_default()),
-        ]
+        vec![("status.phase", phase(namespace).to_owned())]
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::pod::scheduling;
 use super::quantity::{self, ResourceList};
-use super::{Column, FieldError, Kind, KindInfo, Scope, Subresource, meta, names, resources};
+use super::{Column, FieldError, Kind, KindInfo, Scope, Subresource, meta, names, resources, warn};
 
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
 const ROLE_LABEL: &str = "kubernetes.io/role";
@@ -96,6 +96,22 @@ impl Kind for Nodes {
         errors.extend(new.status.iter().flat_map(validate_addresses));
         errors.extend(Self::validate_update(new, old));
         errors
+    }
+
+    fn warnings(new: &Node, _old: Option<&Node>) -> Vec<String> {
+        let Some(spec) = &new.spec else { return Vec::new() };
+        let mut warnings = Vec::new();
+        if spec.config_source.is_some() {
+            warnings.push("spec.configSource: the feature is removed".to_owned());
+        }
+        if spec.external_id.as_ref().is_some_and(|id| !id.is_empty()) {
+            let detail = "this field is deprecated, and is unused by Kubernetes";
+            warnings.push(format!("spec.externalID: {detail}"));
+        }
+        for (index, cidr) in spec.pod_cidrs.iter().flatten().enumerate() {
+            warnings.extend(warn::cidr(cidr, &format!("spec.podCIDRs[{index}]")));
+        }
+        warnings
     }
 
     fn columns() -> &'static [Column] {
@@ -188,13 +204,17 @@ fn or_unknown(text: &str) -> String {
     if text.is_empty() { "<unknown>".to_owned() } else { text.to_owned() }
 }
 
-/// `podCIDR` is the first of `podCIDRs`: each fills in the other.
+/// `podCIDR` is the first of `podCIDRs`: each fills in the other. Where they differ `podCIDR` counts,
+/// for the sake of clients that know no other.
 fn default_cidrs(spec: &mut NodeSpec) {
     let first = spec.pod_cidrs.as_ref().and_then(|cidrs| cidrs.first().cloned());
-    match (&spec.pod_cidr, first) {
-        (Some(cidr), None) if !cidr.is_empty() => spec.pod_cidrs = Some(vec![cidr.clone()]),
-        (_, Some(first)) => spec.pod_cidr = Some(first),
-        _ => {}
+    let alone = spec.pod_cidr.clone().filter(|cidr| !cidr.is_empty());
+    match (alone, first) {
+        (Some(alone), first) if first.as_ref() != Some(&alone) => {
+            spec.pod_cidrs = Some(vec![alone]);
+        }
+        (None, Some(first)) => spec.pod_cidr = Some(first),
+        (Some(_), _) | (None, None) => {}
     }
 }
 
@@ -342,6 +362,30 @@ mod tests {
         let node = defaulted::<Nodes>(node);
         assert_eq!(node["status"]["allocatable"], json!({"cpu": "4", "memory": "1Gi"}));
         assert_eq!(node["spec"]["podCIDRs"], json!(["10.0.0.0/24"]));
+    }
+
+    #[test]
+    fn the_older_field_of_an_address_range_counts_and_is_set_once() {
+        let node = |cidr: &str, cidrs: &[&str]| {
+            defaulted::<Nodes>(json!({
+                "metadata": {"name": "n", "resourceVersion": "1"},
+                "spec": {"podCIDR": cidr, "podCIDRs": cidrs},
+            }))
+        };
+        let cidrs = |cidr, cidrs| node(cidr, cidrs)["spec"]["podCIDRs"].clone();
+        let both = ["10.0.0.0/24", "2001:db8::/64"];
+        assert_eq!(cidrs("10.0.1.0/24", &both), json!(["10.0.1.0/24"]));
+        assert_eq!(cidrs("10.0.0.0/24", &both), json!(both));
+        assert_eq!(node("", &both)["spec"]["podCIDR"], "10.0.0.0/24");
+        let old = node("10.0.0.0/24", &[]);
+        assert_eq!(
+            update_problems::<Nodes>(node("10.0.1.0/24", &["10.0.0.0/24"]), &old),
+            [
+                "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid"
+            ]
+        );
+        let empty = node("", &[]);
+        assert_eq!(update_problems::<Nodes>(&old, &empty), Vec::<String>::new());
     }
 
     #[test]

@@ -83,6 +83,11 @@ impl Kind for ReplicaSets {
         errors
     }
 
+    fn warnings(new: &Object, old: Option<&Object>) -> Vec<String> {
+        let template = new.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        workload::warnings(&new.metadata, old.map(|old| &old.metadata), template)
+    }
+
     fn columns() -> &'static [Column] {
         const COLUMNS: &[Column] = &[
             Column::NAME,
@@ -115,11 +120,6 @@ impl Kind for ReplicaSets {
             images,
             selector.into(),
         ]
-    }
-
-    fn selectable(object: &Object) -> Vec<(&'static str, String)> {
-        let replicas = object.status.as_ref().map_or(0, |status| status.replicas);
-        vec![("status.replicas", replicas.to_string())]
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod needs;
 mod validate;
+mod warnings;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
@@ -96,6 +97,10 @@ impl Kind for Services {
 
     fn validate_status(new: &Object, _old: &Object) -> Vec<FieldError> {
         validate::validate_status(new)
+    }
+
+    fn warnings(new: &Object, _old: Option<&Object>) -> Vec<String> {
+        warnings::of(new)
     }
 
     fn columns() -> &'static [Column] {

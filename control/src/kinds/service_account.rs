@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::{FieldError, Kind, KindInfo, meta};
 
+const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
+
 pub struct ServiceAccounts;
 
 impl Kind for ServiceAccounts {
@@ -34,6 +36,20 @@ impl Kind for ServiceAccounts {
         Vec::new()
     }
 
+    /// Only of an annotation that this write sets.
+    fn warnings(new: &Object, old: Option<&Object>) -> Vec<String> {
+        let has = |object: &Object| {
+            let annotations = object.metadata.annotations.as_ref();
+            annotations.is_some_and(|annotations| annotations.contains_key(ENFORCE))
+        };
+        if !has(new) || old.is_some_and(has) {
+            return Vec::new();
+        }
+        vec![format!(
+            "metadata.annotations[{ENFORCE}]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
+        )]
+    }
+
     fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
         vec![meta::object_name(&object.metadata), meta::object_age(&object.metadata, now)]
     }
@@ -49,7 +65,19 @@ fn keep_names(object: &mut Object) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::testing::warnings;
     use serde_json::json;
+
+    #[test]
+    fn an_annotation_is_told_of_when_it_is_set() {
+        let with = || json!({"metadata": {"annotations": {ENFORCE: "true"}}});
+        let without = || json!({"metadata": {}});
+        let count = |new, old| warnings::<ServiceAccounts>(new, old).len();
+        assert_eq!(count(with(), None), 1);
+        assert_eq!(count(with(), Some(without())), 1);
+        assert_eq!(count(with(), Some(with())), 0);
+        assert_eq!(count(without(), None), 0);
+    }
 
     #[test]
     fn references_to_secrets_keep_only_their_names() {

@@ -19,17 +19,23 @@ pub fn defaulted<K: Kind>(value: Value) -> Value {
 
 /// The problems of a new object as it is, without defaults.
 pub fn problems<K: Kind>(value: impl Borrow<Value>) -> Vec<String> {
-    texts(&BuiltIn::<K>::new().validate(value.borrow(), None, Part::Main))
+    texts(&BuiltIn::<K>::new().validate(value.borrow(), None, Part::Main).errors)
 }
 
 /// The problems of an update of the main part.
 pub fn update_problems<K: Kind>(new: impl Borrow<Value>, old: impl Borrow<Value>) -> Vec<String> {
-    texts(&BuiltIn::<K>::new().validate(new.borrow(), Some(old.borrow()), Part::Main))
+    texts(&BuiltIn::<K>::new().validate(new.borrow(), Some(old.borrow()), Part::Main).errors)
 }
 
 /// The problems of an update of the status.
 pub fn status_problems<K: Kind>(new: impl Borrow<Value>, old: impl Borrow<Value>) -> Vec<String> {
-    texts(&BuiltIn::<K>::new().validate(new.borrow(), Some(old.borrow()), Part::Status))
+    texts(&BuiltIn::<K>::new().validate(new.borrow(), Some(old.borrow()), Part::Status).errors)
+}
+
+/// The warnings about an object, whatever its problems.
+pub fn warnings<K: Kind>(new: Value, old: Option<Value>) -> Vec<String> {
+    let decode = |object| serde_json::from_value(object).expect("decodes");
+    K::warnings(&decode(new), old.map(decode).as_ref())
 }
 
 /// The cells of the object's row. There is one for each column.

@@ -3,11 +3,13 @@
 //! Source: `pkg/apis/apps/validation/validation.go`, `pkg/printers/internalversion/printers.go`.
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    LabelSelector, LabelSelectorRequirement, ObjectMeta,
+};
 use serde_json::Value;
 
 use super::formats::nonnegative;
-use super::{Column, FieldError, meta, pod, selector};
+use super::{Column, FieldError, meta, pod, selector, warn};
 
 pub const CONTAINERS: Column =
     Column::new("Containers", "string", 1, "The names of the template's containers.");
@@ -53,6 +55,26 @@ pub fn validate_template(template: &PodTemplateSpec, selector: &LabelSelector) -
         ));
     }
     errors
+}
+
+/// The warnings of a workload whose template this is: of a new one, and of one that changed.
+pub fn warnings(
+    metadata: &ObjectMeta,
+    old: Option<&ObjectMeta>,
+    template: Option<&PodTemplateSpec>,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    match old {
+        Some(old) if old.generation == metadata.generation => return warnings,
+        Some(_) => {}
+        None => {
+            let name = metadata.name.as_deref();
+            warnings.extend(warn::hostname(name, "Pod names and hostnames"));
+        }
+    }
+    warnings
+        .extend(template.into_iter().flat_map(|it| pod::template::warnings(it, "spec.template")));
+    warnings
 }
 
 /// The error of a `spec.selector` that changed.

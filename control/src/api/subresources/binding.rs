@@ -56,7 +56,7 @@ fn pods(call: &Call) -> Result<Call, ApiError> {
 
 fn check(call: &Call, binding: &Value) -> Result<(), ApiError> {
     let Some(kind) = call.api.kinds.at("", "v1", "bindings") else { return Ok(()) };
-    let errors = kind.validate(binding, None, Part::Main);
+    let errors = kind.validate(binding, None, Part::Main).errors;
     if errors.is_empty() {
         return Ok(());
     }

@@ -30,8 +30,8 @@ pub async fn update(call: &Call, body: Body) -> Result<Response, ApiError> {
         dry_run: options.dry_run,
         transform: &transform,
     };
-    let object = write::modify(call, &change).await?;
-    finish(call, StatusCode::OK, &object, &decoded.warnings)
+    let written = write::modify(call, &change).await?;
+    finish(call, StatusCode::OK, written, &decoded.warnings)
 }
 
 /// The namespace with the finalizers of the request; nothing else of it is taken.

@@ -24,7 +24,7 @@ pub async fn review(
     let refused = |why: String| ApiError::bad_request(why);
     let value = call.kind.default(value).map_err(refused)?;
     let value = call.kind.prepare_create(value).map_err(refused)?;
-    let errors = call.kind.validate(&value, None, Part::Main);
+    let errors = call.kind.validate(&value, None, Part::Main).errors;
     if !errors.is_empty() {
         return Err(ApiError::invalid(call.about_kind(object::name(&value)), &errors));
     }

@@ -5,30 +5,59 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::kinds::FieldError;
+use crate::kinds::{Column, FieldError, meta};
 use crate::status::{About, ApiError};
 
 use super::super::call::Call;
 use super::super::decode::{self, Expected};
-use super::super::negotiate::Media;
+use super::super::negotiate::{Media, Shape};
 use super::super::object::{self, Object};
 use super::super::patch::Patch;
 use super::super::query::WriteOptions;
 use super::super::write::{self, Change, Rules};
-use super::super::{answer, body, get, metadata};
+use super::super::{answer, body, get, metadata, table};
 
 const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
 
 pub async fn get(call: &Call) -> Result<Response, ApiError> {
     let object = get::read(call).await?;
-    Ok(respond(call, object.value()))
+    respond(call, object.value())
 }
 
-fn respond(call: &Call, scaled: &Value) -> Response {
+const COLUMNS: &[Column] = &[
+    Column::NAME,
+    Column::new("Desired", "integer", 0, "How many replicas are wanted."),
+    Column::new("Available", "integer", 0, "How many replicas there are."),
+    Column::AGE,
+];
+
+fn respond(call: &Call, scaled: &Value) -> Result<Response, ApiError> {
+    let (output, status) = (&call.output, StatusCode::OK);
     let scale = Object::of_value(of(scaled));
-    answer::whole(&call.output, StatusCode::OK, SCALE, &scale)
+    Ok(match output.shape {
+        Shape::Table => {
+            let options = table::Options::parse(&call.query)?;
+            let cells = cells(scale.value(), call.api.ambient().now());
+            let table = table::of_cells(output, COLUMNS, cells, &scale, options);
+            answer::value(output, status, &table)
+        }
+        Shape::Partial => answer::value(output, status, &table::partial(output, &scale)),
+        Shape::Whole => answer::whole(output, status, SCALE, &scale),
+    })
+}
+
+/// The row of a scale. Upstream calls available what there is.
+fn cells(scale: &Value, now: Timestamp) -> Vec<Value> {
+    let metadata = serde_json::from_value(scale["metadata"].clone()).unwrap_or_default();
+    vec![
+        meta::object_name(&metadata),
+        scale["spec"]["replicas"].as_i64().unwrap_or_default().into(),
+        scale["status"]["replicas"].as_i64().unwrap_or_default().into(),
+        meta::object_age(&metadata, now),
+    ]
 }
 
 pub async fn update(call: &Call, body: Body) -> Result<Response, ApiError> {
@@ -58,8 +87,10 @@ async fn modify(
     transform: write::Transform<'_>,
 ) -> Result<Response, ApiError> {
     let change = Change { name: &call.address.name, rules: Rules::Main, dry_run, transform };
-    let object = write::modify(call, &change).await?;
-    Ok(respond(call, object.value()))
+    let written = write::modify(call, &change).await?;
+    let mut response = respond(call, written.object.value())?;
+    answer::warn(&mut response, &written.warnings);
+    Ok(response)
 }
 
 /// The scale of an object.

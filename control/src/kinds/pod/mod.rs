@@ -22,12 +22,13 @@ mod update;
 pub mod validation;
 mod variables;
 mod volumes;
+mod warnings;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-use super::{Column, FieldError, Kind, KindInfo, Subresource};
+use super::{Column, FieldError, Kind, KindInfo, Subresource, warn};
 
 pub struct Pods;
 
@@ -75,6 +76,17 @@ impl Kind for Pods {
 
     fn validate_status(new: &Pod, old: &Pod) -> Vec<FieldError> {
         status::validate(new, old)
+    }
+
+    /// Updates are the controllers' and the nodes': no one would read their warnings.
+    fn warnings(new: &Pod, old: Option<&Pod>) -> Vec<String> {
+        let (None, Some(spec)) = (old, &new.spec) else { return Vec::new() };
+        let mut warnings: Vec<String> =
+            warn::hostname(new.metadata.name.as_deref(), "the Pod's hostname")
+                .into_iter()
+                .collect();
+        warnings.extend(warnings::of(&new.metadata, spec, ""));
+        warnings
     }
 
     fn columns() -> &'static [Column] {

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::validation::{self, Whose};
-use super::{annotations, defaults};
+use super::{annotations, defaults, warnings};
 use crate::kinds::{FieldError, meta};
 
 /// Fills in what the user left out of a template.
@@ -31,4 +31,11 @@ pub fn validate(template: &PodTemplateSpec, path: &str) -> Vec<FieldError> {
             .push(FieldError::forbidden(path, "ephemeral containers not allowed in pod template"));
     }
     errors
+}
+
+/// What is let through of a template but told of; `path` is where it stands.
+pub fn warnings(template: &PodTemplateSpec, path: &str) -> Vec<String> {
+    let no_metadata = ObjectMeta::default();
+    let Some(spec) = &template.spec else { return Vec::new() };
+    warnings::of(template.metadata.as_ref().unwrap_or(&no_metadata), spec, path)
 }
