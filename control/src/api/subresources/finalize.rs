@@ -7,6 +7,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::Value;
 
+use crate::kinds::namespace;
 use crate::status::ApiError;
 
 use super::super::call::Call;
@@ -23,7 +24,16 @@ pub async fn update(call: &Call, body: Body) -> Result<Response, ApiError> {
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let decoded = decode::object(&Expected::of(call.info()), media, &body, options.validation)?;
     metadata::check_name(&decoded.value, &call.address.name)?;
-    let transform = |current: &Value| Ok(finalized(current, &decoded.value));
+    let transform = |current: &Value| {
+        let new = finalized(current, &decoded.value);
+        let namespace = serde_json::from_value(new.clone())
+            .map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let errors = namespace::validate_finalize(&namespace);
+        if errors.is_empty() {
+            return Ok(new);
+        }
+        Err(ApiError::invalid(call.about(&call.address.name), &errors))
+    };
     let change = Change {
         name: &call.address.name,
         rules: Rules::Raw,
