@@ -85,11 +85,15 @@ fn read_all(body: IncomingBody) -> Vec<u8> {
     }
 }
 
-/// `authority/path` over plain HTTP.
+/// `authority/path` over plain HTTP, `https:authority/path` over TLS.
 fn fetch(target: &str) -> (u16, Vec<u8>) {
+    let (scheme, target) = match target.strip_prefix("https:") {
+        Some(target) => (Scheme::Https, target),
+        None => (Scheme::Http, target),
+    };
     let (authority, path) = target.split_once('/').unwrap_or((target, ""));
     let request = OutgoingRequest::new(Fields::new());
-    request.set_scheme(Some(&Scheme::Http)).unwrap();
+    request.set_scheme(Some(&scheme)).unwrap();
     request.set_authority(Some(authority)).unwrap();
     request.set_path_with_query(Some(&format!("/{path}"))).unwrap();
     let future = match outgoing_handler::handle(request, None) {
