@@ -31,6 +31,7 @@ use super::env;
 use super::logs::{self, LogSource, LogWriter, Rotation};
 use super::machine::{Effect, Event, PodMachine, ProbeKind, StartProblem, State, Urgency};
 use super::status;
+use super::termination::Termination;
 use crate::ambient::random_hex;
 use crate::ipam::Ipam;
 use crate::network::PodIdentity;
@@ -45,6 +46,9 @@ const STATUS_WRITES: usize = 64;
 const SETTLE: Duration = Duration::from_millis(50);
 /// When a status that the API would not take is tried again.
 const STATUS_RETRY: Duration = Duration::from_secs(1);
+
+/// How long a pod that ends keeps its listeners open until the slices no longer call it ready.
+const UNLISTED_WITHIN: Duration = Duration::from_secs(2);
 
 type Uid = Arc<str>;
 
@@ -582,8 +586,13 @@ impl Driver {
         let path = logs::log_path(&folder, &spec.name, attempt);
         let ambient = self.means.ambient().clone();
         let log = Arc::new(LogWriter::new(path, Rotation::default(), ambient));
-        let start =
+        let world = artifact.world();
+        let mut start =
             self.means.container_spec(&pod, &spec, sandbox.ip(), artifact, found, log.clone())?;
+        let own_folder = logs::container_dir(&folder, &spec.name).join("termination");
+        let termination = Termination::prepare(&spec, world, &start.mounts, own_folder)
+            .map_err(|error| StartProblem::Run(format!("terminationMessagePath: {error}")))?;
+        start.mounts.extend(termination.mount());
         let container = sandbox.start(start).map_err(|error| StartProblem::Run(chain(&error)))?;
         let slot = &mut entry.slots[index];
         slot.running = Some(container.clone());
@@ -598,7 +607,7 @@ impl Driver {
         self.spawn(async move {
             let exit = container.exited().await;
             log.close();
-            let exit = means.exit_seen(&spec, &log, exit).await;
+            let exit = means.exit_seen(&spec, &log, termination, exit).await;
             let event = Event::Exited { container: index, attempt, exit };
             mailbox.send(Message::Machine { uid, event });
         });
@@ -607,17 +616,26 @@ impl Driver {
 
     fn stop_container(&mut self, uid: &Uid, index: usize, grace: Duration) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
-        // A pod that ends gets no new connections from here on, before its listeners close.
-        if let (State::Stopping { .. }, Some(ip)) = (&entry.machine.state, entry.address) {
+        let ends = matches!(entry.machine.state, State::Stopping { .. });
+        // From here on a pod that ends gets a new connection only where nobody else would take it.
+        let withdrawn = entry.address.filter(|_| ends);
+        if let Some(ip) = withdrawn {
             self.means.network.withdraw_pod(ip);
         }
         let Some(slot) = entry.slots.get_mut(index) else { return };
         slot.end_probes();
-        if let Some(container) = slot.running.clone() {
-            self.spawn(async move {
-                container.stop(grace).await;
-            });
-        }
+        let Some(container) = slot.running.clone() else { return };
+        let network = self.means.network.clone();
+        self.spawn(async move {
+            let begun = Instant::now();
+            if let Some(ip) = withdrawn {
+                let within = UNLISTED_WITHIN.min(grace / 2);
+                // In vain where the slices are late: then its listeners close all the same.
+                let _ = tokio::time::timeout(within, network.unlisted(ip)).await;
+                network.close_pod(ip);
+            }
+            container.stop(grace.saturating_sub(begun.elapsed())).await;
+        });
     }
 
     fn probe(&mut self, uid: &Uid, index: usize, attempt: u32, kind: ProbeKind) {
@@ -731,9 +749,11 @@ impl Driver {
             entry.writing = false;
             match written {
                 Written::Stored | Written::Gone => entry.written = status,
-                Written::Failed(error) => {
-                    let pod = entry.machine.described();
-                    tracing::warn!(%pod, %error, "a pod's status could not be written");
+                Written::Failed(_) | Written::Unanswered => {
+                    if let Written::Failed(error) = &written {
+                        let pod = entry.machine.described();
+                        tracing::warn!(%pod, %error, "a pod's status could not be written");
+                    }
                     entry.wanted = entry.wanted.max(Some(urgency));
                     self.timers.push(Reverse((later(now, STATUS_RETRY), Due::Status, uid.clone())));
                     done = false;
@@ -789,7 +809,7 @@ impl Driver {
         let mut stops = Vec::new();
         for entry in self.entries.values_mut() {
             if let Some(ip) = entry.address {
-                self.means.network.withdraw_pod(ip);
+                self.means.network.close_pod(ip);
             }
             for slot in &mut entry.slots {
                 slot.end_probes();
@@ -972,6 +992,11 @@ async fn watch(means: Arc<Means>, changes: mpsc::Sender<Change>) {
             Ok(watcher::Event::Delete(pod)) => Change::Deleted(Arc::new(pod)),
             Err(error) => {
                 tracing::debug!(error = chain(&error), "the watch of pods broke; it begins again");
+                if let watcher::Error::InitialListFailed(error)
+                | watcher::Error::WatchStartFailed(error) = error
+                {
+                    means.outage.note(&Err::<(), _>(error));
+                }
                 continue;
             }
         };

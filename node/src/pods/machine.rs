@@ -224,7 +224,7 @@ impl PodMachine {
     pub fn new(pod: Arc<Pod>, now: Timestamp, backoffs: Backoffs) -> Self {
         let status = pod.status.as_ref();
         let start_time = status.and_then(|s| s.start_time.as_ref()).map_or(now, |time| time.0);
-        let containers = containers(&pod, &backoffs);
+        let containers = containers(&pod, &backoffs, now);
         let volumes_backoff = Backoff::new(backoffs.retry);
         Self {
             pod,
@@ -1066,7 +1066,7 @@ impl PodMachine {
     }
 }
 
-fn containers(pod: &Pod, backoffs: &Backoffs) -> Vec<ContainerMachine> {
+fn containers(pod: &Pod, backoffs: &Backoffs, now: Timestamp) -> Vec<ContainerMachine> {
     let Some(spec) = pod.spec.as_ref() else { return Vec::new() };
     let of_pod = spec.restart_policy.as_deref();
     // Of a pod that is over, nothing starts again, whatever its policy was.
@@ -1081,7 +1081,7 @@ fn containers(pod: &Pod, backoffs: &Backoffs) -> Vec<ContainerMachine> {
                 true => RestartPolicy::Never,
                 false => RestartPolicy::parse(container.restart_policy.as_deref().or(of_pod)),
             };
-            ContainerMachine::new(container, policy, status, backoffs)
+            ContainerMachine::new(container, policy, status, backoffs, now)
         })
         .collect()
 }
