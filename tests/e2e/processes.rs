@@ -195,6 +195,7 @@ async fn control_and_node_run_as_two_processes() {
     kubectl.apply(&agent("talks", "Never", &["print=over tls"])).await;
     kubectl.until("logs talks", |said| said == "over tls\n").await;
     // A node cannot pass for another one.
+    let another_address = own_address().to_string();
     let elsewhere = path("elsewhere");
     let far = path("far.kubeconfig");
     let (code, _, stderr) = finish(&[
@@ -208,7 +209,7 @@ async fn control_and_node_run_as_two_processes() {
         "--kubelet-listen",
         "127.0.0.1:0",
         "--bind-address",
-        &address,
+        &another_address,
     ])
     .await;
     assert_eq!((code, stderr.lines().count()), (1, 1), "{stderr}");
