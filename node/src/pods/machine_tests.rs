@@ -1,5 +1,6 @@
 use serde_json::{Value, json};
 
+use super::containers::go_duration;
 use super::*;
 
 /// A machine and the clock that goes with it.
