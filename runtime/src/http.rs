@@ -354,6 +354,7 @@ async fn send(dialer: Dialer, request: Request<Body>, options: Option<RequestOpt
     let way = tokio::time::timeout(connect_within, way).await;
     let (response, io) = match way.unwrap_or(Err(HttpError::ConnectionTimeout))? {
         Way::Handler(place) => {
+            let request = request.map(|body| Patient(Some(body)).boxed_unsync());
             let response = within(first_byte_within, place.call(request)).await?;
             let io: Io = Box::new(std::future::ready(Ok(())));
             (response, io)
@@ -481,6 +482,50 @@ impl http_body::Body for Answer {
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// A request's body from one guest to another. Where the callee has done without it, the rest is read and forgotten, as
+/// a server does with what is still on its way: the caller would take a closed stream for a broken connection.
+struct Patient(Option<Body>);
+
+impl http_body::Body for Patient {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, HttpError>>> {
+        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.0 = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.0
+            .as_ref()
+            .map_or_else(|| http_body::SizeHint::with_exact(0), http_body::Body::size_hint)
+    }
+}
+
+impl Drop for Patient {
+    fn drop(&mut self) {
+        let Some(mut body) = self.0.take().filter(|body| !http_body::Body::is_end_stream(body))
+        else {
+            return;
+        };
+        // Ends with the body, or with the instance that writes it.
+        if let Ok(guests) = Handle::try_current() {
+            guests.spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
+        }
     }
 }
 

@@ -208,6 +208,16 @@ async fn an_http_guest_calls_another_by_name_and_through_a_routed_address() {
     }
 }
 
+#[tokio::test]
+async fn a_caller_may_send_its_body_to_a_component_that_has_answered_without_it() {
+    let net = Net::new();
+    let (front, back) = (net.sandbox("10.0.0.1"), net.sandbox("10.0.0.2"));
+    let _serving = (serve(&front).await, serve(&back).await);
+    let handler = net.switch.http(FIRST.into()).unwrap();
+    let (status, text) = ask(&handler, "/late?10.0.0.2/hello").await;
+    assert_eq!((status, text.as_str()), (StatusCode::OK, "hello 10.0.0.2, call 1"));
+}
+
 /// The first way leads to a component that has stopped, the next to one that serves.
 #[tokio::test]
 async fn a_request_to_a_closed_component_goes_another_way() {
