@@ -42,6 +42,8 @@ pub type HttpError = wasmtime_wasi_http::Error;
 const RUNNING_MAX: usize = 1000;
 /// Requests that wait for a running one to end; further ones are answered 503.
 const WAITING_MAX: usize = 10_000;
+/// What is read of a request's body that its component did not want; Go's server reads as much.
+const REST_MAX: usize = 256 * 1024;
 /// Where a guest sets no time-out of its own.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 
@@ -144,7 +146,7 @@ impl HttpHandler {
         let Some(running) = self.slot().await else {
             return Ok(status(StatusCode::SERVICE_UNAVAILABLE));
         };
-        let request = self.complete(request);
+        let request = self.complete(request).map(Patient::around);
         let (respond, response) = oneshot::channel();
         let handler = self.clone();
         let task = self.0.guests.spawn({
@@ -354,7 +356,6 @@ async fn send(dialer: Dialer, request: Request<Body>, options: Option<RequestOpt
     let way = tokio::time::timeout(connect_within, way).await;
     let (response, io) = match way.unwrap_or(Err(HttpError::ConnectionTimeout))? {
         Way::Handler(place) => {
-            let request = request.map(|body| Patient(Some(body)).boxed_unsync());
             let response = within(first_byte_within, place.call(request)).await?;
             let io: Io = Box::new(std::future::ready(Ok(())));
             (response, io)
@@ -485,9 +486,18 @@ impl http_body::Body for Answer {
     }
 }
 
-/// A request's body from one guest to another. Where the callee has done without it, the rest is read and forgotten, as
-/// a server does with what is still on its way: the caller would take a closed stream for a broken connection.
+/// A request's body. Where the component has done without it, the rest is read and forgotten, up to [`REST_MAX`]: a
+/// caller that still writes would take a closed stream for a broken connection, and a kept connection could not go on.
 struct Patient(Option<Body>);
+
+impl Patient {
+    fn around(body: Body) -> Body {
+        match http_body::Body::is_end_stream(&body) {
+            true => body,
+            false => Patient(Some(body)).boxed_unsync(),
+        }
+    }
+}
 
 impl http_body::Body for Patient {
     type Data = Bytes;
@@ -522,9 +532,17 @@ impl Drop for Patient {
         else {
             return;
         };
-        // Ends with the body, or with the instance that writes it.
+        // Ends with the body, or with the caller that writes it.
         if let Ok(guests) = Handle::try_current() {
-            guests.spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
+            guests.spawn(async move {
+                let mut read = 0;
+                while let Some(Ok(frame)) = body.frame().await {
+                    read += frame.data_ref().map_or(0, Bytes::len);
+                    if read > REST_MAX {
+                        return;
+                    }
+                }
+            });
         }
     }
 }

@@ -78,6 +78,17 @@ async fn a_connection_through_the_switch_speaks_http() {
         let echoed = soon("the body", response.into_body().collect()).await.unwrap();
         assert!(echoed.to_bytes() == body);
     }
+    // A body that the component does not read does not cost the connection.
+    for _ in 0..2 {
+        let request = Request::post("/hello")
+            .header("host", "elsewhere")
+            .body(Full::new(Bytes::from(vec![b'x'; 200_000])))
+            .unwrap();
+        soon("the connection", sender.ready()).await.unwrap();
+        let response = soon("the response", sender.send_request(request)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        soon("the body", response.into_body().collect()).await.unwrap();
+    }
 }
 
 #[tokio::test]
