@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use copepod_runtime::Runtime;
+use copepod_runtime::{Runtime, WASMTIME_VERSION};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{
     ContainerImage, DaemonEndpoint, Node as NodeObject, NodeAddress, NodeCondition,
@@ -32,14 +33,16 @@ use crate::images::{Images, StoreError};
 use crate::ipam::{Ipam, IpamError};
 use crate::network::Network;
 use crate::objects::Objects;
+use crate::outage::Outage;
 use crate::pods::driver::{Driver, Mailbox, Question};
 use crate::pods::effects::{Means, chain};
 use crate::server::{self, Kubelet};
 use crate::tls::{self, TlsError};
 
+/// What the user name of a node's credentials begins with.
+const NODE_USER: &str = "system:node:";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 const KUBELET_VERSION: &str = concat!("v1.36.0+copepod-", env!("CARGO_PKG_VERSION"));
-const RUNTIME_VERSION: &str = "wasmtime://48.0.8";
 const ARCHITECTURE: &str = "wasm32";
 const SYSTEM: &str = "wasi";
 const IN_MEMORY: &str = "copepod.dev/kubelet-in-memory";
@@ -71,6 +74,10 @@ pub enum NodeError {
     Ipam(#[from] IpamError),
     #[error("the API does not take this node: {0}")]
     Refused(String),
+    #[error(
+        "the credentials are those of node {bearer}, not of {name}: give --name {bearer}, or the kubeconfig made for {name}"
+    )]
+    Name { name: String, bearer: String },
 }
 
 /// The store's error, as text: its type is the store's own business.
@@ -130,6 +137,7 @@ impl Node {
             network,
             recorder,
             busy,
+            outage: Outage::new(ambient.clone()),
         });
         let registration = Registration::new(means.clone(), door.port(), door.annotation());
         let uid = registration.register().await?;
@@ -260,18 +268,41 @@ impl Registration {
 
     /// Makes the object, or takes over the one from before, and returns its UID.
     async fn register(&self) -> Result<String, NodeError> {
+        let name = &self.means.config.name;
         loop {
-            match self.try_register().await {
+            let registered = match self.bearer().await {
+                Ok(Some(bearer)) if bearer != *name => {
+                    return Err(NodeError::Name { name: name.clone(), bearer });
+                }
+                Ok(_) => self.try_register().await,
+                Err(error) => Err(error),
+            };
+            let answered = self.means.outage.note(&registered);
+            match registered {
                 Ok(node) => return Ok(node.metadata.uid.unwrap_or_default()),
                 Err(kube::Error::Api(error)) if matches!(error.code, 400 | 401 | 403 | 422) => {
                     return Err(NodeError::Refused(error.message.clone()));
                 }
-                Err(error) => {
+                Err(error) if answered => {
                     tracing::warn!(error = chain(&error), "the node is not registered yet");
-                    tokio::time::sleep(RETRY).await;
                 }
+                Err(_) => {}
             }
+            tokio::time::sleep(RETRY).await;
         }
+    }
+
+    /// The node that the credentials are made out to; `None` where they are no node's.
+    async fn bearer(&self) -> Result<Option<String>, kube::Error> {
+        let api: Api<SelfSubjectReview> = Api::all(self.means.client.clone());
+        let review = match api.create(&PostParams::default(), &SelfSubjectReview::default()).await {
+            Ok(review) => review,
+            // An API server that does not say who we are: what follows will show what we may.
+            Err(kube::Error::Api(error)) if matches!(error.code, 403 | 404) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let user = review.status.and_then(|status| status.user_info?.username);
+        Ok(user.and_then(|user| Some(user.strip_prefix(NODE_USER)?.to_owned())))
     }
 
     async fn try_register(&self) -> Result<NodeObject, kube::Error> {
@@ -359,13 +390,14 @@ impl Registration {
         let before = self.api.get_opt(name).await.ok().flatten().and_then(|node| node.status);
         let status = self.status(ready, before.as_ref());
         let patch = Patch::Strategic(json!({ "status": status }));
-        match self.api.patch_status(name, &PatchParams::default(), &patch).await {
-            Ok(_) => true,
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "the node's status could not be written");
-                false
-            }
+        let patched = self.api.patch_status(name, &PatchParams::default(), &patch).await;
+        let answered = self.means.outage.note(&patched);
+        if let Err(error) = &patched
+            && answered
+        {
+            tracing::warn!(error = chain(error), "the node's status could not be written");
         }
+        patched.is_ok()
     }
 
     fn status(&self, ready: bool, before: Option<&NodeStatus>) -> NodeStatus {
@@ -516,7 +548,7 @@ fn system_info(config: &NodeConfig) -> NodeSystemInfo {
     NodeSystemInfo {
         architecture: ARCHITECTURE.into(),
         boot_id: known(read("/proc/sys/kernel/random/boot_id")).unwrap_or_default(),
-        container_runtime_version: RUNTIME_VERSION.into(),
+        container_runtime_version: format!("wasmtime://{WASMTIME_VERSION}"),
         kernel_version: known(read("/proc/sys/kernel/osrelease")).unwrap_or_default(),
         kube_proxy_version: String::new(),
         kubelet_version: KUBELET_VERSION.into(),
@@ -535,7 +567,9 @@ async fn keep_lease(means: Arc<Means>, node_uid: String) {
     let api: Api<Lease> = Api::namespaced(means.client.clone(), LEASE_NAMESPACE);
     let mut wait = RETRY;
     loop {
-        match renew(&means, &api, &node_uid).await {
+        let renewed = renew(&means, &api, &node_uid).await;
+        means.outage.note(&renewed);
+        match renewed {
             Ok(()) => {
                 wait = RETRY;
                 tokio::time::sleep(means.config.renew_every).await;

@@ -19,13 +19,14 @@ use futures::TryStreamExt;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +36,9 @@ use crate::pods::effects::Means;
 use crate::pods::logs::{self, LogQuery};
 
 /// The largest image that is taken in.
-const IMAGE_LIMIT: usize = 512 << 20;
+pub const IMAGE_LIMIT: u64 = 512 << 20;
+/// Pieces of an image that wait to be written.
+const IMAGE_PIECES: usize = 16;
 /// A client that has not finished its handshake by then is let go.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -257,16 +260,38 @@ where
     B::Error: Into<BoxError>,
 {
     let reference = wanted_reference(parameters)?;
-    let bytes = match Limited::new(body, IMAGE_LIMIT).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let message = format!("the image is larger than {} MiB", IMAGE_LIMIT >> 20);
-            return Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, message));
-        }
-        Err(error) => return Err(Refusal(StatusCode::BAD_REQUEST, error.to_string())),
+    let too_large = || {
+        let message = format!("the image is larger than {} MiB", IMAGE_LIMIT >> 20);
+        Refusal(StatusCode::PAYLOAD_TOO_LARGE, message)
     };
-    let imported = images(kubelet).import(reference, bytes).await?;
-    Ok(json_answer(&json!(imported)))
+    if body.size_hint().lower() > IMAGE_LIMIT {
+        return Err(too_large());
+    }
+    let (pieces, receiver) = mpsc::channel(IMAGE_PIECES);
+    let feed = async move {
+        let mut body = Box::pin(body.map_err(Into::<BoxError>::into));
+        let mut size = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| {
+                Refusal(StatusCode::BAD_REQUEST, format!("the upload broke: {error}"))
+            })?;
+            let Ok(bytes) = frame.into_data() else { continue };
+            size += bytes.len() as u64;
+            if size > IMAGE_LIMIT {
+                return Err(too_large());
+            }
+            if pieces.send(Some(bytes)).await.is_err() {
+                // The store has refused it and says why.
+                return Ok(());
+            }
+        }
+        let _ = pieces.send(None).await;
+        Ok(())
+    };
+    let (fed, imported) = futures::join!(feed, images(kubelet).import(reference, receiver));
+    fed?;
+    let unfinished = || Refusal(StatusCode::BAD_REQUEST, "the upload broke".into());
+    Ok(json_answer(&json!(imported?.ok_or_else(unfinished)?)))
 }
 
 async fn remove_image(kubelet: &Kubelet, parameters: &Parameters) -> Answer {

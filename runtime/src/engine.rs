@@ -92,6 +92,7 @@ impl Lane {
 impl Runtime {
     /// Needs no tokio runtime around it; guests get their own.
     pub fn new(config: RuntimeConfig) -> Result<Arc<Runtime>, RuntimeError> {
+        allow_open_files();
         let on_demand = Lane::new(&engine_config()).map_err(RuntimeError::Engine)?;
         let pooled = pooled_lane(config.pool.instances).map_err(RuntimeError::Engine)?;
         let cache =
@@ -183,6 +184,15 @@ impl Drop for Runtime {
         if let Some(guests) = self.guests.take() {
             guests.shutdown_background();
         }
+    }
+}
+
+/// Each mount of each instance is an open file: as many as the system lets us have.
+fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
+        tracing::debug!(%error, "the number of open files stays limited");
     }
 }
 

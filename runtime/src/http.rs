@@ -16,9 +16,11 @@ use bytes::Bytes;
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Sleep;
+use tokio_rustls::client::TlsStream;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::http::types as wasi;
@@ -28,7 +30,8 @@ use wasmtime_wasi_http::{RequestOptions, WasiHttpHooks, WasiHttpView};
 use crate::activity::Open;
 use crate::container::{self, Exit};
 use crate::limits::Metered;
-use crate::net::{Destination, Dialer, Stream};
+use crate::net::{Dialer, Reached, Stream};
+use crate::tls;
 
 /// A request's or response's body.
 pub type Body = wasmtime_wasi_http::WasiBody;
@@ -39,6 +42,8 @@ pub type HttpError = wasmtime_wasi_http::Error;
 const RUNNING_MAX: usize = 1000;
 /// Requests that wait for a running one to end; further ones are answered 503.
 const WAITING_MAX: usize = 10_000;
+/// What is read of a request's body that its component did not want; Go's server reads as much.
+const REST_MAX: usize = 256 * 1024;
 /// Where a guest sets no time-out of its own.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 
@@ -63,7 +68,7 @@ pub struct Reserved {
 
 impl Reserved {
     /// Runs the request in an instance of its own. Returns as soon as the guest gives its response; the body follows.
-    /// A guest that fails before is answered 500.
+    /// A guest that fails before is answered 500, one that its container's end cuts off 503.
     pub async fn call(self, request: Request<Body>) -> Result<Response<Body>, HttpError> {
         self.handler.answer(request, self.open).await
     }
@@ -141,7 +146,7 @@ impl HttpHandler {
         let Some(running) = self.slot().await else {
             return Ok(status(StatusCode::SERVICE_UNAVAILABLE));
         };
-        let request = self.complete(request);
+        let request = self.complete(request).map(Patient::around);
         let (respond, response) = oneshot::channel();
         let handler = self.clone();
         let task = self.0.guests.spawn({
@@ -165,12 +170,17 @@ impl HttpHandler {
                 self.failed(&wasmtime::format_err!("the response was an error: {code:?}"));
                 Ok(status(StatusCode::INTERNAL_SERVER_ERROR))
             }
-            Err(_) => {
-                if let Ok(Ran::Returned) = task.await {
+            Err(_) => Ok(status(match task.await {
+                Ok(Ran::Returned) => {
                     self.failed(&wasmtime::format_err!("the component gave no response"));
+                    StatusCode::INTERNAL_SERVER_ERROR
                 }
-                Ok(status(StatusCode::INTERNAL_SERVER_ERROR))
-            }
+                Ok(Ran::Failed) => StatusCode::INTERNAL_SERVER_ERROR,
+                // Cut off with its container, through no fault of its own.
+                Ok(Ran::Ended) => StatusCode::SERVICE_UNAVAILABLE,
+                Err(torn) if torn.is_cancelled() => StatusCode::SERVICE_UNAVAILABLE,
+                Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            })),
         }
     }
 
@@ -237,22 +247,28 @@ impl HttpHandler {
         Ran::Failed
     }
 
-    /// Serves HTTP/1 on a connection from the switch.
-    pub(crate) fn serve(&self, stream: Stream) {
-        let handler = self.clone();
+    /// Serves HTTP/1 on a connection from the switch; false once the container stops.
+    pub(crate) fn serve(&self, stream: Stream) -> bool {
+        // Until the last byte is written a stopping container waits for the connection, not for its requests alone.
+        let Some(Reserved { handler, open }) = self.reserve() else { return false };
         let (ended, draining) = {
             let container = &self.0.container;
             (container.ended.clone(), container.draining.clone())
         };
-        // Until the last byte is written a stopping container waits for the connection, not for its requests alone.
-        let open = self.0.container.activity.enter();
         self.0.guests.spawn(async move {
             let _open = open;
-            let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-                let handler = handler.clone();
-                let request = request.map(|body| body.map_err(HttpError::from).boxed_unsync());
-                async move { Ok::<_, Infallible>(handler.call(request).await.unwrap_or_else(gone)) }
-            });
+            let service =
+                hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+                    let handler = handler.clone();
+                    let request = request.map(|body| body.map_err(HttpError::from).boxed_unsync());
+                    // The connection was taken: its request is too, even if the container stops since.
+                    let open = handler.0.container.activity.enter();
+                    async move {
+                        Ok::<_, Infallible>(
+                            handler.answer(request, open).await.unwrap_or_else(gone),
+                        )
+                    }
+                });
             let connection = hyper::server::conn::http1::Builder::new()
                 // A client may shut its sending side down and still wait for the answer.
                 .half_close(true)
@@ -271,6 +287,7 @@ impl HttpHandler {
                 _ = connection => {}
             }
         });
+        true
     }
 }
 
@@ -326,29 +343,25 @@ async fn send(dialer: Dialer, request: Request<Body>, options: Option<RequestOpt
         options.and_then(|options| options.first_byte_timeout).unwrap_or(TIMEOUT_DEFAULT);
     let between_bytes_within = options.and_then(|options| options.between_bytes_timeout);
 
-    let reached = tokio::time::timeout(connect_within, reach(&dialer, &host, port, is_tls));
-    let reached = reached.await.map_err(|_| HttpError::ConnectionTimeout)??;
-    let (response, io): (Response<Body>, Io) = match reached {
-        Reached::Handler(handler) => {
-            let response = within(first_byte_within, handler.call(request)).await?;
-            (response, Box::new(std::future::ready(Ok(()))))
+    let way = async {
+        let reached = reach(&dialer, &host, port, is_tls).await?;
+        Ok(match reached {
+            Reached::Handler(place) => Way::Handler(place),
+            Reached::Stream(stream) if is_tls => {
+                Way::Tls(Box::new(tls::connect(tls::web(), &host, stream).await?))
+            }
+            Reached::Stream(stream) => Way::Plain(stream),
+        })
+    };
+    let way = tokio::time::timeout(connect_within, way).await;
+    let (response, io) = match way.unwrap_or(Err(HttpError::ConnectionTimeout))? {
+        Way::Handler(place) => {
+            let response = within(first_byte_within, place.call(request)).await?;
+            let io: Io = Box::new(std::future::ready(Ok(())));
+            (response, io)
         }
-        Reached::Stream(stream) => {
-            let connection = hyper::client::conn::http1::handshake(TokioIo::new(stream));
-            let (mut sender, connection) = connection.await?;
-            let connection = wasmtime_wasi::runtime::spawn(connection);
-            let request = origin_form(request);
-            let sending = async { Ok(sender.send_request(request).await?) };
-            let response: Response<hyper::body::Incoming> =
-                within(first_byte_within, sending).await?;
-            let response = response.map(|body| body.map_err(HttpError::from).boxed_unsync());
-            (response, Box::new(async move { Ok(connection.await?) }))
-        }
-        // The default looks the name up again: the certificate's name is needed for the connection.
-        Reached::Tls => {
-            let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
-            return Ok((response.map(BodyExt::boxed_unsync), Box::new(io)));
-        }
+        Way::Plain(stream) => speak(stream, request, first_byte_within).await?,
+        Way::Tls(stream) => speak(stream, request, first_byte_within).await?,
     };
     let response = match between_bytes_within {
         Some(within) => response.map(|body| Timed::new(body, within).boxed_unsync()),
@@ -357,12 +370,26 @@ async fn send(dialer: Dialer, request: Request<Body>, options: Option<RequestOpt
     Ok((response, io))
 }
 
-/// What answers a request.
-enum Reached {
-    Handler(HttpHandler),
-    Stream(Stream),
-    /// A real server, to be spoken to over TLS.
-    Tls,
+/// What a request is given to.
+enum Way {
+    Handler(Reserved),
+    Plain(Stream),
+    Tls(Box<TlsStream<Stream>>),
+}
+
+/// Sends a request over a connection of its own.
+async fn speak<S>(stream: S, request: Request<Body>, first_byte_within: Duration) -> Sent
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+    let (mut sender, connection) = connection.await?;
+    let connection = wasmtime_wasi::runtime::spawn(connection);
+    let request = origin_form(request);
+    let sending = async { Ok(sender.send_request(request).await?) };
+    let response: Response<hyper::body::Incoming> = within(first_byte_within, sending).await?;
+    let response = response.map(|body| body.map_err(HttpError::from).boxed_unsync());
+    Ok((response, Box::new(async move { Ok(connection.await?) })))
 }
 
 /// The first of the host's addresses that answers.
@@ -370,34 +397,21 @@ async fn reach(dialer: &Dialer, host: &str, port: u16, is_tls: bool) -> Result<R
     let addresses = dialer.resolve(host).await.map_err(|error| dns_error(&error))?;
     let mut failure = HttpError::DestinationNotFound;
     for ip in addresses {
-        match reach_address(dialer, SocketAddr::new(ip, port), is_tls).await {
+        let to = SocketAddr::new(ip, port);
+        let reached = match is_tls {
+            // A component speaks no TLS: https asks for a server that does.
+            true => {
+                let from_port = dialer.interface.ephemeral_port();
+                dialer.connect(to, from_port).await.map(Reached::Stream)
+            }
+            false => dialer.reach_http(to).await,
+        };
+        match reached {
             Ok(reached) => return Ok(reached),
-            Err(error) => failure = error,
+            Err(error) => failure = connect_error(error),
         }
     }
     Err(failure)
-}
-
-async fn reach_address(
-    dialer: &Dialer,
-    to: SocketAddr,
-    is_tls: bool,
-) -> Result<Reached, HttpError> {
-    let destination = dialer.destination(to).map_err(connect_error)?;
-    match (destination, is_tls) {
-        (Destination::Host(_), true) => return Ok(Reached::Tls),
-        (Destination::Own(_) | Destination::Switch(_), true) => {
-            let why = "https inside the virtual network is not supported yet: use http, or TLS over a socket";
-            return Err(HttpError::InternalError(Some(why.to_owned())));
-        }
-        (_, false) => {}
-    }
-    if let Some(handler) = dialer.http(to, destination) {
-        return Ok(Reached::Handler(handler));
-    }
-    let port = dialer.interface.ephemeral_port();
-    let stream = dialer.connect_to(to, destination, port).await;
-    stream.map(Reached::Stream).map_err(connect_error)
 }
 
 fn dns_error(error: &io::Error) -> HttpError {
@@ -469,6 +483,67 @@ impl http_body::Body for Answer {
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// A request's body. Where the component has done without it, the rest is read and forgotten, up to [`REST_MAX`]: a
+/// caller that still writes would take a closed stream for a broken connection, and a kept connection could not go on.
+struct Patient(Option<Body>);
+
+impl Patient {
+    fn around(body: Body) -> Body {
+        match http_body::Body::is_end_stream(&body) {
+            true => body,
+            false => Patient(Some(body)).boxed_unsync(),
+        }
+    }
+}
+
+impl http_body::Body for Patient {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, HttpError>>> {
+        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.0 = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.0
+            .as_ref()
+            .map_or_else(|| http_body::SizeHint::with_exact(0), http_body::Body::size_hint)
+    }
+}
+
+impl Drop for Patient {
+    fn drop(&mut self) {
+        let Some(mut body) = self.0.take().filter(|body| !http_body::Body::is_end_stream(body))
+        else {
+            return;
+        };
+        // Ends with the body, or with the caller that writes it.
+        if let Ok(guests) = Handle::try_current() {
+            guests.spawn(async move {
+                let mut read = 0;
+                while let Some(Ok(frame)) = body.frame().await {
+                    read += frame.data_ref().map_or(0, Bytes::len);
+                    if read > REST_MAX {
+                        return;
+                    }
+                }
+            });
+        }
     }
 }
 

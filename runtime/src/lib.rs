@@ -13,11 +13,13 @@ mod artifact;
 mod container;
 mod context;
 mod engine;
+pub mod folder;
 mod http;
 mod limits;
 mod net;
 mod output;
 mod sandbox;
+mod tls;
 
 pub use artifact::{Artifact, LoadError, World};
 pub use container::{
@@ -28,3 +30,16 @@ pub use http::{Body, HttpError, HttpHandler, Reserved};
 pub use net::{Outside, Route, Stream, Switch};
 pub use output::{Output, OutputStream};
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec};
+
+/// The version of the engine that runs the guests.
+pub const WASMTIME_VERSION: &str = "48.0.8";
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_engines_version_is_the_locked_one() {
+        let lock = include_str!("../../Cargo.lock");
+        let wasmtime = format!("name = \"wasmtime\"\nversion = \"{}\"\n", super::WASMTIME_VERSION);
+        assert!(lock.contains(&wasmtime), "Cargo.lock has another wasmtime");
+    }
+}

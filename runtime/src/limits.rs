@@ -3,10 +3,12 @@
 //! Memory: linear memories are charged as they grow; the growth that would pass the limit traps, and the container is
 //! out of memory. Host-side handles are bounded by number. CPU: a token bucket that stops polling a guest in debt.
 //!
-//! CPU time is measured as the wall time of each poll of a guest. That is an approximation: on a machine with more busy
-//! threads than cores it counts waiting too, so a limited guest may get less than its share there, never more.
-//! A poll is short, because a running guest yields at each epoch.
+//! A container with a CPU limit is charged the time that the thread has really run, read before and after each poll.
+//! Reading it is a system call, too dear for a request of a few microseconds; of a container without a limit, a short
+//! poll counts as long as it took, and only a long one is corrected for the time in which the thread had to wait.
+//! A poll is never very long, because a running guest yields at each epoch.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use wasmtime::ResourceLimiter;
 pub(crate) const HANDLES_MAX: usize = 100_000;
 /// Elements of a table: enough for any language's function table, far from exhausting the host.
 const TABLE_ELEMENTS_MAX: usize = 1_000_000;
+/// A poll that takes longer may have waited for a processor.
+const LONG_POLL: Duration = Duration::from_millis(1);
 /// How much unused CPU a container may save up, as time of its limit.
 const CPU_PERIOD: Duration = Duration::from_millis(100);
 
@@ -199,17 +203,48 @@ impl<F: Future> Future for Metered<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
         std::task::ready!(this.pause(cx));
-        let begun = Instant::now();
-        let polled = this.guest.as_mut().poll(cx);
-        let now = Instant::now();
-        let used = now.saturating_duration_since(begun);
+        let guest = this.guest.as_mut();
+        let (polled, used) = match &this.account.bucket {
+            Some(bucket) => {
+                let begun = thread_time();
+                let polled = guest.poll(cx);
+                let used = thread_time().saturating_sub(begun);
+                bucket.lock().spend(Instant::now(), used);
+                (polled, used)
+            }
+            None => {
+                let begun = Instant::now();
+                let polled = guest.poll(cx);
+                (polled, corrected(begun.elapsed()))
+            }
+        };
         let used_ns = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
         this.account.cpu_used_ns.fetch_add(used_ns, Ordering::Relaxed);
-        if let Some(bucket) = &this.account.bucket {
-            bucket.lock().spend(now, used);
-        }
         polled
     }
+}
+
+/// How long this thread has run on a processor.
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// The processor time of a poll that took `took`: all of it, or where it was long, no more than the thread has run
+/// since it was last asked, less what other polls have been charged since then.
+fn corrected(took: Duration) -> Duration {
+    thread_local! {
+        /// The thread's time when it was last read, and what was charged since then.
+        static LAST: Cell<(Duration, Duration)> = const { Cell::new((Duration::ZERO, Duration::ZERO)) };
+    }
+    let (read, charged) = LAST.get();
+    if took < LONG_POLL {
+        LAST.set((read, charged + took));
+        return took;
+    }
+    let now = thread_time();
+    LAST.set((now, Duration::ZERO));
+    took.min(now.saturating_sub(read).saturating_sub(charged))
 }
 
 #[cfg(test)]
@@ -225,6 +260,31 @@ mod tests {
         bucket.spend(begun, Duration::from_millis(15));
         assert_eq!(bucket.wait(begun), Some(Duration::from_millis(50)));
         assert_eq!(bucket.wait(begun + Duration::from_millis(50)), None);
+    }
+
+    #[tokio::test]
+    async fn waiting_for_a_processor_is_not_charged() {
+        // A thread that sleeps inside a poll is off the processor, as one is that others have pushed aside.
+        let wait = || std::thread::sleep(Duration::from_millis(30));
+        for limit in [Some(1000), None] {
+            let account = Account::new(None, limit);
+            // The first long poll tells when the thread's time was read.
+            for _ in 0..2 {
+                Metered::new(async { wait() }, account.clone()).await;
+            }
+            assert!(
+                account.cpu_time() < Duration::from_millis(40),
+                "{limit:?}: {:?}",
+                account.cpu_time()
+            );
+            let spin = async {
+                let begun = thread_time();
+                while thread_time() - begun < Duration::from_millis(20) {}
+            };
+            let before = account.cpu_time();
+            Metered::new(spin, account.clone()).await;
+            assert!(account.cpu_time() - before >= Duration::from_millis(15), "{limit:?}");
+        }
     }
 
     #[test]

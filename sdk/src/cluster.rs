@@ -31,6 +31,8 @@ pub enum ClusterError {
     Control(#[from] copepod_control::StartError),
     #[error("{0}")]
     Node(#[from] copepod_node::NodeError),
+    #[error("{0}")]
+    Network(#[from] copepod_node::NetworkError),
     #[error("sandboxes cannot be set up: {0}")]
     Runtime(#[from] copepod_runtime::RuntimeError),
     #[error("data folder {path} cannot be written: {source}; choose another with --data-dir")]
@@ -207,7 +209,7 @@ impl Cluster {
             },
             control.client(Identity::component("copepod-network")),
             &runtime,
-        );
+        )?;
         let cluster = Self { control, dialer, network, nodes: Mutex::default(), temporary };
         for number in 0..settings.nodes {
             let name = format!("{}-{number}", settings.node_name);

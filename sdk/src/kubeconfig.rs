@@ -23,12 +23,15 @@ pub fn default_data_dir(environment: impl Fn(&str) -> Option<String>) -> Option<
 
 /// A client for the cluster that a kubeconfig file names.
 pub async fn client(file: &Path) -> Result<kube::Client, KubeconfigError> {
+    Ok(kube::Client::try_from(config(file).await?)?)
+}
+
+/// How the cluster that a kubeconfig file names is to be reached.
+pub async fn config(file: &Path) -> Result<kube::Config, KubeconfigError> {
     let unusable = |source| KubeconfigError::Unusable { path: file.display().to_string(), source };
     let kubeconfig = kube::config::Kubeconfig::read_from(file).map_err(unusable)?;
     let options = kube::config::KubeConfigOptions::default();
-    let config =
-        kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)?;
-    Ok(kube::Client::try_from(config)?)
+    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)
 }
 
 #[cfg(test)]

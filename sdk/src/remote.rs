@@ -76,6 +76,8 @@ pub enum NodeProcessError {
     NoAuthority { path: String },
     #[error("{0}")]
     Node(#[from] copepod_node::NodeError),
+    #[error("{0}")]
+    Network(#[from] copepod_node::NetworkError),
     #[error("sandboxes cannot be set up: {0}")]
     Runtime(#[from] copepod_runtime::RuntimeError),
 }
@@ -99,7 +101,7 @@ impl NodeProcess {
             NetworkConfig { bind_address: options.bind_address, ..NetworkConfig::default() },
             client.clone(),
             &runtime,
-        );
+        )?;
         let config = NodeConfig {
             allowed_image_dirs: options.allowed_image_dirs,
             host_ip: options.kubelet_listen.ip(),

@@ -1,18 +1,15 @@
 //! `copepod image`.
 
-use anyhow::Context;
 use copepod_sdk::{images, kubeconfig};
 
 use crate::cli::{ClusterArg, Image};
 
 pub async fn image(cluster: ClusterArg, command: Image) -> anyhow::Result<u8> {
-    let file = cluster.kubeconfig.ok_or(kubeconfig::KubeconfigError::None)?;
-    let client = kubeconfig::client(&file).await?;
+    let kubeconfig = cluster.kubeconfig.ok_or(kubeconfig::KubeconfigError::None)?;
+    let client = kubeconfig::client(&kubeconfig).await?;
     match command {
         Image::Import { file, reference } => {
-            let wasm = std::fs::read(&file)
-                .with_context(|| format!("{} cannot be read", file.display()))?;
-            let image = images::import(&client, &reference, wasm.into()).await?;
+            let image = images::import_file(&kubeconfig, &reference, &file).await?;
             crate::progress::line(format_args!("{} {}", image.reference, image.digest));
         }
         Image::Ls => {

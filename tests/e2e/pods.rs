@@ -123,6 +123,47 @@ async fn exit_codes_traps_and_memory_have_upstreams_reasons() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_guest_leaves_at_its_termination_message_path_is_in_the_status() {
+    let fixture = Fixture::start().await;
+    let kubectl = &fixture.kubectl;
+    let says = |name: &str, fields: &str, steps: &[&str]| {
+        agent(name, "Never", steps).replace("args:", &format!("{fields} args:"))
+    };
+    let from_logs = "terminationMessagePolicy: FallbackToLogsOnError,";
+    let custom = "terminationMessagePath: /var/run/said,";
+    let in_volume =
+        "terminationMessagePath: /data/said, volumeMounts: [{name: data, mountPath: /data}],";
+    let long = format!("write=/dev/termination-log:{}end", "x".repeat(5000));
+    for (name, fields, steps, expected) in [
+        ("default", "", &["write=/dev/termination-log:all well"][..], "all well"),
+        ("long", "", &[&long], "end"),
+        ("custom", custom, &["write=/var/run/said:it broke", "exit=3"], "it broke"),
+        ("volume", in_volume, &["write=/data/said:in a volume"], "in a volume"),
+        ("logs", from_logs, &["print=first", "print=last words", "exit=1"], "first\nlast words\n"),
+        ("both", from_logs, &["print=log", "write=/dev/termination-log:file", "exit=1"], "file"),
+        ("good", from_logs, &["print=log"], ""),
+        ("traps", from_logs, &["write=/dev/termination-log:before", "trap"], "before"),
+    ] {
+        let mut pod = says(name, fields, steps);
+        if fields == in_volume {
+            pod = pod.replace("spec:", "spec:\n  volumes: [{name: data, emptyDir: {}}]");
+        }
+        kubectl.apply(&pod).await;
+        let terminated = ".status.containerStatuses[0].state.terminated";
+        let done = format!("get pod {name} -o jsonpath={{{terminated}.reason}}");
+        kubectl.until(&done, |reason| !reason.is_empty()).await;
+        let message =
+            kubectl.ok(&format!("get pod {name} -o jsonpath={{{terminated}.message}}")).await;
+        match name {
+            "long" => assert!(message.len() == 4096 && message.ends_with("xend"), "{message}"),
+            "traps" => assert!(message.ends_with(": before"), "{message}"),
+            _ => assert_eq!(message, expected, "{name}"),
+        }
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn containers_restart_as_their_policy_says_and_back_off() {
     let fixture = Fixture::start().await;
     let kubectl = &fixture.kubectl;

@@ -2,15 +2,20 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::support::{Kubectl, PATIENCE, agent, get_ok, guest, own_address, shell_kill, web};
+use super::support::{
+    Kubectl, PATIENCE, agent, eventually, get_ok, guest, own_address, shell_kill, web,
+};
 
 /// A running `copepod`; killed when dropped.
 struct Process {
     child: Child,
+    /// What it has said on stderr.
+    said: Arc<Mutex<String>>,
     /// The first line on stdout, behind `ready `.
     ready: String,
 }
@@ -34,7 +39,19 @@ async fn start(arguments: &[&str]) -> Process {
     let ready = line.strip_prefix("ready ").unwrap_or_else(|| panic!("first line: {line:?}"));
     let ready = ready.to_owned();
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    Process { child, ready }
+    let said = Arc::new(Mutex::new(String::new()));
+    let mut errors = BufReader::new(child.stderr.take().expect("stderr")).lines();
+    tokio::spawn({
+        let said = said.clone();
+        async move {
+            while let Ok(Some(line)) = errors.next_line().await {
+                let mut said = said.lock().expect("no panic");
+                said.push_str(&line);
+                said.push('\n');
+            }
+        }
+    });
+    Process { child, said, ready }
 }
 
 /// Runs to the end: exit code, stdout, stderr.
@@ -55,6 +72,15 @@ impl Process {
         shell_kill("TERM", &pid).status().await.expect("kill runs");
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends");
         status.expect("it ends").code().unwrap_or(-1)
+    }
+
+    /// Waits until stderr has a line with `part`; gives all of it.
+    async fn says(&self, part: &str) -> String {
+        eventually(part, || async {
+            let said = self.said.lock().expect("no panic").clone();
+            said.contains(part).then_some(said)
+        })
+        .await
     }
 
     async fn kill(mut self) {
@@ -170,6 +196,62 @@ async fn control_and_node_run_as_two_processes() {
     assert!(get_ok(&format!("http://{address}:30100/")).await.starts_with("web-"));
     kubectl.apply(&agent("talks", "Never", &["print=over tls"])).await;
     kubectl.until("logs talks", |said| said == "over tls\n").await;
+    // A node cannot pass for another one.
+    let another_address = own_address().to_string();
+    let elsewhere = path("elsewhere");
+    let far = path("far.kubeconfig");
+    let (code, _, stderr) = finish(&[
+        "node",
+        "--name",
+        "near",
+        "--kubeconfig",
+        &far,
+        "--data-dir",
+        &elsewhere,
+        "--kubelet-listen",
+        "127.0.0.1:0",
+        "--bind-address",
+        &another_address,
+    ])
+    .await;
+    assert_eq!((code, stderr.lines().count()), (1, 1), "{stderr}");
+    assert!(stderr.contains("--name far"), "{stderr}");
+    assert_eq!(node.terminate().await, 0);
+    assert_eq!(control.terminate().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_says_once_that_the_api_is_gone_and_once_that_it_is_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let listen = free.local_addr().expect("an address").to_string();
+    drop(free);
+    let far = format!("far={}", path("far.kubeconfig"));
+    let control_data = path("control");
+    let up =
+        ["control", "--data-dir", &control_data, "--listen", &listen, "--node-kubeconfig", &far];
+    let control = start(&up).await;
+    let address = own_address().to_string();
+    let node = start(&[
+        "node",
+        "--name",
+        "far",
+        "--kubeconfig",
+        &path("far.kubeconfig"),
+        "--data-dir",
+        &path("node"),
+        "--kubelet-listen",
+        "127.0.0.1:0",
+        "--bind-address",
+        &address,
+    ])
+    .await;
+    control.kill().await;
+    node.says("the API server cannot be reached").await;
+    let control = start(&up).await;
+    let said = node.says("the API server answers again").await;
+    assert_eq!(said.lines().count(), 2, "{said}");
     assert_eq!(node.terminate().await, 0);
     assert_eq!(control.terminate().await, 0);
 }
@@ -186,6 +268,21 @@ async fn what_hinders_a_start_is_said_in_one_line() {
     for (arguments, code, wanted) in [
         (vec!["up", "--data-dir", &data, "--listen", &listen], 1, "--listen"),
         (vec!["up", "--data-dir", &below_a_file, "--listen", "127.0.0.1:0"], 1, "--data-dir"),
+        (
+            vec![
+                "up",
+                "--store",
+                "memory",
+                "--data-dir",
+                &data,
+                "--listen",
+                "127.0.0.1:0",
+                "--bind-address",
+                "192.0.2.1",
+            ],
+            1,
+            "--bind-address",
+        ),
         (vec!["image", "ls"], 1, "--kubeconfig"),
         (vec!["run", "-f", "/nonexistent.yaml"], 1, "/nonexistent.yaml"),
         (vec!["dev", "/nonexistent"], 1, "/nonexistent"),
@@ -248,7 +345,25 @@ async fn image_commands_list_and_remove() {
     assert!(code == 1 && stderr.contains("copepod image ls"), "{stderr}");
     let text = folder.path().join("text.wasm");
     std::fs::write(&text, "not wasm at all").expect("a file");
-    let (code, _, stderr) = image(&["import", &text.display().to_string(), "x:1"]).await;
-    assert!(code == 1 && stderr.contains("no WebAssembly"), "{stderr}");
+    let huge = folder.path().join("huge.wasm");
+    let sparse = std::fs::File::create(&huge).expect("a file");
+    sparse.set_len(600 << 20).expect("a sparse file");
+    let nothing = folder.path().join("nothing.wasm");
+    for (file, wanted) in
+        [(&text, "no WebAssembly"), (&huge, "up to 512 MiB"), (&nothing, "cannot be read")]
+    {
+        let (code, _, stderr) = image(&["import", &file.display().to_string(), "x:1"]).await;
+        assert!(code == 1 && stderr.contains(wanted), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+    // Some megabytes go through in pieces, and arrive as they were.
+    let large = folder.path().join("large.wasm");
+    let wasm = [&b"\0asm"[..], &vec![7; 20 << 20]].concat();
+    std::fs::write(&large, &wasm).expect("a file");
+    let (code, stdout, stderr) = image(&["import", &large.display().to_string(), "l:1"]).await;
+    assert_eq!(code, 0, "{stderr}");
+    let sum = Command::new("sha256sum").arg(&large).output().await.expect("sha256sum runs");
+    let sum = String::from_utf8_lossy(&sum.stdout).into_owned();
+    assert!(stdout.contains(sum.split(' ').next().expect("a digest")), "{stdout} {sum}");
     assert_eq!(up.terminate().await, 0);
 }

@@ -13,7 +13,7 @@ use copepod_sdk::guests::{self, Guest};
 use copepod_sdk::{Cluster, ClusterBuilder, Runtime, RuntimeConfig};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
@@ -231,6 +231,47 @@ pub async fn get(url: &str) -> Result<(u16, String), String> {
         Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
     });
     answer.await.unwrap_or_else(|_| Err("no answer in 10 s".to_owned()))
+}
+
+/// A connection that is kept between requests. One that the server closes in between is an error.
+pub struct Kept {
+    sender: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
+    path: String,
+}
+
+impl Kept {
+    pub async fn open(url: &str) -> Result<Self, String> {
+        let url: hyper::Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
+        let authority = url.authority().ok_or("no authority")?.as_str();
+        let opened = async {
+            let stream =
+                tokio::net::TcpStream::connect(authority).await.map_err(|e| format!("{e:?}"))?;
+            let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+                .await
+                .map_err(|error| format!("{error:?}"))?;
+            tokio::spawn(connection);
+            Ok(Self { sender, path: url.path().to_owned() })
+        };
+        let opened = tokio::time::timeout(Duration::from_secs(10), opened).await;
+        opened.unwrap_or_else(|_| Err("no connection in 10 s".to_owned()))
+    }
+
+    /// Status and body.
+    pub async fn get(&mut self) -> Result<(u16, String), String> {
+        let request = hyper::Request::get(&self.path)
+            .header("host", "kept")
+            .body(Full::default())
+            .map_err(|error| error.to_string())?;
+        let answer = tokio::time::timeout(Duration::from_secs(10), async {
+            self.sender.ready().await.map_err(|error| format!("{error:?}"))?;
+            let response =
+                self.sender.send_request(request).await.map_err(|error| format!("{error:?}"))?;
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await.map_err(|error| error.to_string())?;
+            Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
+        });
+        answer.await.unwrap_or_else(|_| Err("no answer in 10 s".to_owned()))
+    }
 }
 
 /// GET until it answers 200: the body.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use copepod_runtime::{Artifact, LoadError, Runtime};
 use parking_lot::RwLock;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 pub use reference::{FilePath, Reference};
 pub use store::{Imported, StoreError, Stored};
@@ -53,11 +53,29 @@ impl Images {
         self.changed.subscribe()
     }
 
-    pub async fn import(&self, reference: &str, bytes: Bytes) -> Result<Imported, StoreError> {
+    /// Takes in a file as its pieces come; `None` says that it is whole. Where the pieces end
+    /// without it, nothing is kept.
+    pub async fn import(
+        &self,
+        reference: &str,
+        mut pieces: mpsc::Receiver<Option<Bytes>>,
+    ) -> Result<Option<Imported>, StoreError> {
         let reference = Reference::parse(reference)?;
         let store = self.store.clone();
-        let imported = blocking(move || store.import(&reference, &bytes)).await?;
-        self.changed.send_modify(|count| *count += 1);
+        let imported = blocking(move || {
+            let mut incoming = store.receive()?;
+            while let Some(piece) = pieces.blocking_recv() {
+                match piece {
+                    Some(bytes) => incoming.write(&bytes)?,
+                    None => return incoming.finish(&reference).map(Some),
+                }
+            }
+            Ok(None)
+        })
+        .await?;
+        if imported.is_some() {
+            self.changed.send_modify(|count| *count += 1);
+        }
         Ok(imported)
     }
 

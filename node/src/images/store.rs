@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -66,6 +67,8 @@ pub struct Store {
     table: RwLock<Table>,
     /// Held by whoever changes blobs and table.
     writing: Mutex<()>,
+    /// Names files that are on their way in.
+    received: AtomicU64,
 }
 
 impl Store {
@@ -79,35 +82,31 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Table::new(),
             Err(source) => return Err(StoreError::Io { path, source }),
         };
-        let store =
-            Self { folder: folder.to_owned(), table: RwLock::new(table), writing: Mutex::new(()) };
+        let store = Self {
+            folder: folder.to_owned(),
+            table: RwLock::new(table),
+            writing: Mutex::new(()),
+            received: AtomicU64::new(0),
+        };
         store.remove_unnamed(&blobs)?;
         Ok(store)
     }
 
-    pub fn import(&self, reference: &Reference, bytes: &[u8]) -> Result<Imported, StoreError> {
-        if !bytes.starts_with(WASM_MAGIC) {
-            return Err(StoreError::NotWasm);
+    /// Begins to take in a file, piece by piece.
+    pub fn receive(&self) -> Result<Incoming<'_>, StoreError> {
+        let number = self.received.fetch_add(1, Ordering::Relaxed);
+        let path = self.blob_path(&format!("incoming-{number}.part"));
+        let file = File::create(&path).map_err(io_error(&path))?;
+        Ok(Incoming { store: self, path, file, hash: Sha256::new(), head: Vec::new(), size: 0 })
+    }
+
+    #[cfg(test)]
+    fn import(&self, reference: &Reference, bytes: &[u8]) -> Result<Imported, StoreError> {
+        let mut incoming = self.receive()?;
+        for piece in bytes.chunks(3) {
+            incoming.write(piece)?;
         }
-        let actual = digest(bytes);
-        if let Some(pinned) = reference.digest()
-            && pinned != actual
-        {
-            return Err(StoreError::Digest { pinned: pinned.into(), actual });
-        }
-        let _writing = self.writing.lock();
-        let path = self.blob_path(&actual);
-        if !path.exists() {
-            write_durably(&path, bytes).map_err(io_error(&path))?;
-        }
-        let entry = Entry { digest: actual.clone(), size: bytes.len() as u64 };
-        let mut table = self.table.read().clone();
-        let before = table.insert(reference.to_string(), entry.clone());
-        self.replace(table)?;
-        if let Some(before) = before.filter(|before| before.digest != actual) {
-            self.drop_if_unnamed(&before.digest);
-        }
-        Ok(Stored { reference: reference.to_string(), digest: entry.digest, size: entry.size })
+        incoming.finish(reference)
     }
 
     pub fn remove(&self, reference: &Reference) -> Result<Removed, StoreError> {
@@ -190,9 +189,73 @@ impl Store {
     }
 }
 
+/// A file on its way into the store; nothing remains of one that is dropped before it is finished.
+pub struct Incoming<'a> {
+    store: &'a Store,
+    path: PathBuf,
+    file: File,
+    hash: Sha256,
+    /// The first bytes, as many as the magic has.
+    head: Vec<u8>,
+    size: u64,
+}
+
+impl Incoming<'_> {
+    /// Adds a piece. Refuses a file that is no Wasm as soon as that shows.
+    pub fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
+        let missing = WASM_MAGIC.len() - self.head.len();
+        self.head.extend_from_slice(&piece[..missing.min(piece.len())]);
+        if !WASM_MAGIC.starts_with(&self.head) {
+            return Err(StoreError::NotWasm);
+        }
+        self.hash.update(piece);
+        self.size += piece.len() as u64;
+        self.file.write_all(piece).map_err(io_error(&self.path))
+    }
+
+    /// The file is whole: it becomes the blob that `reference` names.
+    pub fn finish(self, reference: &Reference) -> Result<Imported, StoreError> {
+        if self.head != WASM_MAGIC {
+            return Err(StoreError::NotWasm);
+        }
+        let actual = digest_text(self.hash.clone());
+        if let Some(pinned) = reference.digest()
+            && pinned != actual
+        {
+            return Err(StoreError::Digest { pinned: pinned.into(), actual });
+        }
+        let store = self.store;
+        let _writing = store.writing.lock();
+        let path = store.blob_path(&actual);
+        if !path.exists() {
+            self.file.sync_all().map_err(io_error(&self.path))?;
+            rename_durably(&self.path, &path).map_err(io_error(&path))?;
+        }
+        let entry = Entry { digest: actual.clone(), size: self.size };
+        let mut table = store.table.read().clone();
+        let before = table.insert(reference.to_string(), entry.clone());
+        store.replace(table)?;
+        if let Some(before) = before.filter(|before| before.digest != actual) {
+            store.drop_if_unnamed(&before.digest);
+        }
+        Ok(Stored { reference: reference.to_string(), digest: entry.digest, size: entry.size })
+    }
+}
+
+impl Drop for Incoming<'_> {
+    fn drop(&mut self) {
+        // Not there any more where it has become a blob.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 /// `sha256:` and the hexadecimal digest.
 pub fn digest(bytes: &[u8]) -> String {
-    let hash = Sha256::digest(bytes);
+    digest_text(Sha256::new_with_prefix(bytes))
+}
+
+fn digest_text(hash: Sha256) -> String {
+    let hash = hash.finalize();
     let mut text = String::with_capacity(71);
     text.push_str("sha256:");
     for byte in hash {
@@ -212,8 +275,12 @@ fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&beside, path)?;
-    match path.parent() {
+    rename_durably(&beside, path)
+}
+
+fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    match to.parent() {
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
     }
@@ -260,6 +327,20 @@ mod tests {
         let pinned = format!("a@sha256:{}", "0".repeat(64));
         let result = store.import(&reference(&pinned), b"\0asm");
         assert!(matches!(result, Err(StoreError::Digest { .. })));
+    }
+
+    #[test]
+    fn nothing_remains_of_a_file_that_did_not_arrive_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let mut incoming = store.receive().unwrap();
+        incoming.write(b"\0asm begun").unwrap();
+        drop(incoming);
+        let mut refused = store.receive().unwrap();
+        refused.write(b"\0a").unwrap();
+        assert!(matches!(refused.write(b"rm64"), Err(StoreError::NotWasm)));
+        drop(refused);
+        assert_eq!(fs::read_dir(folder.path().join("blobs/sha256")).unwrap().count(), 0);
     }
 
     #[test]

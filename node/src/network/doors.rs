@@ -1,15 +1,19 @@
-//! The doors from real sockets: a listener for every NodePort, on the network's bind address.
+//! The doors from real sockets: one for every NodePort, on the network's bind address.
 //!
 //! Behind a door, an HTTP component is called directly, request by request, so that a kept-alive
 //! connection outlives the replicas that answered its first requests. Any other endpoint gets the
 //! connection as a stream of bytes.
+//!
+//! A door without endpoints is shut: its port is bound but does not listen, so that the kernel
+//! refuses connections, as kube-proxy's reject rule would, and no other process takes the port.
+//! Between shutting a door and binding its port again is a moment in which another process could.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use copepod_runtime::{Body, HttpError, Route};
+use copepod_runtime::{Body, HttpError, Reserved, Route};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -17,15 +21,85 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Network, Protocol};
 use crate::ambient::Ambient;
 use crate::events::{Busy, Recorder, Report};
 
-/// How often another endpoint is tried where one refuses the connection.
-const ATTEMPTS: usize = 5;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// A NodePort's door.
+enum Door {
+    /// Holds the port.
+    Shut(TcpSocket),
+    Open {
+        /// Accepts until `shut`.
+        accepting: JoinHandle<()>,
+        shut: CancellationToken,
+        /// The open connections end, gracefully, when it is cancelled.
+        closed: CancellationToken,
+    },
+}
+
+impl Door {
+    fn reserve(network: &Network, port: u16) -> std::io::Result<Self> {
+        let address = SocketAddr::new(network.config.bind_address, port);
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // Connections that linger do not hinder the bind; once bound, nobody else may listen.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.set_reuseaddr(false)?;
+        Ok(Self::Shut(socket))
+    }
+
+    /// Brings the door of `port` to what is wanted; `None` is no door yet.
+    async fn turn(
+        network: &Arc<Network>,
+        port: u16,
+        door: Option<Self>,
+        open: bool,
+    ) -> std::io::Result<Self> {
+        let door = match door {
+            Some(door) => door,
+            None => Self::reserve(network, port)?,
+        };
+        match (door, open) {
+            (Self::Shut(socket), true) => {
+                socket.set_reuseaddr(true)?;
+                let listener = {
+                    let _on_their_threads = network.guests.enter();
+                    socket.listen(BACKLOG)?
+                };
+                let closed = network.stop.child_token();
+                let shut = closed.child_token();
+                let serving = serve(network.clone(), listener, port, shut.clone(), closed.clone());
+                let accepting = network.tasks.spawn_on(serving, &network.guests);
+                Ok(Self::Open { accepting, shut, closed })
+            }
+            (Self::Open { accepting, shut, .. }, false) => {
+                shut.cancel();
+                // The listener is closed when its task has ended.
+                let _ = accepting.await;
+                Self::reserve(network, port)
+            }
+            (door, _) => Ok(door),
+        }
+    }
+
+    /// The Service is gone, or its port.
+    fn close(&self) {
+        if let Self::Open { closed, .. } = self {
+            closed.cancel();
+        }
+    }
+}
 
 /// Opens and closes doors as Services come and go, until the network stops.
 pub(super) async fn keep(network: Arc<Network>, client: kube::Client) {
@@ -37,34 +111,33 @@ pub(super) async fn keep(network: Arc<Network>, client: kube::Client) {
         network.stop.clone(),
     );
     let mut changed = network.changed.subscribe();
-    let mut doors: BTreeMap<u16, CancellationToken> = BTreeMap::new();
+    let mut doors: BTreeMap<u16, Door> = BTreeMap::new();
     let mut refused: BTreeMap<u16, String> = BTreeMap::new();
     loop {
         let wanted = network.index.read().node_ports();
         doors.retain(|port, door| {
-            let keep = wanted.contains(&(*port, Protocol::Tcp));
+            let keep = wanted.contains_key(&(*port, Protocol::Tcp));
             if !keep {
-                door.cancel();
+                door.close();
             }
             keep
         });
-        refused.retain(|port, _| wanted.iter().any(|(wanted, _)| wanted == port));
-        for (port, protocol) in wanted {
-            if doors.contains_key(&port) {
-                continue;
-            }
+        refused.retain(|port, _| wanted.keys().any(|(wanted, _)| wanted == port));
+        for ((port, protocol), open) in wanted {
             let why = match protocol {
-                Protocol::Tcp => match open(&network, port).await {
-                    Ok(door) => {
-                        doors.insert(port, door);
-                        refused.remove(&port);
-                        continue;
+                Protocol::Tcp => {
+                    match Door::turn(&network, port, doors.remove(&port), open).await {
+                        Ok(door) => {
+                            doors.insert(port, door);
+                            refused.remove(&port);
+                            continue;
+                        }
+                        Err(error) => format!(
+                            "NodePort {port} cannot be opened on {}: {error}; free the port, or choose another nodePort",
+                            network.config.bind_address
+                        ),
                     }
-                    Err(error) => format!(
-                        "NodePort {port} cannot be opened on {}: {error}; free the port, or choose another nodePort",
-                        network.config.bind_address
-                    ),
-                },
+                }
                 Protocol::Udp => format!("NodePort {port}: UDP node ports are not supported yet"),
             };
             if refused.get(&port) != Some(&why) {
@@ -81,31 +154,29 @@ pub(super) async fn keep(network: Arc<Network>, client: kube::Client) {
         }
     }
     for door in doors.values() {
-        door.cancel();
+        door.close();
     }
 }
 
-async fn open(network: &Arc<Network>, port: u16) -> std::io::Result<CancellationToken> {
-    let address = (network.config.bind_address, port);
-    let listener = network.guests.spawn(TcpListener::bind(address)).await??;
-    let door = network.stop.child_token();
-    let serving = serve(network.clone(), listener, port, door.clone());
-    network.tasks.spawn_on(serving, &network.guests);
-    Ok(door)
-}
-
-/// Accepts until the door closes.
-async fn serve(network: Arc<Network>, listener: TcpListener, port: u16, door: CancellationToken) {
+/// Accepts until the door is shut.
+async fn serve(
+    network: Arc<Network>,
+    listener: TcpListener,
+    port: u16,
+    shut: CancellationToken,
+    closed: CancellationToken,
+) {
     loop {
         let accepted = tokio::select! {
-            () = door.cancelled() => return,
+            () = shut.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((socket, client)) => {
-                let (network, door) = (network.clone(), door.clone());
+                let (network, closed) = (network.clone(), closed.clone());
                 network.tasks.clone().spawn(async move {
-                    if let Err(error) = connection(network, socket, client.ip(), port, door).await {
+                    if let Err(error) = connection(network, socket, client.ip(), port, closed).await
+                    {
                         tracing::debug!(%error, port, "connection through a NodePort ended");
                     }
                 });
@@ -119,24 +190,21 @@ async fn serve(network: Arc<Network>, listener: TcpListener, port: u16, door: Ca
     }
 }
 
-/// Serves one connection: HTTP where its first endpoint is an HTTP component, else bytes.
+/// Serves one connection: HTTP where its endpoint is an HTTP component, else bytes.
 async fn connection(
     network: Arc<Network>,
     mut socket: TcpStream,
     client: IpAddr,
     port: u16,
-    door: CancellationToken,
+    closed: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     socket.set_nodelay(true)?;
-    let first = network.route_node_port(client, port);
-    if let Route::Switch(endpoint) = first
-        && network.switch.http(endpoint).is_some()
-    {
-        return serve_http(network, socket, client, port, door).await;
-    }
-    let mut way = first;
+    let mut tried = Vec::new();
     let mut last = None;
-    for _ in 0..ATTEMPTS {
+    while let Some((endpoint, way)) = network.route_node_port(client, port, &tried) {
+        if matches!(way, Route::Switch(to) if network.switch.http(to).is_some()) {
+            return serve_http(network, socket, client, port, closed).await;
+        }
         match dial(&network, client, way).await {
             Ok(Far::Pod(mut stream)) => {
                 copy_bidirectional(&mut socket, &mut stream).await?;
@@ -148,9 +216,9 @@ async fn connection(
             }
             Err(error) => last = Some(error),
         }
-        way = network.route_node_port(client, port);
+        tried.push(endpoint);
     }
-    // No endpoint took the connection: reset it, as kube-proxy's reject rule would.
+    // No endpoint took the connection: reset it, as a refused one would be.
     socket.set_zero_linger()?;
     Err(last.map_or_else(|| "no endpoint".into(), Into::into))
 }
@@ -176,7 +244,7 @@ async fn serve_http(
     socket: TcpStream,
     client: IpAddr,
     port: u16,
-    door: CancellationToken,
+    closed: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let service = service_fn(|request: Request<Incoming>| {
         let network = network.clone();
@@ -186,7 +254,7 @@ async fn serve_http(
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(socket), service));
     tokio::select! {
         result = connection.as_mut() => return result,
-        () = door.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = closed.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     connection.await
 }
@@ -198,11 +266,7 @@ async fn answer(
     port: u16,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let place = (0..ATTEMPTS).find_map(|_| match network.route_node_port(client, port) {
-        Route::Switch(endpoint) => network.switch.http(endpoint)?.reserve(),
-        Route::Host(_) | Route::Refused | Route::Unreachable => None,
-    });
-    let Some(place) = place else {
+    let Some(place) = reserve(network, client, port) else {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "no ready endpoint behind this Service\n");
     };
     let request = request.map(|body| body.map_err(HttpError::from).boxed_unsync());
@@ -210,6 +274,22 @@ async fn answer(
         Ok(response) => response,
         Err(error) => plain(StatusCode::BAD_GATEWAY, format!("{error}\n")),
     }
+}
+
+/// A place at an endpoint; each is asked once.
+fn reserve(network: &Network, client: IpAddr, port: u16) -> Option<Reserved> {
+    let mut tried = Vec::new();
+    while let Some((endpoint, way)) = network.route_node_port(client, port, &tried) {
+        let handler = match way {
+            Route::Switch(to) => network.switch.http(to),
+            Route::Host(_) | Route::Refused | Route::Unreachable => None,
+        };
+        if let Some(place) = handler.and_then(|handler| handler.reserve()) {
+            return Some(place);
+        }
+        tried.push(endpoint);
+    }
+    None
 }
 
 fn plain(status: StatusCode, text: impl Into<bytes::Bytes>) -> Response<Body> {

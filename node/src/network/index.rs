@@ -112,6 +112,8 @@ struct SliceEntry {
     ports: Vec<(String, Protocol, Vec<Endpoint>)>,
     /// For headless Services: host name, address, ready.
     hosts: Vec<(Option<String>, IpAddr, bool)>,
+    /// Addresses that are ready and not terminating.
+    listed: Vec<IpAddr>,
 }
 
 /// See the module's documentation.
@@ -125,8 +127,12 @@ pub struct Index {
     service_ips: HashMap<IpAddr, ServiceKey>,
     by_node_port: BTreeMap<(u16, Protocol), Arc<Port>>,
     pods: HashMap<IpAddr, PodIdentity>,
-    /// Pods on this machine that are ending: they get no new connection, whatever the slices say.
+    /// Pods on this machine that are ending: they get a new connection only where nobody else would take it.
     withdrawn: HashSet<IpAddr>,
+    /// Pods that take no new connection any more, whatever the slices say.
+    closed: HashSet<IpAddr>,
+    /// How many slices call an address ready and not terminating.
+    listed: HashMap<IpAddr, usize>,
 }
 
 impl Index {
@@ -142,6 +148,8 @@ impl Index {
             by_node_port: BTreeMap::new(),
             pods: HashMap::new(),
             withdrawn: HashSet::new(),
+            closed: HashSet::new(),
+            listed: HashMap::new(),
         }
     }
 
@@ -154,29 +162,39 @@ impl Index {
         now: Instant,
     ) -> Decision {
         match self.by_address.get(&(to.ip(), to.port(), protocol)) {
-            Some(port) => self.choose(port, client, protocol, now),
+            Some(port) => self.choose(port, client, protocol, &[], now),
             None if self.service_ips.contains_key(&to.ip()) => Decision::NoSuchPort,
             None => Decision::NotAService,
         }
     }
 
-    /// Where a connection that came in through a NodePort goes.
+    /// Where a connection that came in through a NodePort goes; not to those that were `tried` in vain.
     pub fn route_node_port(
         &self,
         client: IpAddr,
         node_port: u16,
         protocol: Protocol,
+        tried: &[SocketAddr],
         now: Instant,
     ) -> Decision {
         match self.by_node_port.get(&(node_port, protocol)) {
-            Some(port) => self.choose(port, client, protocol, now),
+            Some(port) => self.choose(port, client, protocol, tried, now),
             None => Decision::NoSuchPort,
         }
     }
 
-    /// The NodePorts that want a door.
-    pub fn node_ports(&self) -> BTreeSet<(u16, Protocol)> {
-        self.by_node_port.keys().copied().collect()
+    /// The NodePorts that want a door, and whether somebody stands behind it.
+    pub fn node_ports(&self) -> BTreeMap<(u16, Protocol), bool> {
+        self.by_node_port
+            .iter()
+            .map(|(key, port)| {
+                let open = |endpoint: &Endpoint| {
+                    (endpoint.ready || endpoint.serving)
+                        && !self.closed.contains(&endpoint.address.ip())
+                };
+                (*key, self.endpoints(port, key.1).any(open))
+            })
+            .collect()
     }
 
     /// The Service behind a NodePort, for messages.
@@ -286,14 +304,25 @@ impl Index {
         let Some(service) = labels.and_then(|labels| labels.get(SERVICE_NAME)) else { return };
         let owner = (key.0.clone(), service.clone());
         self.slice_owner.insert(key.clone(), owner.clone());
-        self.slices.entry(owner).or_default().insert(key.1, slice_entry(slice));
+        let entry = slice_entry(slice);
+        for ip in &entry.listed {
+            *self.listed.entry(*ip).or_default() += 1;
+        }
+        self.slices.entry(owner).or_default().insert(key.1, entry);
     }
 
     pub fn delete_slice(&mut self, namespace: &str, name: &str) {
         let key = (namespace.to_owned(), name.to_owned());
         let Some(owner) = self.slice_owner.remove(&key) else { return };
         if let Some(slices) = self.slices.get_mut(&owner) {
-            slices.remove(name);
+            for ip in slices.remove(name).into_iter().flat_map(|entry| entry.listed) {
+                if let Some(count) = self.listed.get_mut(&ip) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.listed.remove(&ip);
+                    }
+                }
+            }
             if slices.is_empty() {
                 self.slices.remove(&owner);
             }
@@ -303,19 +332,31 @@ impl Index {
     /// A pod on this machine got `ip`.
     pub fn attach_pod(&mut self, ip: IpAddr, pod: PodIdentity) {
         self.withdrawn.remove(&ip);
+        self.closed.remove(&ip);
         self.pods.insert(ip, pod);
     }
 
-    /// A pod on this machine is ending: no new connection goes to it.
+    /// A pod on this machine is ending: a new connection goes to it only where nobody else is left.
     pub fn withdraw_pod(&mut self, ip: IpAddr) {
         self.withdrawn.insert(ip);
     }
 
-    /// The pod at `ip` is gone. It stays withdrawn until the address is given out again, since a
+    /// A pod on this machine closes its listeners: no new connection goes to it.
+    pub fn close_pod(&mut self, ip: IpAddr) {
+        self.closed.insert(ip);
+    }
+
+    /// The pod at `ip` is gone. It stays closed until the address is given out again, since a
     /// slice may still name it.
     pub fn detach_pod(&mut self, ip: IpAddr) {
         self.pods.remove(&ip);
-        self.withdrawn.insert(ip);
+        self.withdrawn.remove(&ip);
+        self.closed.insert(ip);
+    }
+
+    /// Whether a slice still calls the address ready and not terminating.
+    pub fn is_listed(&self, ip: IpAddr) -> bool {
+        self.listed.contains_key(&ip)
     }
 
     pub fn pod(&self, ip: IpAddr) -> Option<&PodIdentity> {
@@ -342,17 +383,35 @@ impl Index {
         found
     }
 
+    /// What the slices say about a port.
+    fn endpoints<'a>(
+        &'a self,
+        port: &'a Port,
+        protocol: Protocol,
+    ) -> impl Iterator<Item = &'a Endpoint> {
+        self.slices
+            .get(&port.service)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .flat_map(|slice| &slice.ports)
+            .filter(move |(name, its, _)| *name == port.name && *its == protocol)
+            .flat_map(|(_, _, endpoints)| endpoints)
+    }
+
     /// Takes turns over the ready endpoints; where none is ready, over those that still serve while
     /// they terminate (KEP-1669).
-    fn choose(&self, port: &Port, client: IpAddr, protocol: Protocol, now: Instant) -> Decision {
+    fn choose(
+        &self,
+        port: &Port,
+        client: IpAddr,
+        protocol: Protocol,
+        tried: &[SocketAddr],
+        now: Instant,
+    ) -> Decision {
         let all = || {
-            self.slices
-                .get(&port.service)
-                .into_iter()
-                .flat_map(BTreeMap::values)
-                .flat_map(|slice| &slice.ports)
-                .filter(|(name, its, _)| *name == port.name && *its == protocol)
-                .flat_map(|(_, _, endpoints)| endpoints)
+            self.endpoints(port, protocol).filter(|endpoint| {
+                !self.closed.contains(&endpoint.address.ip()) && !tried.contains(&endpoint.address)
+            })
         };
         let usable = |endpoint: &&Endpoint| {
             endpoint.ready && !self.withdrawn.contains(&endpoint.address.ip())
@@ -496,6 +555,10 @@ fn slice_entry(slice: &EndpointSlice) -> SliceEntry {
             let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
             let serving = conditions.and_then(|c| c.serving).unwrap_or(ready);
             let ips = endpoint.addresses.iter().filter_map(|ip| ip.parse().ok());
+            let terminating = conditions.and_then(|c| c.terminating).unwrap_or(false);
+            if ready && !terminating {
+                entry.listed.extend(ips.clone());
+            }
             for ip in ips.clone() {
                 entry.hosts.push((endpoint.hostname.clone(), ip, ready));
             }
@@ -624,6 +687,21 @@ mod tests {
     }
 
     #[test]
+    fn the_last_endpoint_is_used_while_it_ends_until_it_closes() {
+        let mut index = index(&[("10.128.0.1", true, true)]);
+        let ip = "10.128.0.1".parse().expect("an address");
+        let only = Decision::Endpoint(SocketAddr::new(ip, 8080));
+        assert!(index.is_listed(ip));
+        index.withdraw_pod(ip);
+        assert_eq!(route(&index, "10.96.0.10:80"), only);
+        index.apply_slice(&slice("web", &[("10.128.0.1", false, true)]));
+        assert!(!index.is_listed(ip));
+        assert_eq!(route(&index, "10.96.0.10:80"), only);
+        index.close_pod(ip);
+        assert_eq!(route(&index, "10.96.0.10:80"), Decision::NoEndpoints);
+    }
+
+    #[test]
     fn client_ip_affinity_sticks_until_its_timeout() {
         let mut index = index(&[]);
         index.apply_service(&web(
@@ -645,9 +723,15 @@ mod tests {
     #[test]
     fn a_node_port_leads_to_the_service_and_goes_with_it() {
         let mut index = index(&[("10.128.0.1", true, true)]);
-        assert_eq!(index.node_ports(), BTreeSet::from([(30080, Protocol::Tcp)]));
-        let decision = index.route_node_port(client(), 30080, Protocol::Tcp, Instant::now());
-        assert_eq!(decision, Decision::Endpoint("10.128.0.1:8080".parse().expect("an address")));
+        let through = |index: &Index, tried: &[SocketAddr]| {
+            index.route_node_port(client(), 30080, Protocol::Tcp, tried, Instant::now())
+        };
+        let only = "10.128.0.1:8080".parse().expect("an address");
+        assert_eq!(index.node_ports(), BTreeMap::from([((30080, Protocol::Tcp), true)]));
+        assert_eq!(through(&index, &[]), Decision::Endpoint(only));
+        assert_eq!(through(&index, &[only]), Decision::NoEndpoints);
+        index.delete_slice("default", "web-x");
+        assert_eq!(index.node_ports(), BTreeMap::from([((30080, Protocol::Tcp), false)]));
         index.delete_service("default", "web");
         assert!(index.node_ports().is_empty());
         assert_eq!(route(&index, "10.96.0.10:80"), Decision::NotAService);

@@ -81,7 +81,7 @@ pub struct Network {
     config: NetworkConfig,
     switch: Arc<Switch>,
     index: RwLock<Index>,
-    /// Told after every change of a Service, so that doors open and close.
+    /// Told after every change of the index, so that doors open and close.
     changed: watch::Sender<()>,
     stop: CancellationToken,
     tasks: tokio_util::task::TaskTracker,
@@ -90,10 +90,28 @@ pub struct Network {
     guests: tokio::runtime::Handle,
 }
 
+/// Why a network could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "NodePorts cannot be opened on {address}: {source}; give --bind-address an address of this machine"
+)]
+pub struct NetworkError {
+    address: IpAddr,
+    source: io::Error,
+}
+
 impl Network {
     /// Begins to watch and to open doors; does not wait for the first list. Connections are served on the runtime's
     /// threads for guests.
-    pub fn start(config: NetworkConfig, client: kube::Client, runtime: &Runtime) -> Arc<Self> {
+    pub fn start(
+        config: NetworkConfig,
+        client: kube::Client,
+        runtime: &Runtime,
+    ) -> Result<Arc<Self>, NetworkError> {
+        let address = config.bind_address;
+        // Any free port tells whether the address is this machine's.
+        std::net::TcpListener::bind((address, 0))
+            .map_err(|source| NetworkError { address, source })?;
         let network = Arc::new(Self {
             index: RwLock::new(Index::new(&config.cluster_domain)),
             config,
@@ -106,7 +124,7 @@ impl Network {
         network.spawn(watch_services(network.clone(), client.clone()));
         network.spawn(watch_slices(network.clone(), client.clone()));
         network.tasks.spawn(doors::keep(network.clone(), client));
-        network
+        Ok(network)
     }
 
     pub fn switch(&self) -> &Arc<Switch> {
@@ -123,14 +141,33 @@ impl Network {
         self.index.write().attach_pod(ip, pod);
     }
 
-    /// A pod on this machine begins to end: from now on no new connection is routed to it.
+    /// A pod on this machine begins to end: from now on a new connection is routed to it only where
+    /// nobody else would take it.
     pub fn withdraw_pod(&self, ip: IpAddr) {
         self.index.write().withdraw_pod(ip);
+    }
+
+    /// A pod on this machine is about to close its listeners: no new connection is routed to it.
+    pub fn close_pod(&self, ip: IpAddr) {
+        self.index.write().close_pod(ip);
+        self.changed.send_replace(());
     }
 
     /// The pod at `ip` is gone.
     pub fn detach_pod(&self, ip: IpAddr) {
         self.index.write().detach_pod(ip);
+    }
+
+    /// Waits until no slice calls `ip` ready any more. What says so was written by somebody who had
+    /// seen every pod that became ready before this one began to end: its successors are known here
+    /// then.
+    pub async fn unlisted(&self, ip: IpAddr) {
+        let mut changed = self.changed.subscribe();
+        while self.index.read().is_listed(ip) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// The ClusterIP Services of a namespace with their ports, for the environment of its pods.
@@ -178,11 +215,21 @@ impl Network {
         }
     }
 
-    /// Where a connection through a NodePort goes.
-    fn route_node_port(&self, client: IpAddr, node_port: u16) -> Route {
+    /// Where a connection through a NodePort goes: the endpoint, and the way to it. `None` where
+    /// nobody is left but those that were tried.
+    fn route_node_port(
+        &self,
+        client: IpAddr,
+        node_port: u16,
+        tried: &[SocketAddr],
+    ) -> Option<(SocketAddr, Route)> {
+        let now = Instant::now();
         let decision =
-            self.index.read().route_node_port(client, node_port, Protocol::Tcp, Instant::now());
-        self.way(decision, SocketAddr::new(client, node_port))
+            self.index.read().route_node_port(client, node_port, Protocol::Tcp, tried, now);
+        match decision {
+            Decision::Endpoint(endpoint) => Some((endpoint, self.beyond_services(endpoint))),
+            Decision::NoEndpoints | Decision::NoSuchPort | Decision::NotAService => None,
+        }
     }
 }
 
@@ -256,6 +303,8 @@ async fn watch_slices(network: Arc<Network>, client: kube::Client) {
             Change::Applied(slice) => index.apply_slice(&slice),
             Change::Gone(namespace, name) => index.delete_slice(&namespace, &name),
         }
+        drop(index);
+        network.changed.send_replace(());
     })
     .await;
 }

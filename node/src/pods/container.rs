@@ -147,6 +147,7 @@ impl ContainerMachine {
         policy: RestartPolicy,
         remembered: Option<&ContainerStatus>,
         backoffs: &Backoffs,
+        now: Timestamp,
     ) -> Self {
         let mut machine = Self {
             name: spec.name.clone(),
@@ -164,15 +165,17 @@ impl ContainerMachine {
             retry_backoff: Backoff::new(backoffs.retry),
         };
         if let Some(status) = remembered {
-            machine.remember(status);
+            machine.remember(status, now);
         }
         machine
     }
 
     /// Takes over where an earlier process of this node left off.
     ///
-    /// A sandbox dies with its process: what ran then has ended, seen by nobody.
-    fn remember(&mut self, status: &ContainerStatus) {
+    /// A sandbox dies with its process: what ran then has ended, seen by nobody. The start that
+    /// follows such an end is the one without a wait; how long earlier waits were is forgotten, as
+    /// upstream.
+    fn remember(&mut self, status: &ContainerStatus, now: Timestamp) {
         let state = status.state.as_ref();
         let terminated = state.and_then(|s| s.terminated.as_ref()).map(Ended::from_status);
         let running = state.is_some_and(|s| s.running.is_some());
@@ -186,6 +189,9 @@ impl ContainerMachine {
                 self.last = before;
                 // Nothing of this attempt ran; the count still tells of earlier ones.
                 self.attempt = count + u32::from(self.last.is_some());
+                if self.last.is_some() {
+                    self.restart_backoff.after_exit(now);
+                }
                 return;
             }
         };
@@ -193,6 +199,7 @@ impl ContainerMachine {
         if self.policy.restarts(ended.code) {
             self.attempt = count + 1;
             self.last = Some(ended);
+            self.restart_backoff.after_exit(now);
         } else {
             self.last = before;
             self.state = ContainerState::Ended(ended);

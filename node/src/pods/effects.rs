@@ -17,12 +17,14 @@ use super::env::{self, EnvContext, ServiceLink, ServiceLinkPort};
 use super::logs::{self, LogWriter};
 use super::machine::{ExitSeen, PodEvent, PodMachine, StartProblem};
 use super::status;
+use super::termination::Termination;
 use crate::ambient::Ambient;
 use crate::config::NodeConfig;
 use crate::events::{Busy, Recorder, Report};
 use crate::images::Images;
 use crate::network::{Network, Protocol, ServicePorts};
 use crate::objects::{ObjectRef, Objects, Payload};
+use crate::outage::Outage;
 use crate::volumes;
 
 /// How much of the log a terminated container's message may repeat, as upstream.
@@ -39,6 +41,7 @@ pub struct Means {
     pub objects: Arc<Objects>,
     pub recorder: Recorder,
     pub busy: Busy,
+    pub outage: Outage,
 }
 
 /// The objects that an environment refers to; `None` for what does not exist.
@@ -166,7 +169,11 @@ impl Means {
         let name = meta.name.as_deref().unwrap_or_default();
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let patch = Patch::Strategic(status::patch(pod, status));
-        match api.patch_status(name, &PatchParams::default(), &patch).await {
+        let patched = api.patch_status(name, &PatchParams::default(), &patch).await;
+        if !self.outage.note(&patched) {
+            return Written::Unanswered;
+        }
+        match patched {
             Ok(_) => Written::Stored,
             Err(kube::Error::Api(error)) if error.code == 404 || error.code == 409 => {
                 // Gone, or another pod of that name by now.
@@ -212,9 +219,15 @@ impl Means {
         }
     }
 
-    /// An end as the machine wants it, with the message that the container asked for.
-    pub async fn exit_seen(&self, container: &Container, log: &LogWriter, exit: Exit) -> ExitSeen {
-        let (reason, message) = match exit.cause {
+    /// An end as the machine wants it, with the message that the container left.
+    pub async fn exit_seen(
+        &self,
+        container: &Container,
+        log: &LogWriter,
+        termination: Termination,
+        exit: Exit,
+    ) -> ExitSeen {
+        let (reason, cause) = match exit.cause {
             ExitCause::Completed => ("Completed", None),
             ExitCause::OutOfMemory => ("OOMKilled", None),
             ExitCause::Trap(trap) => ("Error", Some(trap)),
@@ -222,10 +235,15 @@ impl Means {
         };
         let from_log = exit.code != 0
             && container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
-        let message = match message {
-            None if from_log => last_lines(log).await,
-            message => message,
+        let said = match tokio::task::spawn_blocking(move || termination.take()).await {
+            Ok(said) if said.is_empty() && from_log => last_lines(log).await.unwrap_or_default(),
+            Ok(said) => said,
+            // The process ends, and nobody will read it.
+            Err(_) => String::new(),
         };
+        let parts: Vec<String> =
+            cause.into_iter().chain([said]).filter(|s| !s.is_empty()).collect();
+        let message = (!parts.is_empty()).then(|| parts.join(": "));
         ExitSeen { code: exit.code, reason, message }
     }
 }
@@ -236,6 +254,8 @@ pub enum Written {
     Stored,
     Gone,
     Failed(String),
+    /// The API server is not there; said already.
+    Unanswered,
 }
 
 /// What became of a deletion.

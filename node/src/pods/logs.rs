@@ -205,9 +205,14 @@ fn rotate(path: &Path, parts: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Where what concerns one container of a pod is.
+pub fn container_dir(pod_dir: &Path, container: &str) -> PathBuf {
+    pod_dir.join("containers").join(container)
+}
+
 /// Where the log of one start of a container is.
 pub fn log_path(pod_dir: &Path, container: &str, attempt: u32) -> PathBuf {
-    pod_dir.join("containers").join(container).join(format!("{attempt}.log"))
+    container_dir(pod_dir, container).join(format!("{attempt}.log"))
 }
 
 /// Removes the log of one start.

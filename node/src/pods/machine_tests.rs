@@ -1,5 +1,6 @@
 use serde_json::{Value, json};
 
+use super::containers::go_duration;
 use super::*;
 
 /// A machine and the clock that goes with it.
@@ -344,6 +345,29 @@ fn a_changed_image_restarts_its_container_at_once() {
     );
     assert_eq!(case.exit(0, 143), ["pull 1", "status Now"]);
     assert!(case.start(0)[0].contains("hello:v2"));
+}
+
+#[test]
+fn the_start_after_a_restart_of_the_node_is_the_one_without_a_wait() {
+    for state in [
+        json!({ "running": { "startedAt": "2023-11-14T22:00:00Z" } }),
+        json!({ "terminated": { "exitCode": 1, "reason": "Error" } }),
+        json!({ "waiting": { "reason": "CrashLoopBackOff" } }),
+    ] {
+        let status = json!({ "phase": "Running", "containerStatuses": [{
+            "name": "c", "image": "hello", "imageID": "", "ready": false, "restartCount": 3,
+            "state": state, "lastState": { "terminated": { "exitCode": 1, "reason": "Error" } },
+        }] });
+        let pod = pod_with(json!({}), json!({}), status);
+        let mut case = Case::new(&pod);
+        case.step(Event::Seen(pod));
+        case.step(Event::Sandbox(Ok("10.1.0.2".parse().unwrap())));
+        case.start(0);
+        case.exit(0, 1);
+        let waiting = case.status().container_statuses.unwrap().remove(0).state.unwrap().waiting;
+        let message = waiting.expect("it waits").message.unwrap();
+        assert!(message.starts_with("back-off 10s"), "{state}: {message}");
+    }
 }
 
 #[test]

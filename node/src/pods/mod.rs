@@ -11,4 +11,5 @@ pub(crate) mod env;
 pub(crate) mod logs;
 pub(crate) mod machine;
 pub(crate) mod status;
+pub(crate) mod termination;
 pub(crate) mod unsupported;

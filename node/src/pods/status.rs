@@ -21,6 +21,9 @@ use super::unsupported;
 /// The condition that says whether this node can honour a pod's spec.
 pub const SUPPORTED: &str = "copepod.dev/Supported";
 
+/// What the termination messages of a pod may hold in all, as upstream.
+const MESSAGES_BYTES: usize = 12 * 1024;
+
 const OWNED: [&str; 6] = [
     "PodReadyToStartContainers",
     "Initialized",
@@ -178,7 +181,13 @@ fn container_status(
     spec: Option<&Container>,
 ) -> ContainerStatus {
     let running = matches!(container.state, ContainerState::Running { .. });
-    let (state, last) = states(container);
+    let (mut state, mut last) = states(container);
+    let share = MESSAGES_BYTES / machine.containers.len().max(1);
+    for terminated in [&mut state, &mut last].into_iter().filter_map(|s| s.terminated.as_mut()) {
+        if let Some(message) = &mut terminated.message {
+            truncate(message, share);
+        }
+    }
     let id = match &container.state {
         ContainerState::Running { id, .. } | ContainerState::Stopping { id, .. } => {
             Some(container_id(id))
@@ -207,6 +216,14 @@ fn container_status(
         volume_mounts: spec.and_then(mounts).filter(|_| machine.address.is_some()),
         ..ContainerStatus::default()
     }
+}
+
+/// Cuts a text to so many bytes, and not within a character.
+fn truncate(text: &mut String, mut bytes: usize) {
+    while !text.is_char_boundary(bytes.min(text.len())) {
+        bytes -= 1;
+    }
+    text.truncate(bytes);
 }
 
 fn mounts(spec: &Container) -> Option<Vec<VolumeMountStatus>> {

@@ -14,10 +14,13 @@ use super::interface::{self, Interface, Side, Target};
 use super::outside::{Outside, Route};
 use super::stream::{Read, Stream};
 use super::switch::Switch;
-use crate::http::HttpHandler;
+use crate::http::{HttpHandler, Reserved};
 
 /// Bytes moved at a time between a real socket and a guest's stream.
 const BRIDGE_CHUNK: usize = 16 * 1024;
+
+/// How often the way to an address is asked for where what it led to has just stopped listening.
+const WAYS_MAX: usize = 8;
 
 /// A sandbox's view of the network. Cheap to clone.
 #[derive(Clone)]
@@ -37,6 +40,23 @@ pub(crate) enum Destination {
     Host(SocketAddr),
 }
 
+impl Destination {
+    /// Whether it was chosen among several that stand behind `to` and took nothing: another may.
+    fn is_choice(self, to: SocketAddr, error: &io::Error) -> bool {
+        let gone = matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable
+        );
+        gone && matches!(self, Destination::Switch(routed) if routed != to)
+    }
+}
+
+/// What takes an HTTP request.
+pub(crate) enum Reached {
+    Handler(Reserved),
+    Stream(Stream),
+}
+
 impl Dialer {
     pub(crate) fn destination(&self, to: SocketAddr) -> io::Result<Destination> {
         if let Some(side) = self.interface.own_side(to.ip()) {
@@ -51,7 +71,7 @@ impl Dialer {
     }
 
     /// The HTTP component at a destination, if one stands there.
-    pub(crate) fn http(&self, to: SocketAddr, destination: Destination) -> Option<HttpHandler> {
+    fn http(&self, to: SocketAddr, destination: Destination) -> Option<HttpHandler> {
         match destination {
             Destination::Own(side) => match self.interface.target(side, to.port())? {
                 Target::Http(handler) => Some(handler),
@@ -64,11 +84,41 @@ impl Dialer {
 
     /// Connects to `to`; the stream's peer address is `to`, whatever it was routed to.
     pub(crate) async fn connect(&self, to: SocketAddr, from_port: u16) -> io::Result<Stream> {
-        let destination = self.destination(to)?;
-        self.connect_to(to, destination, from_port).await
+        let mut last = None;
+        for _ in 0..WAYS_MAX {
+            let destination = self.destination(to)?;
+            match self.connect_to(to, destination, from_port).await {
+                Err(error) if destination.is_choice(to, &error) => last = Some(error),
+                done => return done,
+            }
+        }
+        Err(last.unwrap_or_else(|| io::ErrorKind::ConnectionRefused.into()))
     }
 
-    pub(crate) async fn connect_to(
+    /// What takes an HTTP request for `to`: a place at a component, or a connection.
+    pub(crate) async fn reach_http(&self, to: SocketAddr) -> io::Result<Reached> {
+        let mut last = None;
+        for _ in 0..WAYS_MAX {
+            let destination = self.destination(to)?;
+            let reached = match self.http(to, destination) {
+                Some(handler) => match handler.reserve() {
+                    Some(place) => Ok(Reached::Handler(place)),
+                    None => Err(io::ErrorKind::ConnectionRefused.into()),
+                },
+                None => {
+                    let from_port = self.interface.ephemeral_port();
+                    self.connect_to(to, destination, from_port).await.map(Reached::Stream)
+                }
+            };
+            match reached {
+                Err(error) if destination.is_choice(to, &error) => last = Some(error),
+                done => return done,
+            }
+        }
+        Err(last.unwrap_or_else(|| io::ErrorKind::ConnectionRefused.into()))
+    }
+
+    async fn connect_to(
         &self,
         to: SocketAddr,
         destination: Destination,

@@ -338,7 +338,8 @@ pub(crate) async fn connect(target: Target, from: SocketAddr, to: SocketAddr) ->
             let incoming = Incoming { stream: far, open };
             queue.send(incoming).await.ok()?;
         }
-        Target::Http(handler) => handler.serve(far),
+        Target::Http(handler) if !handler.serve(far) => return None,
+        Target::Http(_) => {}
     }
     Some(near)
 }

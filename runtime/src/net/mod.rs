@@ -12,7 +12,7 @@ mod outside;
 mod stream;
 mod switch;
 
-pub(crate) use dial::{Destination, Dialer};
+pub(crate) use dial::{Destination, Dialer, Reached};
 pub(crate) use interface::{Interface, PortTaken, Reservation};
 pub use outside::{Outside, Route};
 pub use stream::Stream;

@@ -78,6 +78,17 @@ async fn a_connection_through_the_switch_speaks_http() {
         let echoed = soon("the body", response.into_body().collect()).await.unwrap();
         assert!(echoed.to_bytes() == body);
     }
+    // A body that the component does not read does not cost the connection.
+    for _ in 0..2 {
+        let request = Request::post("/hello")
+            .header("host", "elsewhere")
+            .body(Full::new(Bytes::from(vec![b'x'; 200_000])))
+            .unwrap();
+        soon("the connection", sender.ready()).await.unwrap();
+        let response = soon("the response", sender.send_request(request)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        soon("the body", response.into_body().collect()).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -178,7 +189,7 @@ async fn a_spinning_request_outlives_the_grace_and_is_killed() {
     let exit = soon("the exit", container.stop(Duration::from_millis(50))).await;
     assert_eq!((exit.code, exit.cause), (137, ExitCause::Killed));
     let answer = soon("the answer", spinning).await.unwrap().unwrap();
-    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[tokio::test]
@@ -198,11 +209,42 @@ async fn an_http_guest_calls_another_by_name_and_through_a_routed_address() {
         ("nowhere/", "DnsError"),
         ("10.0.0.2:81/", "ConnectionRefused"),
         ("10.0.0.9/", "DestinationIpUnroutable"),
+        ("https:10.0.0.2/", "ConnectionRefused"),
+        // A component speaks no TLS.
+        ("https:backend:80/", "TlsProtocolError"),
     ] {
         let (status, text) = ask(&handler, &format!("/fetch?{target}")).await;
         assert_eq!(status, StatusCode::BAD_GATEWAY);
         assert!(text.contains(expected), "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_caller_may_send_its_body_to_a_component_that_has_answered_without_it() {
+    let net = Net::new();
+    let (front, back) = (net.sandbox("10.0.0.1"), net.sandbox("10.0.0.2"));
+    let _serving = (serve(&front).await, serve(&back).await);
+    let handler = net.switch.http(FIRST.into()).unwrap();
+    let (status, text) = ask(&handler, "/late?10.0.0.2/hello").await;
+    assert_eq!((status, text.as_str()), (StatusCode::OK, "hello 10.0.0.2, call 1"));
+}
+
+/// The first way leads to a component that has stopped, the next to one that serves.
+#[tokio::test]
+async fn a_request_to_a_closed_component_goes_another_way() {
+    let net = Net::new();
+    net.name("backend", "10.96.0.1");
+    let (front, back) = (net.sandbox("10.0.0.1"), net.sandbox("10.0.0.2"));
+    let _stopped = net.sandbox("10.0.0.3");
+    let _serving = (serve(&front).await, serve(&back).await);
+    net.turns("10.96.0.1:80", &["10.0.0.3:80", "10.0.0.4:80", "10.0.0.2:80"]);
+    let handler = net.switch.http(FIRST.into()).unwrap();
+    let (status, text) = ask(&handler, "/fetch?backend/hello").await;
+    assert_eq!((status, text.as_str()), (StatusCode::OK, "hello backend, call 1"));
+    let question = "GET /hello HTTP/1.1\r\nHost: me\r\nConnection: close\r\n\r\n";
+    net.turns("10.96.0.1:80", &["10.0.0.3:80", "10.0.0.4:80", "10.0.0.2:80"]);
+    let answer = run(&net.sandbox("10.0.0.5"), &["ask", "10.96.0.1:80", question]).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Fixtures: built guests, one runtime for all tests, a world with names and routes, recorded output.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -75,6 +75,8 @@ pub async fn http() -> Arc<Artifact> {
 pub struct World {
     pub names: Mutex<HashMap<String, IpAddr>>,
     pub routes: Mutex<HashMap<SocketAddr, Route>>,
+    /// Ways that are given out once each, before `routes` is asked.
+    pub turns: Mutex<HashMap<SocketAddr, VecDeque<SocketAddr>>>,
 }
 
 #[async_trait::async_trait]
@@ -85,6 +87,10 @@ impl Outside for World {
     }
 
     fn route(&self, _: IpAddr, to: SocketAddr) -> Route {
+        let turn = self.turns.lock().unwrap().get_mut(&to).and_then(VecDeque::pop_front);
+        if let Some(turn) = turn {
+            return Route::Switch(turn);
+        }
         let routes = self.routes.lock().unwrap();
         routes.get(&to).copied().unwrap_or(Route::Switch(to))
     }
@@ -109,6 +115,12 @@ impl Net {
     pub fn route(&self, from: &str, to: Route) {
         let from = from.parse().unwrap();
         self.world.routes.lock().unwrap().insert(from, to);
+    }
+
+    pub fn turns(&self, from: &str, ways: &[&str]) {
+        let from = from.parse().unwrap();
+        let ways = ways.iter().map(|way| way.parse().unwrap()).collect();
+        self.world.turns.lock().unwrap().insert(from, ways);
     }
 
     pub fn sandbox(&self, ip: &str) -> Sandbox {

@@ -31,6 +31,10 @@ impl wasip2::exports::http::incoming_handler::Guest for Component {
                 let (status, body) = fetch(query);
                 respond(out, status, &body);
             }
+            "/late" => {
+                let (status, body) = fetch_then_write(query);
+                respond(out, status, &body);
+            }
             "/panic" => panic!("on purpose"),
             "/silent" => {}
             "/spin" => loop {
@@ -85,11 +89,43 @@ fn read_all(body: IncomingBody) -> Vec<u8> {
     }
 }
 
-/// `authority/path` over plain HTTP.
-fn fetch(target: &str) -> (u16, Vec<u8>) {
+/// POSTs to `authority/path` and writes the body only once the answer has come.
+fn fetch_then_write(target: &str) -> (u16, Vec<u8>) {
     let (authority, path) = target.split_once('/').unwrap_or((target, ""));
     let request = OutgoingRequest::new(Fields::new());
+    request.set_method(&wasip2::http::types::Method::Post).unwrap();
     request.set_scheme(Some(&Scheme::Http)).unwrap();
+    request.set_authority(Some(authority)).unwrap();
+    request.set_path_with_query(Some(&format!("/{path}"))).unwrap();
+    let body = request.body().unwrap();
+    let stream = body.write().unwrap();
+    let future = outgoing_handler::handle(request, None).unwrap();
+    future.subscribe().block();
+    let response = future.get().unwrap().unwrap().unwrap();
+    let answer = read_all(response.consume().unwrap());
+    // For a while, since the callee's instance goes some time after its answer.
+    for _ in 0..20 {
+        if let Err(error) = stream.blocking_write_and_flush(b"late") {
+            return (502, format!("{error:?}").into_bytes());
+        }
+        wasip2::clocks::monotonic_clock::subscribe_duration(2_000_000).block();
+    }
+    drop(stream);
+    match OutgoingBody::finish(body, None) {
+        Ok(()) => (response.status(), answer),
+        Err(error) => (502, format!("{error:?}").into_bytes()),
+    }
+}
+
+/// `authority/path` over plain HTTP, `https:authority/path` over TLS.
+fn fetch(target: &str) -> (u16, Vec<u8>) {
+    let (scheme, target) = match target.strip_prefix("https:") {
+        Some(target) => (Scheme::Https, target),
+        None => (Scheme::Http, target),
+    };
+    let (authority, path) = target.split_once('/').unwrap_or((target, ""));
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&scheme)).unwrap();
     request.set_authority(Some(authority)).unwrap();
     request.set_path_with_query(Some(&format!("/{path}"))).unwrap();
     let future = match outgoing_handler::handle(request, None) {
