@@ -43,6 +43,8 @@ const WATCH_QUEUE: usize = 1024;
 const STATUS_WRITES: usize = 64;
 /// How long a passing stage may wait for the next before it is written.
 const SETTLE: Duration = Duration::from_millis(50);
+/// A pod that nothing has happened to for so long, and up to twice that, is held as text.
+const REST: Duration = Duration::from_secs(2);
 /// When a status that the API would not take is tried again.
 const STATUS_RETRY: Duration = Duration::from_secs(1);
 
@@ -160,12 +162,15 @@ struct Entry {
     wanted: Option<Urgency>,
     queued: bool,
     writing: bool,
+    /// Has volumes that follow ConfigMaps or Secrets.
+    follows_objects: bool,
 }
 
 impl Entry {
     fn new(machine: PodMachine) -> Self {
         let written = machine.pod.status.clone().unwrap_or_default();
         let slots = machine.containers.iter().map(|_| Slot::default()).collect();
+        let follows_objects = volumes::follows_objects(&machine.pod);
         Self {
             machine,
             sandbox: None,
@@ -175,7 +180,15 @@ impl Entry {
             wanted: None,
             queued: false,
             writing: false,
+            follows_objects,
         }
+    }
+
+    /// Whether nothing is on its way for this pod: it may lie untouched for days.
+    fn is_at_rest(&self) -> bool {
+        self.wanted.is_none()
+            && !self.writing
+            && matches!(self.machine.state, State::Running | State::Finished(_))
     }
 }
 
@@ -206,6 +219,9 @@ pub struct Driver {
     timers: BinaryHeap<Reverse<(Timestamp, Due, Uid)>>,
     to_write: VecDeque<Uid>,
     writes: usize,
+    /// Pods that something has happened to since the last look, and before that.
+    stirred: HashSet<Uid>,
+    settling: HashSet<Uid>,
     /// What earlier pods left on disk has been seen to.
     swept: bool,
     /// Cancelled when the node is gone: nothing may be written after that.
@@ -231,6 +247,8 @@ impl Driver {
             timers: BinaryHeap::new(),
             to_write: VecDeque::new(),
             writes: 0,
+            stirred: HashSet::new(),
+            settling: HashSet::new(),
             swept: false,
             gone,
         }
@@ -243,6 +261,8 @@ impl Driver {
         let mut images = self.means.images.changes();
         let mut resync = tokio::time::interval(self.means.config.resync_every);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut rest = tokio::time::interval(REST);
+        rest.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let gone = self.gone.clone();
         let mut listed = Vec::new();
         loop {
@@ -261,6 +281,7 @@ impl Driver {
                 () = timer => self.ring(),
                 Ok(()) = images.changed() => self.all(|_| true, &Event::ImagesChanged),
                 _ = resync.tick() => self.resync(),
+                _ = rest.tick() => self.rest(),
             }
         }
     }
@@ -272,6 +293,8 @@ impl Driver {
     /// Runs a task that ends, unfinished, when the node is gone.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let gone = self.gone.clone();
+        // Boxed: a future that moves into another is paid for twice, as long as the task lives.
+        let task = Box::pin(task);
         let task = async move {
             let _ = gone.run_until_cancelled(task).await;
         };
@@ -375,6 +398,9 @@ impl Driver {
     /// After a machine has come to rest: forget the pod, or see to its status.
     fn settle(&mut self, uid: &Uid) {
         let Some(entry) = self.entries.get(uid) else { return };
+        if !self.stirred.contains(uid) {
+            self.stirred.insert(uid.clone());
+        }
         if entry.machine.state == State::Gone {
             let name = name_of(&entry.machine.pod);
             if self.names.get(&name) == Some(uid) {
@@ -463,7 +489,7 @@ impl Driver {
     }
 
     fn pod(&self, uid: &Uid) -> Option<Arc<Pod>> {
-        self.entries.get(uid).map(|entry| entry.machine.pod.clone())
+        self.entries.get(uid).map(|entry| entry.machine.pod.shared())
     }
 
     fn make_volumes(&self, uid: &Uid) {
@@ -477,7 +503,7 @@ impl Driver {
 
     fn start_sandbox(&mut self, uid: &Uid) -> Result<IpAddr, String> {
         let entry = self.entries.get_mut(uid).ok_or("the pod is gone")?;
-        let pod = entry.machine.pod.clone();
+        let pod = entry.machine.pod.shared();
         let ip = match self.kept.remove(uid) {
             Some(ip) => ip,
             None => self.ipam.allocate().map_err(|error| error.to_string())?,
@@ -572,7 +598,7 @@ impl Driver {
     ) -> Result<Arc<str>, StartProblem> {
         let run = |text: &str| StartProblem::Run(text.to_owned());
         let entry = self.entries.get_mut(uid).ok_or_else(|| run("the pod is gone"))?;
-        let pod = entry.machine.pod.clone();
+        let pod = entry.machine.pod.shared();
         let spec = entry.machine.container_spec(index).ok_or_else(|| run("no such container"))?;
         let spec = spec.clone();
         let sandbox = entry.sandbox.as_ref().ok_or_else(|| run("the sandbox is closed"))?;
@@ -595,10 +621,12 @@ impl Driver {
             logs::remove(&logs::log_path(&folder, &spec.name, old), Rotation::default().parts);
         }
         let (means, mailbox, uid) = (self.means.clone(), self.mailbox.clone(), uid.clone());
+        let policy = spec.termination_message_policy;
         self.spawn(async move {
             let exit = container.exited().await;
             log.close();
-            let exit = means.exit_seen(&spec, &log, exit).await;
+            // Boxed: until the end, nothing of it is held.
+            let exit = Box::pin(means.exit_seen(policy.as_deref(), &log, exit)).await;
             let event = Event::Exited { container: index, attempt, exit };
             mailbox.send(Message::Machine { uid, event });
         });
@@ -705,7 +733,7 @@ impl Driver {
             let Some(urgency) = entry.wanted.take() else { continue };
             let host_ip = self.means.config.host_ip;
             let status = status::compute(&entry.machine, host_ip, &entry.written, now);
-            let pod = entry.machine.pod.clone();
+            let pod = entry.machine.pod.shared();
             if status == entry.written {
                 if urgency == Urgency::Final {
                     self.mailbox.send(Message::Machine { uid, event: Event::FinalStatusWritten });
@@ -769,11 +797,21 @@ impl Driver {
         }
     }
 
+    /// Lays the objects of those pods to rest that nothing has happened to since the last look.
+    fn rest(&mut self) {
+        let settling = std::mem::replace(&mut self.settling, std::mem::take(&mut self.stirred));
+        for uid in settling.difference(&self.settling) {
+            if let Some(entry) = self.entries.get_mut(uid).filter(|entry| entry.is_at_rest()) {
+                entry.machine.pod.rest();
+            }
+        }
+    }
+
     /// Brings ConfigMap and Secret volumes of running pods up to date.
     fn resync(&self) {
         for entry in self.entries.values() {
-            let pod = entry.machine.pod.clone();
-            if entry.machine.state == State::Running && volumes::follows_objects(&pod) {
+            if entry.machine.state == State::Running && entry.follows_objects {
+                let pod = entry.machine.pod.shared();
                 let means = self.means.clone();
                 self.spawn(async move {
                     if let Err(problem) = means.make_volumes(&pod).await {
@@ -808,7 +846,7 @@ impl Driver {
     fn answer(&self, question: Question) {
         match question {
             Question::Pods(reply) => {
-                let pods = self.entries.values().map(|entry| entry.machine.pod.clone());
+                let pods = self.entries.values().map(|entry| entry.machine.pod.shared());
                 let _ = reply.send(pods.collect());
             }
             Question::Stats(reply) => {
@@ -917,7 +955,7 @@ fn stats(entry: &Entry) -> PodStats {
         Some((machine.name.clone(), Some(since), running.stats()))
     });
     PodStats {
-        pod: entry.machine.pod.clone(),
+        pod: entry.machine.pod.shared(),
         start_time: entry.machine.start_time,
         containers: containers.collect(),
     }

@@ -213,15 +213,19 @@ impl Means {
     }
 
     /// An end as the machine wants it, with the message that the container asked for.
-    pub async fn exit_seen(&self, container: &Container, log: &LogWriter, exit: Exit) -> ExitSeen {
+    pub async fn exit_seen(
+        &self,
+        message_policy: Option<&str>,
+        log: &LogWriter,
+        exit: Exit,
+    ) -> ExitSeen {
         let (reason, message) = match exit.cause {
             ExitCause::Completed => ("Completed", None),
             ExitCause::OutOfMemory => ("OOMKilled", None),
             ExitCause::Trap(trap) => ("Error", Some(trap)),
             ExitCause::Error | ExitCause::Killed | ExitCause::Stopped => ("Error", None),
         };
-        let from_log = exit.code != 0
-            && container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
+        let from_log = exit.code != 0 && message_policy == Some("FallbackToLogsOnError");
         let message = match message {
             None if from_log => last_lines(log).await,
             message => message,

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
 
 use super::backoff::{Backoff, later};
 use super::container::{Backoffs, ContainerMachine, ContainerState, Ended, RestartPolicy};
+use super::held::HeldPod;
 use super::unsupported::{self, Verdict};
 
 /// Upstream's default grace period.
@@ -210,7 +211,7 @@ pub struct PodEvent {
 /// A pod on this node.
 #[derive(Clone, Debug)]
 pub struct PodMachine {
-    pub pod: Arc<Pod>,
+    pub pod: HeldPod,
     pub state: State,
     pub containers: Vec<ContainerMachine>,
     pub address: Option<IpAddr>,
@@ -227,7 +228,7 @@ impl PodMachine {
         let containers = containers(&pod, &backoffs);
         let volumes_backoff = Backoff::new(backoffs.retry);
         Self {
-            pod,
+            pod: pod.into(),
             state: State::Admitting,
             containers,
             address: None,
@@ -293,7 +294,7 @@ impl PodMachine {
     // ---- the object -------------------------------------------------------------------------
 
     fn seen(&mut self, now: Timestamp, pod: Arc<Pod>) {
-        let before = std::mem::replace(&mut self.pod, pod);
+        let before = std::mem::replace(&mut self.pod, pod.into());
         match &self.state {
             State::Admitting => self.admit(now),
             State::Refused(_) | State::Finished(_) => {
