@@ -18,7 +18,6 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::ambient::Ambient;
 use crate::cache::{Cache, CacheEvent, CacheWatch, Cached};
-use crate::encode;
 use crate::kinds::AnyKind;
 use crate::status::ApiError;
 use crate::store::Revision;
@@ -231,8 +230,7 @@ impl Watching {
         let object = match (what, before) {
             // It has left the selection: as it was when it was in, at the revision of the change.
             ("DELETED", Some(before)) => {
-                let bytes = encode::resplice(&before.bytes, shown.revision);
-                Object::of_bytes(kind.as_ref(), bytes)
+                Object::of_bytes(kind.as_ref(), before.bytes_at(shown.revision))
             }
             _ => Object::of_cached(kind.as_ref(), shown),
         };

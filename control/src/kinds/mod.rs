@@ -313,6 +313,16 @@ pub trait AnyKind: Send + Sync {
     fn prepare_create(&self, value: Value) -> Result<Value, String>;
     fn prepare_update(&self, new: Value, old: &Value) -> Result<Value, String>;
     fn prepare_status(&self, new: Value, old: &Value) -> Result<Value, String>;
+    /// `default`, then `prepare_create` (`old`: `None`), `prepare_update` or `prepare_status`; the
+    /// object is decoded once for both.
+    fn begin(&self, new: Value, old: Option<&Value>, part: Part) -> Result<Value, String>;
+    /// `default`, then `validate`, likewise.
+    fn finish(
+        &self,
+        new: Value,
+        old: Option<&Value>,
+        part: Part,
+    ) -> Result<(Value, Vec<FieldError>), String>;
     /// `old`: `None` for a create.
     fn validate(&self, new: &Value, old: Option<&Value>, part: Part) -> Vec<FieldError>;
     fn columns(&self) -> &'static [Column];
@@ -357,6 +367,26 @@ fn undecodable(error: String) -> Vec<FieldError> {
     vec![FieldError::invalid("", "", error)]
 }
 
+fn problems<K: Kind>(new: &K::Object, old: Option<&Value>, part: Part) -> Vec<FieldError> {
+    let Some(old) = old else {
+        let mut errors = K::validate(new);
+        errors.extend(K::validate_create(new));
+        return errors;
+    };
+    let old = match decode::<K::Object>(old) {
+        Ok(old) => old,
+        Err(error) => return undecodable(error),
+    };
+    match part {
+        Part::Main => {
+            let mut errors = K::validate(new);
+            errors.extend(K::validate_update(new, &old));
+            errors
+        }
+        Part::Status => K::validate_status(new, &old),
+    }
+}
+
 impl<K: Kind> AnyKind for BuiltIn<K> {
     fn info(&self) -> &KindInfo {
         &K::INFO
@@ -386,27 +416,32 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
         encode(&object)
     }
 
+    fn begin(&self, new: Value, old: Option<&Value>, part: Part) -> Result<Value, String> {
+        let mut object = decode::<K::Object>(&new)?;
+        K::default(&mut object);
+        match (old, part) {
+            (None, _) => K::prepare_create(&mut object),
+            (Some(old), Part::Main) => K::prepare_update(&mut object, &decode(old)?),
+            (Some(old), Part::Status) => K::prepare_status(&mut object, &decode(old)?),
+        }
+        encode(&object)
+    }
+
+    fn finish(
+        &self,
+        new: Value,
+        old: Option<&Value>,
+        part: Part,
+    ) -> Result<(Value, Vec<FieldError>), String> {
+        let mut object = decode::<K::Object>(&new)?;
+        K::default(&mut object);
+        Ok((encode(&object)?, problems::<K>(&object, old, part)))
+    }
+
     fn validate(&self, new: &Value, old: Option<&Value>, part: Part) -> Vec<FieldError> {
-        let new = match decode::<K::Object>(new) {
-            Ok(new) => new,
-            Err(error) => return undecodable(error),
-        };
-        let Some(old) = old else {
-            let mut errors = K::validate(&new);
-            errors.extend(K::validate_create(&new));
-            return errors;
-        };
-        let old = match decode::<K::Object>(old) {
-            Ok(old) => old,
-            Err(error) => return undecodable(error),
-        };
-        match part {
-            Part::Main => {
-                let mut errors = K::validate(&new);
-                errors.extend(K::validate_update(&new, &old));
-                errors
-            }
-            Part::Status => K::validate_status(&new, &old),
+        match decode::<K::Object>(new) {
+            Ok(new) => problems::<K>(&new, old, part),
+            Err(error) => undecodable(error),
         }
     }
 
