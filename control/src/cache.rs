@@ -1,8 +1,9 @@
 //! The watch cache: one per kind, fed by the store's watch alone.
 //!
-//! It answers gets, lists and watches without asking the store, and holds each object once: its
-//! encoded bytes with the resourceVersion spliced in, and whatever typed view was asked for, decoded
-//! once and shared. An object costs nothing but its splice until somebody looks into it.
+//! It answers gets, lists and watches without asking the store. An object's bytes are the store's
+//! own, held once for both: the resourceVersion is spliced into what goes out. A typed view is
+//! decoded where it is asked for and shared as long as it is asked for again and again; an object
+//! that nobody looks into costs little more than its bytes.
 //!
 //! One task reads `Store::watch` over all keys and hands each change to the kind that its key names.
 //! The revision up to which it has done so is one mark for all kinds: `caught_up` waits for it. Where
@@ -19,7 +20,7 @@ mod window;
 
 pub use key::Key;
 pub use kind::{Cache, CacheWatch, Snapshot};
-pub use object::{Cached, Meta};
+pub use object::{Cached, Labels, Meta};
 pub use window::Options;
 
 use std::collections::{BTreeMap, BTreeSet};

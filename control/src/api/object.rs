@@ -20,7 +20,7 @@ pub struct Object {
 impl Object {
     /// What a cache holds, in the form of this kind's version.
     pub fn of_cached(kind: &dyn AnyKind, cached: &Cached) -> Self {
-        Self::of_bytes(kind, cached.bytes.clone())
+        Self::of_bytes(kind, cached.bytes())
     }
 
     /// What the store holds, spliced, in the form of this kind's version.
@@ -43,6 +43,11 @@ impl Object {
             Some(revision) => encode::splice(&bytes, revision),
             None => bytes,
         };
+        Self { bytes, value: Arc::new(value).into() }
+    }
+
+    /// A value with its own JSON text.
+    pub fn of_parts(value: Value, bytes: Bytes) -> Self {
         Self { bytes, value: Arc::new(value).into() }
     }
 

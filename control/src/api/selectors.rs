@@ -96,7 +96,7 @@ impl Selectors {
     pub fn match_cached(&self, kind: &dyn AnyKind, cached: &Cached) -> bool {
         if !self.labels.is_empty() {
             let labels = cached.labels();
-            if !self.match_labels(|key| labels.get(key).map(String::as_str)) {
+            if !self.match_labels(|key| labels.get(key)) {
                 return false;
             }
         }
@@ -104,7 +104,7 @@ impl Selectors {
             return true;
         }
         if self.fields.iter().all(|term| is_plain(&term.field)) {
-            let plain = serde_json::from_slice::<Plain>(&cached.bytes).unwrap_or_default();
+            let plain = serde_json::from_slice::<Plain>(cached.stored()).unwrap_or_default();
             let (namespace, name) = (cached.namespace().to_owned(), cached.name().to_owned());
             return self.match_fields(&plain.own(namespace, name));
         }

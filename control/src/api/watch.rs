@@ -18,7 +18,6 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::ambient::Ambient;
 use crate::cache::{Cache, CacheEvent, CacheWatch, Cached};
-use crate::encode;
 use crate::kinds::AnyKind;
 use crate::status::ApiError;
 use crate::store::Revision;
@@ -120,21 +119,6 @@ async fn begin(call: &Call, options: &ListOptions) -> Result<Start, ApiError> {
 
 fn after(cache: &Cache, revision: Revision) -> Start {
     Start { initial: Vec::new(), revision, events: cache.watch(revision).ok() }
-}
-
-/// The oldest revision that a watch may begin at. The cache tells of one revision whether it is.
-fn oldest(cache: &Cache, expired: Revision) -> Revision {
-    let is_kept = |revision: u64| cache.watch(Revision(revision)).is_ok();
-    // No object is without a name, so this snapshot is empty but for its revision.
-    let (mut gone, mut kept) = (expired.0, cache.list(Some("\0")).revision.0);
-    if is_kept(gone) || gone >= kept {
-        return expired;
-    }
-    while kept - gone > 1 {
-        let middle = gone + (kept - gone) / 2;
-        if is_kept(middle) { kept = middle } else { gone = middle }
-    }
-    Revision(kept)
 }
 
 /// A watch under way.
@@ -246,8 +230,7 @@ impl Watching {
         let object = match (what, before) {
             // It has left the selection: as it was when it was in, at the revision of the change.
             ("DELETED", Some(before)) => {
-                let bytes = encode::resplice(&before.bytes, shown.revision);
-                Object::of_bytes(kind.as_ref(), bytes)
+                Object::of_bytes(kind.as_ref(), before.bytes_at(shown.revision))
             }
             _ => Object::of_cached(kind.as_ref(), shown),
         };
@@ -275,7 +258,7 @@ impl Watching {
 
     /// The history that the watcher needs is gone: it must list again.
     fn expire(&mut self) {
-        let oldest = oldest(&self.api.cache(self.encoder.kind.as_ref()), self.revision);
+        let oldest = self.api.cache(self.encoder.kind.as_ref()).oldest();
         let message = format!("too old resource version: {} ({oldest})", self.revision);
         let status = ApiError::expired(message).to_status();
         self.encoder.write_status(&mut self.buffer, &status);
@@ -399,28 +382,6 @@ fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::Caches;
-    use crate::kinds::registry;
-    use crate::store::{History, Write, memory};
-
-    #[tokio::test]
-    async fn who_comes_too_late_is_told_the_oldest_revision_kept() {
-        let ambient = Ambient::real();
-        let store = memory::open(History::default(), &ambient);
-        for name in ["a", "b", "c"] {
-            let key = format!("configmaps/default/{name}");
-            let object = json!({ "metadata": { "name": name, "namespace": "default" } });
-            let write = Write::Create { key, value: encode::stored(&object), ttl: None };
-            store.commit(write).await.expect("the object is new");
-        }
-        let newest = store.current().await.expect("it is open");
-        let caches = Caches::start(store, &ambient, &registry()).await.expect("it is open");
-        let cache = caches.kind("configmaps").expect("it is served");
-        assert!(cache.watch(Revision(newest.0 - 1)).is_err());
-        assert_eq!(oldest(&cache, Revision(newest.0 - 1)), newest);
-        assert_eq!(oldest(&cache, Revision(1)), newest);
-        assert_eq!(oldest(&cache, newest), newest);
-    }
 
     #[test]
     fn objects_move_in_and_out_of_a_selection() {

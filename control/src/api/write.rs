@@ -8,12 +8,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::admission::{Operation, Reservation};
 use crate::cache::Cached;
 use crate::encode;
-use crate::kinds::{FieldError, Part, Subresource, meta};
+use crate::kinds::{FieldError, Part, Storage, Subresource, meta};
 use crate::status::{About, ApiError};
 use crate::store::{Revision, StoreError, Write};
 
@@ -89,8 +90,8 @@ async fn insert_once(
 ) -> Result<Written, ApiError> {
     let info = call.info();
     begin(call, &mut value)?;
-    let value = call.kind.default(value).map_err(|why| undecodable(call, &why))?;
-    let mut value = call.kind.prepare_create(value).map_err(|why| undecodable(call, &why))?;
+    let begun = call.kind.begin(value, None, Part::Main);
+    let mut value = begun.map_err(|why| undecodable(call, &why))?;
     let name = object::name(&value).to_owned();
     let admission = Admission {
         operation: Operation::Create,
@@ -100,9 +101,9 @@ async fn insert_once(
         dry_run,
     };
     let reservations = call.admit(admission).await?;
-    let mut value = call.kind.default(value).map_err(|why| undecodable(call, &why))?;
+    let finished = call.kind.finish(value, None, Part::Main);
+    let (value, findings) = finished.map_err(|why| undecodable(call, &why))?;
     let mut errors = meta::validate(&value, info);
-    let findings = call.kind.validate(&value, None, Part::Main);
     errors.extend(findings.errors);
     invalid_unless_empty(call, &name, &errors)?;
     let done = |object: Object| Ok(Written { object, warnings: findings.warnings });
@@ -115,15 +116,34 @@ async fn insert_once(
         };
     }
     let ttl = special::time_to_live(info);
-    let stored = encode::stored(&call.kind.to_stored(value.clone()));
-    match call.api.store.commit(Write::Create { key: key.clone(), value: stored, ttl }).await {
+    let stored = stored_form(call, &value);
+    let write = Write::Create { key: key.clone(), value: stored.clone(), ttl };
+    match call.api.store.commit(write).await {
         Ok(revision) => {
-            object::set_revision(&mut value, revision);
             release(call, reservations, revision).await?;
-            done(Object::of_value(value))
+            done(written(call, value, &stored, revision))
         }
         Err(StoreError::Exists { .. }) => Err(exists_in_store(call, &key, &name).await),
         Err(error) => Err(store_failed(error)),
+    }
+}
+
+/// What is stored of an object.
+fn stored_form(call: &Call, value: &Value) -> Bytes {
+    match call.info().storage {
+        Storage::Own | Storage::Virtual => encode::stored(value),
+        Storage::As { .. } => encode::stored(&call.kind.to_stored(value.clone())),
+    }
+}
+
+/// The object that was stored at a revision, in the form of the request's kind.
+fn written(call: &Call, mut value: Value, stored: &Bytes, revision: Revision) -> Object {
+    object::set_revision(&mut value, revision);
+    match call.info().storage {
+        Storage::Own | Storage::Virtual => {
+            Object::of_parts(value, encode::splice(stored, revision))
+        }
+        Storage::As { .. } => Object::of_value(value),
     }
 }
 
@@ -328,7 +348,7 @@ fn prepare(call: &Call, rules: Rules, new: Value, old: &Value) -> Result<Value, 
         Rules::Raw => Ok(new),
         Rules::Status => {
             let new = status_of(call, &new, old);
-            kind.prepare_status(kind.default(new).map_err(failed)?, old).map_err(failed)
+            kind.begin(new, Some(old), Part::Status).map_err(failed)
         }
         Rules::Main => {
             let mut new = new;
@@ -337,8 +357,7 @@ fn prepare(call: &Call, rules: Rules, new: Value, old: &Value) -> Result<Value, 
             if call.info().has(Subresource::Status) {
                 put(&mut new, "status", &old["status"]);
             }
-            let new = kind.default(new).map_err(failed)?;
-            kind.prepare_update(new, old).map_err(failed)
+            kind.begin(new, Some(old), Part::Main).map_err(failed)
         }
     }
 }
@@ -380,9 +399,9 @@ fn validated(
         Rules::Main => Part::Main,
         Rules::Status => Part::Status,
     };
-    let new = call.kind.default(new).map_err(|why| undecodable(call, &why))?;
+    let finished = call.kind.finish(new, Some(old), part);
+    let (new, findings) = finished.map_err(|why| undecodable(call, &why))?;
     let mut errors = meta::validate_update(&new, old);
-    let findings = call.kind.validate(&new, Some(old), part);
     errors.extend(findings.errors);
     invalid_unless_empty(call, change.name, &errors)?;
     Ok((new, findings.warnings))
@@ -429,7 +448,7 @@ async fn delete(call: &Call, current: &Cached) -> Result<Attempt<Object>, ApiErr
 async fn commit(
     call: &Call,
     current: &Cached,
-    mut new: Value,
+    new: Value,
     dry_run: bool,
     reservations: Vec<Reservation>,
 ) -> Result<Attempt<Object>, ApiError> {
@@ -437,14 +456,14 @@ async fn commit(
         return Ok(Attempt::Done(Object::of_value(new)));
     }
     let key = key(call, object::namespace(&new), object::name(&new));
-    let value = encode::stored(&call.kind.to_stored(new.clone()));
+    let stored = stored_form(call, &new);
     let ttl = special::time_to_live(call.info());
-    let write = Write::Update { key, value, expected: current.revision, ttl };
+    let (value, expected) = (stored.clone(), current.revision);
+    let write = Write::Update { key, value, expected, ttl };
     match call.api.store.commit(write).await {
         Ok(revision) => {
-            object::set_revision(&mut new, revision);
             release(call, reservations, revision).await?;
-            Ok(Attempt::Done(Object::of_value(new)))
+            Ok(Attempt::Done(written(call, new, &stored, revision)))
         }
         Err(StoreError::Conflict { current, .. }) => {
             Ok(Attempt::Lost(current.map(|stored| stored.modified)))

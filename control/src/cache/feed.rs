@@ -8,8 +8,8 @@ use futures::StreamExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Cache, Cached, Key};
-use crate::store::{Changes, Range, Revision, Store, StoreError, WatchItem};
+use super::{Cache, Key};
+use crate::store::{Changes, Range, Revision, Store, StoreError, Stored, WatchItem};
 
 /// Changes taken together: one mark and one waking for all of them.
 const CHANGES_AT_ONCE: usize = 512;
@@ -59,15 +59,15 @@ pub(super) async fn fill(
 ) -> Result<Changes, StoreError> {
     let listed = store.list(Range::default(), None).await?;
     let changes = store.watch("", listed.revision).await?;
-    let mut objects: BTreeMap<&str, Vec<Cached>> = BTreeMap::new();
+    let mut objects: BTreeMap<&str, Vec<&Stored>> = BTreeMap::new();
     for item in &listed.items {
         let Some(key) = Key::parse(&item.key) else { continue };
         let Some((resource, _)) = kinds.get_key_value(key.resource.as_str()) else { continue };
-        let object = Cached::new(key, item.modified, &item.value);
-        objects.entry(resource).or_default().push(object);
+        objects.entry(resource).or_default().push(item);
     }
     for (resource, cache) in kinds {
-        cache.replace(objects.remove(resource.as_str()).unwrap_or_default(), listed.revision);
+        let values = objects.remove(resource.as_str()).unwrap_or_default();
+        cache.replace(&values, listed.revision);
     }
     fed.set(listed.revision);
     kinds.values().for_each(|cache| cache.wake());
@@ -125,7 +125,10 @@ async fn feed(
             }
             now = ticks.tick() => {
                 let mark = fed.revision();
-                kinds.values().for_each(|cache| cache.progress(mark, now));
+                for cache in kinds.values() {
+                    cache.progress(mark, now);
+                    cache.rest();
+                }
             }
         }
     }

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use parking_lot::RwLock;
@@ -15,16 +14,17 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::feed::Fed;
+use super::object::{OfKind, Place};
 use super::window::{Options, Position, Window};
 use super::{CacheEvent, Cached, Expired, Key};
-use crate::store::{Change, Revision, Store, StoreError};
+use crate::store::{Change, Revision, Store, StoreError, Stored};
 
 /// Events that a watcher takes under one read lock.
 const EVENTS_AT_ONCE: usize = 256;
 
 /// See the module's documentation.
 pub struct Cache {
-    resource: String,
+    kind: Arc<OfKind>,
     store: Arc<dyn Store>,
     fed: Fed,
     state: Arc<RwLock<State>>,
@@ -34,7 +34,7 @@ pub struct Cache {
 
 struct State {
     /// By `namespace/name`: the order of the store's keys.
-    objects: BTreeMap<Box<str>, Arc<Cached>>,
+    objects: BTreeMap<Arc<str>, Arc<Cached>>,
     window: Window,
     /// The last change of this kind, or the list that it began with.
     changed: Revision,
@@ -58,7 +58,10 @@ impl Cache {
             progress: Revision(0),
         };
         Self {
-            resource: resource.to_owned(),
+            kind: Arc::new(OfKind {
+                resource: resource.to_owned(),
+                decoded: AtomicBool::new(false),
+            }),
             store,
             fed,
             state: Arc::new(RwLock::new(state)),
@@ -68,7 +71,7 @@ impl Cache {
 
     /// `pods`, or `deployments.apps`.
     pub fn resource(&self) -> &str {
-        &self.resource
+        &self.kind.resource
     }
 
     /// Waits until everything up to `to` has arrived here. `Future` where that takes longer than
@@ -95,6 +98,11 @@ impl Cache {
     pub fn watch(&self, from: Revision) -> Result<CacheWatch, Expired> {
         let position = self.state.read().window.position(from)?;
         Ok(self.watch_from(position, from))
+    }
+
+    /// The oldest revision that a watch may begin at.
+    pub fn oldest(&self) -> Revision {
+        self.state.read().window.start()
     }
 
     /// All objects, and what happens after exactly that.
@@ -144,18 +152,24 @@ impl Cache {
 
     /// Takes a change in. The feed alone calls it; it wakes nobody: see `wake`.
     pub(super) fn apply(&self, change: &Change, now: Instant) {
-        let Some(key) = Key::parse(&change.key) else { return };
-        let place = Key::within_kind(&change.key);
-        let object = change
-            .value
-            .as_ref()
-            .map(|stored: &Bytes| Arc::new(Cached::new(key, change.revision, stored)));
+        if Key::parse(&change.key).is_none() {
+            return;
+        }
+        let path = Key::within_kind(&change.key);
         let mut state = self.state.write();
+        let object = change.value.as_ref().map(|stored| {
+            let known = state.objects.get(path).map(|old| old.at().clone());
+            let at = known.unwrap_or_else(|| self.place(path));
+            Arc::new(Cached::new(at, change.revision, stored.clone()))
+        });
         let previous = match &object {
-            Some(object) => state.objects.insert(place.into(), object.clone()),
-            None => state.objects.remove(place),
+            Some(object) => state.objects.insert(object.at().path.clone(), object.clone()),
+            None => state.objects.remove(path),
         };
         state.changed = change.revision;
+        if let Some(previous) = &previous {
+            previous.supersede();
+        }
         let event = match (object, previous) {
             (Some(object), None) => CacheEvent::Added { object },
             (Some(object), Some(previous)) => CacheEvent::Modified { object, previous },
@@ -168,20 +182,40 @@ impl Cache {
         state.window.push(Arc::new(event), now);
     }
 
-    /// Begins anew with a list's objects, sorted by key. Objects that are unchanged keep what was
+    /// Begins anew with a list's values, sorted by key. Objects that are unchanged keep what was
     /// decoded of them. The feed alone calls it.
-    pub(super) fn replace(&self, objects: Vec<Cached>, revision: Revision) {
+    pub(super) fn replace(&self, values: &[&Stored], revision: Revision) {
         let mut state = self.state.write();
         let mut old = std::mem::take(&mut state.objects);
-        let kept = objects.into_iter().map(|object| {
-            let place = format!("{}/{}", object.key.namespace, object.key.name).into_boxed_str();
-            let same = old.remove(&place).filter(|old| old.revision == object.revision);
-            (place, same.unwrap_or_else(|| Arc::new(object)))
+        let kept = values.iter().map(|stored| {
+            let path = Key::within_kind(&stored.key);
+            let same = old.remove(path).filter(|old| old.revision == stored.modified);
+            let object = same.unwrap_or_else(|| {
+                Arc::new(Cached::new(self.place(path), stored.modified, stored.value.clone()))
+            });
+            (object.at().path.clone(), object)
         });
         state.objects = kept.collect();
         state.changed = revision;
         state.progress = revision;
         state.window.restart(revision);
+    }
+
+    fn place(&self, path: &str) -> Place {
+        Place { kind: self.kind.clone(), path: path.into() }
+    }
+
+    /// Lets go of typed views that nobody has asked for since the last time.
+    pub(super) fn rest(&self) {
+        if !self.kind.decoded.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        // Outside the lock: to let go of many views takes its time.
+        let objects: Vec<_> = self.state.read().objects.values().cloned().collect();
+        let kept = objects.iter().filter(|object| object.rest()).count();
+        if kept > 0 {
+            self.kind.decoded.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn wake(&self) {

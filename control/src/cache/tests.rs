@@ -139,6 +139,45 @@ async fn what_was_stored_before_the_start_is_there() {
 }
 
 #[tokio::test]
+async fn a_view_goes_when_nobody_asks_for_it_any_more() {
+    let fixture = fixture().await;
+    fixture.create("pods", "a", "p").await;
+    let pods = fixture.pods();
+    pods.latest().await.unwrap();
+    let object = pods.get("a", "p").unwrap();
+    let view = Arc::downgrade(&object.view::<Value>());
+    assert!(view.upgrade().is_some(), "kept at first");
+    let gone = async {
+        while view.upgrade().is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), gone).await.expect("let go");
+    assert_eq!(object.view::<Value>()["metadata"]["name"], "p", "and decoded again");
+}
+
+#[tokio::test]
+async fn a_view_goes_with_its_revision() {
+    let options = Options { progress_every: Duration::from_secs(3600), ..quick() };
+    let store = memory::open(History::default(), &Ambient::real());
+    let fixture = fixture_with(store, options).await;
+    let first = fixture.create("pods", "a", "p").await;
+    let pods = fixture.pods();
+    pods.latest().await.unwrap();
+    let old = pods.get("a", "p").unwrap();
+    let view = Arc::downgrade(&old.view::<Value>());
+    assert!(view.upgrade().is_some());
+    fixture.update("p", "two", first).await;
+    pods.latest().await.unwrap();
+    assert!(view.upgrade().is_none(), "the old revision's view is let go");
+    let again = Arc::downgrade(&old.view::<Value>());
+    assert!(again.upgrade().is_none(), "and not kept again");
+    let new = pods.get("a", "p").unwrap();
+    let view = Arc::downgrade(&new.view::<Value>());
+    assert!(view.upgrade().is_some(), "the new revision's is");
+}
+
+#[tokio::test]
 async fn an_object_bears_its_revision_and_its_views_are_shared() {
     #[derive(serde::Deserialize)]
     struct Named {
@@ -150,9 +189,10 @@ async fn an_object_bears_its_revision_and_its_views_are_shared() {
     pods.latest().await.unwrap();
     let object = pods.get("a", "p").unwrap();
     let expected = revision.to_string();
-    assert_eq!(object.value()["metadata"]["resourceVersion"], expected);
-    assert_eq!(serde_json::from_slice::<Value>(&object.bytes).unwrap(), **object.value());
-    assert_eq!((object.uid(), object.labels()["l"].as_str()), ("u1", "one"));
+    assert_eq!(object.decode::<Value>().unwrap()["metadata"]["resourceVersion"], expected);
+    assert_eq!((object.uid(), object.labels().get("l")), ("u1", Some("one")));
+    let stored = fixture.store.get("pods/a/p", None).await.unwrap().unwrap().value;
+    assert_eq!(stored.as_ptr(), object.stored().as_ptr(), "the store's own bytes");
     let view = object.view::<Named>();
     assert_eq!(view.metadata["resourceVersion"], expected);
     assert!(Arc::ptr_eq(&view, &pods.get("a", "p").unwrap().view::<Named>()));
@@ -186,9 +226,10 @@ async fn a_deleted_object_is_its_last_state_with_the_deletions_revision() {
     fixture.pods().latest().await.unwrap();
     let event = fixture.pods().watch(second).unwrap().next().await.unwrap();
     let CacheEvent::Deleted { object, previous } = &*event else { panic!("{event:?}") };
-    assert_eq!(object.value()["metadata"]["resourceVersion"], third.to_string());
-    assert_eq!(previous.value()["metadata"]["resourceVersion"], second.to_string());
-    assert_eq!(object.labels()["l"], "last");
+    let decoded = |object: &Cached| object.decode::<Value>().unwrap();
+    assert_eq!(decoded(object)["metadata"]["resourceVersion"], third.to_string());
+    assert_eq!(decoded(previous)["metadata"]["resourceVersion"], second.to_string());
+    assert_eq!(object.labels().get("l"), Some("last"));
     assert!(fixture.pods().get("a", "p").is_none());
 }
 
@@ -264,6 +305,7 @@ async fn a_slow_watcher_expires_and_an_old_revision_is_refused() {
     fixture.pods().latest().await.unwrap();
     assert_eq!(next(&mut slow).await, "end");
     assert_eq!(fixture.pods().watch(start).err(), Some(Expired));
+    assert_eq!(fixture.pods().oldest(), Revision(last.0 - 5));
     let mut watch = fixture.pods().watch(Revision(last.0 - 5)).unwrap();
     assert_eq!(next(&mut watch).await, format!("+p1@{}", last.0 - 4));
 }

@@ -27,8 +27,9 @@ impl Default for Options {
         Self {
             events_max: 10_000,
             bytes_max: 16 * 1024 * 1024,
-            // Clients come back within seconds; what is older holds memory that idles.
-            age_max: Duration::from_secs(120),
+            // Clients come back within seconds; what is older holds memory that idles. As upstream's
+            // event freshness.
+            age_max: Duration::from_secs(75),
             progress_every: Duration::from_secs(5),
             patience: Duration::from_secs(3),
         }
@@ -94,6 +95,11 @@ impl Window {
         self.start = at;
     }
 
+    /// The oldest revision that a watcher may begin at.
+    pub fn start(&self) -> Revision {
+        self.start
+    }
+
     /// The position of a watcher that has seen everything up to `from`.
     pub fn position(&self, from: Revision) -> Result<Position, Expired> {
         if from < self.start {
@@ -123,5 +129,5 @@ impl Window {
 
 /// A previous object is the object of an earlier event, mostly: it is not counted twice.
 fn size(event: &CacheEvent) -> usize {
-    event.object().map_or(0, |object| object.bytes.len())
+    event.object().map_or(0, |object| object.stored().len())
 }

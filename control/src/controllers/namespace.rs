@@ -97,8 +97,7 @@ pub(super) fn metadata(object: &Cached) -> Option<ObjectMeta> {
     struct Partial {
         metadata: ObjectMeta,
     }
-    let partial: Partial = serde_json::from_slice(&object.bytes).ok()?;
-    Some(partial.metadata)
+    Some(object.decode::<Partial>().ok()?.metadata)
 }
 
 fn plan(now: Timestamp, observed: &Observed) -> Plan {

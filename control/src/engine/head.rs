@@ -79,7 +79,7 @@ where
 
 impl Head {
     pub fn of(object: &Cached) -> Self {
-        serde_json::from_slice(&object.bytes).unwrap_or_default()
+        serde_json::from_slice(object.stored()).unwrap_or_default()
     }
 
     /// Marked for deletion.

@@ -335,6 +335,16 @@ pub trait AnyKind: Send + Sync {
     fn prepare_create(&self, value: Value) -> Result<Value, String>;
     fn prepare_update(&self, new: Value, old: &Value) -> Result<Value, String>;
     fn prepare_status(&self, new: Value, old: &Value) -> Result<Value, String>;
+    /// `default`, then `prepare_create` (`old`: `None`), `prepare_update` or `prepare_status`; the
+    /// object is decoded once for both.
+    fn begin(&self, new: Value, old: Option<&Value>, part: Part) -> Result<Value, String>;
+    /// `default`, then `validate`, likewise.
+    fn finish(
+        &self,
+        new: Value,
+        old: Option<&Value>,
+        part: Part,
+    ) -> Result<(Value, Findings), String>;
     /// `old`: `None` for a create.
     fn validate(&self, new: &Value, old: Option<&Value>, part: Part) -> Findings;
     fn columns(&self) -> &'static [Column];
@@ -379,6 +389,26 @@ fn undecodable(error: String) -> Findings {
     Findings { errors: vec![FieldError::invalid("", "", error)], warnings: Vec::new() }
 }
 
+fn findings<K: Kind>(new: &K::Object, old: Option<&Value>, part: Part) -> Findings {
+    let Some(old) = old else {
+        let mut errors = K::validate(new);
+        errors.extend(K::validate_create(new));
+        return Findings::new(errors, || K::warnings(new, None));
+    };
+    let old = match decode::<K::Object>(old) {
+        Ok(old) => old,
+        Err(error) => return undecodable(error),
+    };
+    match part {
+        Part::Main => {
+            let mut errors = K::validate(new);
+            errors.extend(K::validate_update(new, &old));
+            Findings::new(errors, || K::warnings(new, Some(&old)))
+        }
+        Part::Status => Findings::new(K::validate_status(new, &old), Vec::new),
+    }
+}
+
 impl<K: Kind> AnyKind for BuiltIn<K> {
     fn info(&self) -> &KindInfo {
         &K::INFO
@@ -408,27 +438,32 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
         encode(&object)
     }
 
+    fn begin(&self, new: Value, old: Option<&Value>, part: Part) -> Result<Value, String> {
+        let mut object = decode::<K::Object>(&new)?;
+        K::default(&mut object);
+        match (old, part) {
+            (None, _) => K::prepare_create(&mut object),
+            (Some(old), Part::Main) => K::prepare_update(&mut object, &decode(old)?),
+            (Some(old), Part::Status) => K::prepare_status(&mut object, &decode(old)?),
+        }
+        encode(&object)
+    }
+
+    fn finish(
+        &self,
+        new: Value,
+        old: Option<&Value>,
+        part: Part,
+    ) -> Result<(Value, Findings), String> {
+        let mut object = decode::<K::Object>(&new)?;
+        K::default(&mut object);
+        Ok((encode(&object)?, findings::<K>(&object, old, part)))
+    }
+
     fn validate(&self, new: &Value, old: Option<&Value>, part: Part) -> Findings {
-        let new = match decode::<K::Object>(new) {
-            Ok(new) => new,
-            Err(error) => return undecodable(error),
-        };
-        let Some(old) = old else {
-            let mut errors = K::validate(&new);
-            errors.extend(K::validate_create(&new));
-            return Findings::new(errors, || K::warnings(&new, None));
-        };
-        let old = match decode::<K::Object>(old) {
-            Ok(old) => old,
-            Err(error) => return undecodable(error),
-        };
-        match part {
-            Part::Main => {
-                let mut errors = K::validate(&new);
-                errors.extend(K::validate_update(&new, &old));
-                Findings::new(errors, || K::warnings(&new, Some(&old)))
-            }
-            Part::Status => Findings::new(K::validate_status(&new, &old), Vec::new),
+        match decode::<K::Object>(new) {
+            Ok(new) => findings::<K>(&new, old, part),
+            Err(error) => undecodable(error),
         }
     }
 

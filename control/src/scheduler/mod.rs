@@ -13,10 +13,12 @@ mod resources;
 mod scores;
 mod snapshot;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
@@ -175,18 +177,22 @@ impl Scheduler {
     }
 
     fn pod_seen(&mut self, object: &Cached) {
-        let pod = object.view::<Pod>();
-        let Some(spec) = &pod.spec else { return };
-        let uid = object.uid();
-        if has_ended(&pod) {
+        let glance = Glance::of(object);
+        let uid = &*glance.metadata.uid;
+        if glance.has_ended() {
             self.pod_gone(uid);
             return;
         }
-        if let Some(node) = spec.node_name.clone().filter(|node| !node.is_empty()) {
+        let node = &*glance.spec.node_name;
+        if !node.is_empty() {
             self.queue.remove(uid);
-            self.snapshot.place(PodInfo::new(pod), &node);
+            if !self.snapshot.is_on(uid, node) {
+                self.snapshot.place(&PodInfo::new(object.view()), node);
+            }
             return;
         }
+        let pod = object.view::<Pod>();
+        let Some(spec) = &pod.spec else { return };
         let ours = spec.scheduler_name.as_deref().unwrap_or(NAME) == NAME;
         let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
         if ours && !gated && pod.metadata.deletion_timestamp.is_none() {
@@ -228,7 +234,7 @@ impl Scheduler {
         let (outcomes, uid) = (outcomes.clone(), pod.uid().to_owned());
         match decision {
             Ok(node) => {
-                self.snapshot.place(pod.clone(), &node);
+                self.snapshot.place(&pod, &node);
                 self.ambient.spawn(async move {
                     let outcome = bind(&client, &recorder, &pod.pod, &node, uid).await;
                     outcomes.send(outcome).ok();
@@ -254,9 +260,48 @@ async fn sleep_until(wake: Option<Instant>) {
     }
 }
 
-fn has_ended(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
+/// What most changes of a pod are judged by; the rest of it is not decoded.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Glance<'a> {
+    #[serde(borrow)]
+    metadata: GlanceMetadata<'a>,
+    #[serde(borrow)]
+    spec: GlanceSpec<'a>,
+    #[serde(borrow)]
+    status: GlanceStatus<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct GlanceMetadata<'a> {
+    #[serde(borrow)]
+    uid: Cow<'a, str>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct GlanceSpec<'a> {
+    #[serde(borrow)]
+    node_name: Cow<'a, str>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct GlanceStatus<'a> {
+    #[serde(borrow)]
+    phase: Cow<'a, str>,
+}
+
+impl<'a> Glance<'a> {
+    fn of(object: &'a Cached) -> Self {
+        // What is stored has passed through the type: its fields are what they are there.
+        serde_json::from_slice(object.stored()).unwrap_or_default()
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(&*self.status.phase, "Succeeded" | "Failed")
+    }
 }
 
 fn names(pod: &Pod) -> (&str, &str) {
@@ -355,5 +400,30 @@ async fn say_unschedulable(
     let patch = kube::api::Patch::Strategic(patch);
     if let Err(error) = pods.patch_status(name, &Default::default(), &patch).await {
         tracing::debug!(%error, namespace, name, "condition not written");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glance_tells_where_a_pod_is_and_whether_it_has_ended() {
+        let cases = [
+            (r#"{"metadata":{"uid":"u"},"spec":{"containers":[]}}"#, ("u", "", false)),
+            (
+                r#"{"metadata":{"uid":"u"},"spec":{"nodeName":"n"},"status":{"phase":"Running"}}"#,
+                ("u", "n", false),
+            ),
+            (
+                r#"{"metadata":{"uid":"u"},"spec":{"nodeName":"n"},"status":{"phase":"Failed"}}"#,
+                ("u", "n", true),
+            ),
+        ];
+        for (stored, expected) in cases {
+            let glance: Glance<'_> = serde_json::from_str(stored).unwrap();
+            let seen = (&*glance.metadata.uid, &*glance.spec.node_name, glance.has_ended());
+            assert_eq!(seen, expected, "{stored}");
+        }
     }
 }

@@ -231,7 +231,7 @@ mod tests {
         for number in 0..6 {
             let pod = pod(&format!("p{number}"), json!({}));
             let node = plan(&pod, &snapshot, 0, number).expect("a node");
-            snapshot.place(pod, &node);
+            snapshot.place(&pod, &node);
             nodes.push(node);
         }
         nodes.sort();
@@ -243,7 +243,7 @@ mod tests {
         let mut snapshot = Snapshot::default();
         snapshot.apply_node(node("a", json!({}), json!({})));
         for uid in ["1", "2", "3"] {
-            snapshot.place(pod(uid, json!({})), "a");
+            snapshot.place(&pod(uid, json!({})), "a");
         }
         let fourth = pod("4", json!({}));
         let why = plan(&fourth, &snapshot, 0, 0).expect_err("the node is full");

@@ -91,18 +91,18 @@ impl NodeInfo {
         self.node.metadata.labels.as_ref()
     }
 
-    fn add(&mut self, pod: &PodInfo) {
+    fn add(&mut self, pod: &Placed) {
         self.requested.add(&pod.requests);
         self.pods += 1;
-        if let Some(owner) = &pod.owner {
-            *self.by_owner.entry(owner.clone()).or_default() += 1;
+        if let Some(owner) = pod.owner.as_deref() {
+            *self.by_owner.entry(owner.to_owned()).or_default() += 1;
         }
     }
 
-    fn remove(&mut self, pod: &PodInfo) {
+    fn remove(&mut self, pod: &Placed) {
         self.requested.subtract(&pod.requests);
         self.pods -= 1;
-        let Some(owner) = &pod.owner else { return };
+        let Some(owner) = pod.owner.as_deref() else { return };
         if let Some(count) = self.by_owner.get_mut(owner) {
             *count -= 1;
             if *count <= 0 {
@@ -112,14 +112,21 @@ impl NodeInfo {
     }
 }
 
+/// What a pod takes of its node. All that is kept of a pod that has one.
+struct Placed {
+    node: Box<str>,
+    requests: Resources,
+    owner: Option<Box<str>>,
+}
+
 /// See the module's documentation.
 #[derive(Default)]
 pub struct Snapshot {
     /// In the order they came, for fair sampling; `places` finds them.
     nodes: Vec<NodeInfo>,
     places: HashMap<String, usize>,
-    /// Where each pod counts: by uid, its node and itself.
-    placed: HashMap<String, (String, PodInfo)>,
+    /// Where each pod counts, by uid.
+    placed: HashMap<Box<str>, Placed>,
 }
 
 impl Snapshot {
@@ -134,10 +141,8 @@ impl Snapshot {
             return;
         }
         let mut info = NodeInfo::new(node);
-        for (on, pod) in self.placed.values() {
-            if *on == name {
-                info.add(pod);
-            }
+        for pod in self.placed.values().filter(|pod| *pod.node == *name) {
+            info.add(pod);
         }
         self.places.insert(name, self.nodes.len());
         self.nodes.push(info);
@@ -152,21 +157,31 @@ impl Snapshot {
     }
 
     /// Counts a pod on a node: assumed, or seen there. Counting it again moves it.
-    pub fn place(&mut self, pod: PodInfo, node: &str) {
-        if self.placed.get(pod.uid()).is_some_and(|(on, _)| on == node) {
+    pub fn place(&mut self, pod: &PodInfo, node: &str) {
+        if self.is_on(pod.uid(), node) {
             return;
         }
         self.forget(pod.uid());
+        let placed = Placed {
+            node: node.into(),
+            requests: pod.requests.clone(),
+            owner: pod.owner.as_deref().map(Box::from),
+        };
         if let Some(place) = self.places.get(node) {
-            self.nodes[*place].add(&pod);
+            self.nodes[*place].add(&placed);
         }
-        self.placed.insert(pod.uid().to_owned(), (node.to_owned(), pod));
+        self.placed.insert(pod.uid().into(), placed);
+    }
+
+    /// Whether the pod counts on this node already.
+    pub fn is_on(&self, uid: &str, node: &str) -> bool {
+        self.placed.get(uid).is_some_and(|pod| *pod.node == *node)
     }
 
     /// The pod has ended, is gone, or could not be bound.
     pub fn forget(&mut self, uid: &str) {
-        let Some((node, pod)) = self.placed.remove(uid) else { return };
-        if let Some(place) = self.places.get(&node) {
+        let Some(pod) = self.placed.remove(uid) else { return };
+        if let Some(place) = self.places.get(&*pod.node) {
             self.nodes[*place].remove(&pod);
         }
     }

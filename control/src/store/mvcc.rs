@@ -28,7 +28,7 @@ impl Default for History {
         Self {
             changes_max: 100_000,
             age_max: Duration::from_secs(5 * 60),
-            bytes_max: 64 * 1024 * 1024,
+            bytes_max: 16 * 1024 * 1024,
         }
     }
 }

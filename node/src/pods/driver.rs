@@ -42,6 +42,8 @@ use watch::{Change, watch};
 
 /// Changes of pods that wait for the driver; the watch waits when it is full.
 const WATCH_QUEUE: usize = 1024;
+/// A pod that nothing has happened to for so long, and up to twice that, is held as text.
+const REST: Duration = Duration::from_secs(2);
 
 type Uid = Arc<str>;
 
@@ -73,12 +75,15 @@ struct Entry {
     wanted: Option<Urgency>,
     queued: bool,
     writing: bool,
+    /// Has volumes that follow ConfigMaps or Secrets.
+    follows_objects: bool,
 }
 
 impl Entry {
     fn new(machine: PodMachine) -> Self {
         let written = machine.pod.status.clone().unwrap_or_default();
         let slots = machine.containers.iter().map(|_| Slot::default()).collect();
+        let follows_objects = volumes::follows_objects(&machine.pod);
         Self {
             machine,
             sandbox: None,
@@ -88,7 +93,15 @@ impl Entry {
             wanted: None,
             queued: false,
             writing: false,
+            follows_objects,
         }
+    }
+
+    /// Whether nothing is on its way for this pod: it may lie untouched for days.
+    fn is_at_rest(&self) -> bool {
+        self.wanted.is_none()
+            && !self.writing
+            && matches!(self.machine.state, State::Running | State::Finished(_))
     }
 }
 
@@ -119,6 +132,9 @@ pub struct Driver {
     timers: BinaryHeap<Reverse<(Timestamp, Due, Uid)>>,
     to_write: VecDeque<Uid>,
     writes: usize,
+    /// Pods that something has happened to since the last look, and before that.
+    stirred: HashSet<Uid>,
+    settling: HashSet<Uid>,
     /// What earlier pods left on disk has been seen to.
     swept: bool,
     /// Cancelled when the node is gone: nothing may be written after that.
@@ -144,6 +160,8 @@ impl Driver {
             timers: BinaryHeap::new(),
             to_write: VecDeque::new(),
             writes: 0,
+            stirred: HashSet::new(),
+            settling: HashSet::new(),
             swept: false,
             gone,
         }
@@ -156,6 +174,8 @@ impl Driver {
         let mut images = self.means.images.changes();
         let mut resync = tokio::time::interval(self.means.config.resync_every);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut rest = tokio::time::interval(REST);
+        rest.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let gone = self.gone.clone();
         let mut listed = Vec::new();
         loop {
@@ -174,6 +194,7 @@ impl Driver {
                 () = timer => self.ring(),
                 Ok(()) = images.changed() => self.all(|_| true, &Event::ImagesChanged),
                 _ = resync.tick() => self.resync(),
+                _ = rest.tick() => self.rest(),
             }
         }
     }
@@ -185,6 +206,8 @@ impl Driver {
     /// Runs a task that ends, unfinished, when the node is gone.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let gone = self.gone.clone();
+        // Boxed: a future that moves into another is paid for twice, as long as the task lives.
+        let task = Box::pin(task);
         let task = async move {
             let _ = gone.run_until_cancelled(task).await;
         };
@@ -288,6 +311,9 @@ impl Driver {
     /// After a machine has come to rest: forget the pod, or see to its status.
     fn settle(&mut self, uid: &Uid) {
         let Some(entry) = self.entries.get(uid) else { return };
+        if !self.stirred.contains(uid) {
+            self.stirred.insert(uid.clone());
+        }
         if entry.machine.state == State::Gone {
             let name = name_of(&entry.machine.pod);
             if self.names.get(&name) == Some(uid) {
@@ -351,11 +377,21 @@ impl Driver {
         }
     }
 
+    /// Lays the objects of those pods to rest that nothing has happened to since the last look.
+    fn rest(&mut self) {
+        let settling = std::mem::replace(&mut self.settling, std::mem::take(&mut self.stirred));
+        for uid in settling.difference(&self.settling) {
+            if let Some(entry) = self.entries.get_mut(uid).filter(|entry| entry.is_at_rest()) {
+                entry.machine.pod.rest();
+            }
+        }
+    }
+
     /// Brings ConfigMap and Secret volumes of running pods up to date.
     fn resync(&self) {
         for entry in self.entries.values() {
-            let pod = entry.machine.pod.clone();
-            if entry.machine.state == State::Running && volumes::follows_objects(&pod) {
+            if entry.machine.state == State::Running && entry.follows_objects {
+                let pod = entry.machine.pod.shared();
                 let means = self.means.clone();
                 self.spawn(async move {
                     if let Err(problem) = means.make_volumes(&pod).await {

@@ -222,7 +222,7 @@ impl Means {
     /// An end as the machine wants it, with the message that the container left.
     pub async fn exit_seen(
         &self,
-        container: &Container,
+        message_policy: Option<&str>,
         log: &LogWriter,
         termination: Termination,
         exit: Exit,
@@ -233,8 +233,7 @@ impl Means {
             ExitCause::Trap(trap) => ("Error", Some(trap)),
             ExitCause::Error | ExitCause::Killed | ExitCause::Stopped => ("Error", None),
         };
-        let from_log = exit.code != 0
-            && container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
+        let from_log = exit.code != 0 && message_policy == Some("FallbackToLogsOnError");
         let said = match tokio::task::spawn_blocking(move || termination.take()).await {
             Ok(said) if said.is_empty() && from_log => last_lines(log).await.unwrap_or_default(),
             Ok(said) => said,

@@ -21,6 +21,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
 
 use super::backoff::{Backoff, later};
 use super::container::{Backoffs, ContainerMachine, ContainerState, RestartPolicy};
+use super::held::HeldPod;
 use super::unsupported::{self, Verdict};
 
 pub use words::{
@@ -36,7 +37,7 @@ const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the speci
 /// A pod on this node.
 #[derive(Clone, Debug)]
 pub struct PodMachine {
-    pub pod: Arc<Pod>,
+    pub pod: HeldPod,
     pub state: State,
     pub containers: Vec<ContainerMachine>,
     pub address: Option<IpAddr>,
@@ -53,7 +54,7 @@ impl PodMachine {
         let containers = containers(&pod, &backoffs, now);
         let volumes_backoff = Backoff::new(backoffs.retry);
         Self {
-            pod,
+            pod: pod.into(),
             state: State::Admitting,
             containers,
             address: None,
@@ -119,7 +120,7 @@ impl PodMachine {
     // ---- the object -------------------------------------------------------------------------
 
     fn seen(&mut self, now: Timestamp, pod: Arc<Pod>) {
-        let before = std::mem::replace(&mut self.pod, pod);
+        let before = std::mem::replace(&mut self.pod, pod.into());
         match &self.state {
             State::Admitting => self.admit(now),
             State::Refused(_) | State::Finished(_) => {

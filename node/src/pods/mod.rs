@@ -8,6 +8,7 @@ pub(crate) mod container;
 pub(crate) mod driver;
 pub(crate) mod effects;
 pub(crate) mod env;
+mod held;
 pub(crate) mod logs;
 pub(crate) mod machine;
 pub(crate) mod status;

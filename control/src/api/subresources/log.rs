@@ -124,7 +124,7 @@ pub(super) async fn node_object(call: &Call, node: &str) -> Result<Value, ApiErr
     let mut nodes = call.at("", node);
     nodes.kind = kind.clone();
     let cached = write::newest(&nodes, node).await?;
-    serde_json::from_slice(&cached.bytes).map_err(ApiError::internal)
+    cached.decode().map_err(ApiError::internal)
 }
 
 /// What a kubelet complained of, as upstream passes it on.

@@ -68,7 +68,7 @@ impl Driver {
     }
 
     pub(super) fn pod(&self, uid: &Uid) -> Option<Arc<Pod>> {
-        self.entries.get(uid).map(|entry| entry.machine.pod.clone())
+        self.entries.get(uid).map(|entry| entry.machine.pod.shared())
     }
 
     pub(super) fn make_volumes(&self, uid: &Uid) {
@@ -82,7 +82,7 @@ impl Driver {
 
     pub(super) fn start_sandbox(&mut self, uid: &Uid) -> Result<IpAddr, String> {
         let entry = self.entries.get_mut(uid).ok_or("the pod is gone")?;
-        let pod = entry.machine.pod.clone();
+        let pod = entry.machine.pod.shared();
         let ip = match self.kept.remove(uid) {
             Some(ip) => ip,
             None => self.ipam.allocate().map_err(|error| error.to_string())?,
@@ -182,7 +182,7 @@ impl Driver {
     ) -> Result<Arc<str>, StartProblem> {
         let run = |text: &str| StartProblem::Run(text.to_owned());
         let entry = self.entries.get_mut(uid).ok_or_else(|| run("the pod is gone"))?;
-        let pod = entry.machine.pod.clone();
+        let pod = entry.machine.pod.shared();
         let spec = entry.machine.container_spec(index).ok_or_else(|| run("no such container"))?;
         let spec = spec.clone();
         let sandbox = entry.sandbox.as_ref().ok_or_else(|| run("the sandbox is closed"))?;
@@ -210,10 +210,12 @@ impl Driver {
             logs::remove(&logs::log_path(&folder, &spec.name, old), Rotation::default().parts);
         }
         let (means, mailbox, uid) = (self.means.clone(), self.mailbox.clone(), uid.clone());
+        let policy = spec.termination_message_policy;
         self.spawn(async move {
             let exit = container.exited().await;
             log.close();
-            let exit = means.exit_seen(&spec, &log, termination, exit).await;
+            // Boxed: until the end, nothing of it is held.
+            let exit = Box::pin(means.exit_seen(policy.as_deref(), &log, termination, exit)).await;
             let event = Event::Exited { container: index, attempt, exit };
             mailbox.send(Message::Machine { uid, event });
         });

@@ -10,7 +10,7 @@ impl Driver {
     pub(super) fn answer(&self, question: Question) {
         match question {
             Question::Pods(reply) => {
-                let pods = self.entries.values().map(|entry| entry.machine.pod.clone());
+                let pods = self.entries.values().map(|entry| entry.machine.pod.shared());
                 let _ = reply.send(pods.collect());
             }
             Question::Stats(reply) => {
@@ -119,7 +119,7 @@ fn stats(entry: &Entry) -> PodStats {
         Some((machine.name.clone(), Some(since), running.stats()))
     });
     PodStats {
-        pod: entry.machine.pod.clone(),
+        pod: entry.machine.pod.shared(),
         start_time: entry.machine.start_time,
         containers: containers.collect(),
     }

@@ -48,7 +48,7 @@ impl Driver {
             let Some(urgency) = entry.wanted.take() else { continue };
             let host_ip = self.means.config.host_ip;
             let status = status::compute(&entry.machine, host_ip, &entry.written, now);
-            let pod = entry.machine.pod.clone();
+            let pod = entry.machine.pod.shared();
             if status == entry.written {
                 if urgency == Urgency::Final {
                     self.mailbox.send(Message::Machine { uid, event: Event::FinalStatusWritten });
