@@ -1,7 +1,7 @@
 //! From the POST of a Deployment to the first 200 through its NodePort: image imported and compiled, Service in place.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -55,10 +55,10 @@ async fn first_answer(up: &Up, round: usize) -> anyhow::Result<Duration> {
     Ok(took)
 }
 
-/// Waits until the door accepts, with nobody behind it yet.
+/// Waits until the door is taken: without an endpoint behind it, it refuses connections.
 fn open(door: SocketAddr) -> anyhow::Result<()> {
     let start = Instant::now();
-    while TcpStream::connect(door).is_err() {
+    while TcpListener::bind(door).is_ok() {
         anyhow::ensure!(start.elapsed() < objects::PATIENCE, "NodePort {door} does not open");
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -25,8 +25,8 @@ use crate::pods::machine::ProbeKind;
 const USER_AGENT: &str = "kube-probe/1.36";
 /// How often it is looked whether a guest listens yet.
 const LISTENING_LOOK: Duration = Duration::from_millis(5);
-/// As much of a failed answer as an event repeats.
-const BODY_SHOWN: usize = 10 * 1024;
+/// As much of an answer is read.
+const BODY_READ: usize = 10 * 1024;
 
 /// What a probe found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -342,12 +342,16 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let status = response.status();
+    // Read before it is judged, as upstream: a guest whose answer nobody takes fails in the middle of it.
+    let body = http_body_util::Limited::new(response.into_body(), BODY_READ);
+    if let Err(error) = body.collect().await
+        && !error.is::<http_body_util::LengthLimitError>()
+    {
+        return Err(error.to_string());
+    }
     if status >= StatusCode::OK && status < StatusCode::BAD_REQUEST {
         return Ok(());
     }
-    let body = http_body_util::Limited::new(response.into_body(), BODY_SHOWN);
-    // Read to its end, so that the guest is not cut off in the middle of its answer.
-    drop(body.collect().await.ok());
     Err(format!("HTTP probe failed with statuscode: {}", status.as_u16()))
 }
 
