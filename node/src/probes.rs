@@ -357,6 +357,9 @@ where
 
 #[cfg(test)]
 mod tests {
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
     use super::*;
 
     fn verdicts(successes: u32, failures: u32, answers: &str) -> String {
@@ -367,6 +370,25 @@ mod tests {
             None => '.',
         };
         answers.chars().map(verdict).collect()
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_before_it_is_judged() {
+        let judged = async |frames: Vec<Result<usize, &'static str>>| {
+            let all = frames.len();
+            let mut read = 0;
+            let frames = frames.into_iter().inspect(|_| read += 1).map(|frame| match frame {
+                Ok(size) => Ok(Frame::data(Bytes::from(vec![0; size]))),
+                Err(error) => Err(Box::<dyn std::error::Error + Send + Sync>::from(error)),
+            });
+            let body = StreamBody::new(futures::stream::iter(frames));
+            let verdict = judge(http::Response::new(body)).await;
+            (verdict, read == all)
+        };
+        assert_eq!(judged(vec![Ok(1), Ok(1)]).await, (Ok(()), true));
+        assert_eq!(judged(vec![Ok(1), Err("cut off")]).await, (Err("cut off".to_owned()), true));
+        let (verdict, all) = judged(vec![Ok(BODY_READ), Ok(1), Ok(1), Ok(1)]).await;
+        assert_eq!((verdict, all), (Ok(()), false), "a long one is not read to its end");
     }
 
     #[test]
