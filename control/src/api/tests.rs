@@ -848,6 +848,30 @@ async fn a_status_update_may_write_what_of_the_metadata_its_kind_allows() {
 }
 
 #[tokio::test]
+async fn a_condition_needs_no_time_and_a_series_does() {
+    let server = Server::start().await;
+    let service = json!({ "metadata": { "name": "s" }, "spec": { "ports": [{ "port": 80 }] } });
+    let mut made = server.post("/api/v1/namespaces/default/services", service).await.ok();
+    let condition = json!({
+        "type": "t", "status": "True", "reason": "r", "message": "m", "lastTransitionTime": null,
+    });
+    made["status"]["conditions"] = json!([condition]);
+    let path = "/api/v1/namespaces/default/services/s/status";
+    let written = server.put(path, made).await.ok();
+    assert_eq!(written["status"]["conditions"][0]["type"], "t");
+    let event = json!({
+        "metadata": { "name": "e" }, "regarding": { "namespace": "default" }, "action": "a",
+        "eventTime": "2026-01-01T00:00:00.000000Z", "reason": "r", "type": "Normal",
+        "reportingController": "x.io/c", "reportingInstance": "i", "series": { "count": 2 },
+    });
+    let refused = server.post("/apis/events.k8s.io/v1/namespaces/default/events", event).await;
+    assert_eq!(
+        refused.refused(422),
+        r#"Event.events.k8s.io "e" is invalid: series.lastObservedTime: Required value"#
+    );
+}
+
+#[tokio::test]
 async fn who_uses_endpoints_is_told_of_their_successor() {
     let server = Server::start().await;
     let told = |answer: &Answer| answer.headers.get("warning").cloned();
