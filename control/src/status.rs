@@ -102,7 +102,13 @@ impl ApiError {
 
     /// All problems at once, each with its field path. `about.resource` is the kind here.
     pub fn invalid(about: About<'_>, errors: &[FieldError]) -> Self {
-        let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        // What is said twice is shown once; the causes keep both.
+        let mut messages: Vec<String> = Vec::new();
+        for message in errors.iter().map(ToString::to_string) {
+            if !messages.contains(&message) {
+                messages.push(message);
+            }
+        }
         let joined = match messages.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -123,7 +129,7 @@ impl ApiError {
     }
 
     pub fn method_not_allowed(message: impl Into<String>) -> Self {
-        Self::new(405, "MethodNotAllowed", message)
+        Self { details: Some(json!({})), ..Self::new(405, "MethodNotAllowed", message) }
     }
 
     pub fn unsupported_media_type(message: impl Into<String>) -> Self {

@@ -61,7 +61,11 @@ pub fn object(
 ) -> Result<Decoded, ApiError> {
     let (mut value, mut problems) = parse(expected, media, body)?;
     check_type(expected, &mut value)?;
-    problems.extend(prune(expected, &mut value)?);
+    let unknown = prune(expected, &mut value)?;
+    match media {
+        Media::Json => problems = schema::in_order(body, problems, unknown),
+        Media::Yaml | Media::Protobuf => problems.extend(unknown),
+    }
     if validation == FieldValidation::Strict && !problems.is_empty() {
         return Err(expected.refuse(format!("strict decoding error: {}", problems.join(", "))));
     }
@@ -182,6 +186,25 @@ mod tests {
             json(body, FieldValidation::Strict).expect_err("refused"),
             r#"Pod in version "v1" cannot be handled as a Pod: strict decoding error: unknown field "spec.foo""#
         );
+    }
+
+    #[test]
+    fn complaints_stand_in_the_order_of_the_body() {
+        let body = r#"{"kind":"Pod","spec":{"zz":{"a":1,"a":2},"zz":1,"nodeName":"a","nodeName":"b",
+            "containers":[{"name":"c","aa":1,"name":"d","name":"e"}]},"foo":1}"#;
+        assert_eq!(
+            json(body, FieldValidation::Warn).expect("warned of").warnings,
+            [
+                r#"unknown field "spec.zz""#,
+                r#"duplicate field "spec.nodeName""#,
+                r#"unknown field "spec.containers[0].aa""#,
+                r#"duplicate field "spec.containers[0].name""#,
+                r#"unknown field "foo""#,
+            ]
+        );
+        let twice = r#"{"foo":1,"foo":2}"#;
+        let warned = json(twice, FieldValidation::Warn).expect("warned of");
+        assert_eq!(warned.warnings, [r#"unknown field "foo""#]);
     }
 
     #[test]

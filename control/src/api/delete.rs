@@ -72,13 +72,28 @@ pub async fn delete_collection(call: &Call, body: Body) -> Result<Response, ApiE
     list::answer(call, &page)
 }
 
-/// Deletes by these options. Also what an eviction comes to.
+/// Deletes by these options.
 pub async fn remove(call: &Call, name: &str, options: &DeleteOptions) -> Result<Removed, ApiError> {
+    remove_amended(call, name, options, &|_: &mut Value| {}).await
+}
+
+/// Deletes by these options, and writes down why in the same write.
+pub async fn remove_amended(
+    call: &Call,
+    name: &str,
+    options: &DeleteOptions,
+    amend: &(dyn Fn(&mut Value) + Send + Sync),
+) -> Result<Removed, ApiError> {
     let info = *call.info();
     let now = call.api.ambient().now();
     let decide = |old: &Value| {
         check_preconditions(&info, old, options)?;
-        Ok(fate(&info, old, options, now))
+        let mut amended = old.clone();
+        amend(&mut amended);
+        Ok(match fate(&info, &amended, options, now) {
+            Fate::Keep if amended != *old => Fate::Mark(amended),
+            fate => fate,
+        })
     };
     write::end(call, name, options.dry_run, &decide).await
 }
@@ -104,6 +119,9 @@ fn check_preconditions(
     options: &DeleteOptions,
 ) -> Result<(), ApiError> {
     let (uid, version) = (object::uid(old), object::resource_version(old));
+    if special::is_namespaces(info) {
+        return check_namespace(old, options);
+    }
     let about = About { group: info.group, resource: info.kind, name: object::name(old) };
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
         return Err(ApiError::conflict(
@@ -120,6 +138,25 @@ fn check_preconditions(
                 "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). The object might have been modified"
             ),
         ));
+    }
+    Ok(())
+}
+
+/// Namespaces have a deletion of their own upstream, with words of its own.
+fn check_namespace(old: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
+    let about = About { group: "", resource: "namespaces", name: object::name(old) };
+    for (field, wanted, actual) in [
+        ("UID", &options.uid, object::uid(old)),
+        ("ResourceVersion", &options.resource_version, object::resource_version(old)),
+    ] {
+        if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != actual) {
+            return Err(ApiError::conflict(
+                about,
+                &format!(
+                    "Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {actual}"
+                ),
+            ));
+        }
     }
     Ok(())
 }

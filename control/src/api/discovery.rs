@@ -135,6 +135,11 @@ impl Discovery {
         }
     }
 
+    /// Whether a group is served, in whatever version.
+    pub fn knows(&self, group: &str) -> bool {
+        self.group.contains_key(group)
+    }
+
     /// The paths below `/`.
     pub fn paths(&self) -> &[String] {
         &self.paths

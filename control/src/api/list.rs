@@ -53,7 +53,7 @@ pub async fn collect(
         }
         return next_page(call, options, selectors, &Continue::parse(token)?).await;
     }
-    match (options.resource_version, options.version_match) {
+    match (options.resource_version, exactness(options)) {
         (Some(version), Some(VersionMatch::Exact)) => {
             let at = Revision(version);
             wait_for(call, at).await?;
@@ -70,6 +70,14 @@ pub async fn collect(
             Ok(from_cache(call, options.limit, selectors))
         }
     }
+}
+
+/// How the resourceVersion is meant. A page at a revision is one of exactly that revision, unless
+/// the request says otherwise: so it was before requests could say it.
+fn exactness(options: &ListOptions) -> Option<VersionMatch> {
+    let page_at_revision =
+        options.limit > 0 && options.resource_version.is_some_and(|version| version > 0);
+    options.version_match.or(page_at_revision.then_some(VersionMatch::Exact))
 }
 
 /// Waits until the cache has seen a revision; 504 where it is in the future.

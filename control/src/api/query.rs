@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::kinds::FieldError;
+use crate::kinds::{FieldError, meta};
 use crate::status::{About, ApiError};
 
 use super::request::decode;
@@ -54,6 +54,54 @@ impl Query {
     }
 }
 
+/// Refuses a `timeout` that is no duration. No request takes as long as the shortest that clients
+/// name, so that nothing more comes of it.
+///
+/// Source: `k8s.io/apiserver/pkg/endpoints/filters/request_deadline.go`.
+pub fn check_timeout(query: &Query) -> Result<(), ApiError> {
+    let Some(given) = query.text("timeout") else { return Ok(()) };
+    check_duration(given).map_err(|why| {
+        ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}"))
+    })
+}
+
+/// Go's `time.ParseDuration`, but for its value: `300ms`, `-1.5h`, `2h45m`.
+fn check_duration(text: &str) -> Result<(), String> {
+    const UNITS: &[&str] = &["ns", "us", "\u{b5}s", "\u{3bc}s", "ms", "s", "m", "h"];
+    let invalid = || format!("time: invalid duration {text:?}");
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if rest == "0" {
+        return Ok(());
+    }
+    if rest.is_empty() {
+        return Err(invalid());
+    }
+    while !rest.is_empty() {
+        let whole = digits(rest);
+        let fraction = rest[whole..].strip_prefix('.').map(digits);
+        // What does not fit into 64 bits is no duration.
+        if whole + fraction.unwrap_or(0) == 0 || whole > 18 {
+            return Err(invalid());
+        }
+        let behind = &rest[whole + fraction.map_or(0, |fraction| fraction + 1)..];
+        let unit = behind.find(|letter: char| letter == '.' || letter.is_ascii_digit());
+        let (unit, behind) = behind.split_at(unit.unwrap_or(behind.len()));
+        if unit.is_empty() {
+            return Err(format!("time: missing unit in duration {text:?}"));
+        }
+        if !UNITS.contains(&unit) {
+            return Err(format!("time: unknown unit {unit:?} in duration {text:?}"));
+        }
+        rest = behind;
+    }
+    Ok(())
+}
+
+/// How many digits a text begins with.
+fn digits(text: &str) -> usize {
+    text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len())
+}
+
 /// What `fieldValidation` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldValidation {
@@ -73,9 +121,8 @@ impl WriteOptions {
     /// `kind`: `CreateOptions`, `UpdateOptions` or `PatchOptions`, for the error.
     pub fn parse(query: &Query, kind: &str) -> Result<Self, ApiError> {
         let mut errors = Vec::new();
-        if query.get("fieldManager").is_some_and(|manager| manager.len() > 128) {
-            errors.push(FieldError::too_long("fieldManager", 128));
-        }
+        let manager = query.get("fieldManager").unwrap_or_default();
+        errors.extend(meta::validate_manager(manager, "fieldManager"));
         let dry_run: Vec<&str> = query.all("dryRun").collect();
         errors.extend(check_dry_run(&dry_run));
         let validation = match query.get("fieldValidation").unwrap_or_default() {
@@ -134,6 +181,8 @@ impl DeleteOptions {
         Self {
             grace_seconds: query.integer("gracePeriodSeconds")?,
             orphan_dependents: query.option("orphanDependents"),
+            uid: query.text("uid").map(str::to_owned),
+            resource_version: query.text("resourceVersion").map(str::to_owned),
             ..Self::default()
         }
         .checked(&dry_run, query.text("propagationPolicy"))
@@ -203,13 +252,18 @@ impl ListOptions {
     pub fn parse(query: &Query, watch: bool) -> Result<Self, ApiError> {
         let continued = query.text("continue").map(str::to_owned);
         let given_match = query.text("resourceVersionMatch");
-        let initial = query.option("sendInitialEvents");
+        let mut initial = query.option("sendInitialEvents");
         let version = query.text("resourceVersion");
         let errors = if watch {
             check_watch(given_match, initial, continued.is_some())
         } else {
             check_list(given_match, version, initial, continued.is_some())
         };
+        // A watch that begins with the state, as they all did once, says where the state ends too.
+        let begins_with_state = matches!(version, None | Some("0"));
+        if watch && begins_with_state && given_match.is_none() {
+            initial = initial.or(Some(true));
+        }
         if !errors.is_empty() {
             return Err(invalid_options("ListOptions", &errors));
         }
@@ -331,6 +385,48 @@ mod tests {
             message("fieldValidation=x"),
             r#"CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "x": supported values: "", "Ignore", "Strict", "Warn""#
         );
+    }
+
+    #[test]
+    fn a_timeout_must_be_a_duration() {
+        let message = |timeout: &str| {
+            let query = Query::parse(&format!("timeout={timeout}"));
+            check_timeout(&query).err().map(|error| error.message)
+        };
+        for timeout in ["", "0", "0s", "34s", "1.5h", "-2m", "1h2m3s4ms5us6ns", ".5s"] {
+            assert_eq!(message(timeout), None, "{timeout}");
+        }
+        let refused = "invalid timeout specified in the request URL - time:";
+        for (timeout, why) in [
+            ("invalid", r#"invalid duration "invalid""#),
+            ("5", r#"missing unit in duration "5""#),
+            ("5d", r#"unknown unit "d" in duration "5d""#),
+            ("-", r#"invalid duration "-""#),
+            ("1.2.3s", r#"missing unit in duration "1.2.3s""#),
+        ] {
+            assert_eq!(message(timeout), Some(format!("{refused} {why}")));
+        }
+    }
+
+    #[test]
+    fn a_deletion_s_preconditions_may_stand_in_the_query() {
+        let options = DeleteOptions::from_query(&Query::parse("uid=u&resourceVersion=5"));
+        let options = options.expect("fine");
+        assert_eq!(options.uid.as_deref(), Some("u"));
+        assert_eq!(options.resource_version.as_deref(), Some("5"));
+    }
+
+    #[test]
+    fn a_watch_that_begins_with_the_state_says_so() {
+        let initial = |query: &str| {
+            let options = ListOptions::parse(&Query::parse(query), true).expect("fine");
+            options.send_initial_events
+        };
+        assert_eq!(initial(""), Some(true));
+        assert_eq!(initial("resourceVersion=0"), Some(true));
+        assert_eq!(initial("resourceVersion=5"), None);
+        let not = "sendInitialEvents=false&resourceVersionMatch=NotOlderThan";
+        assert_eq!(initial(not), Some(false));
     }
 
     #[test]

@@ -86,6 +86,18 @@ impl Path {
     }
 }
 
+impl Path {
+    /// The group that the path names, unless it is the core group.
+    pub fn group(&self) -> Option<&str> {
+        let group = match self {
+            Self::Group(group) | Self::Version { group, .. } => group,
+            Self::Resource { address, .. } => &address.group,
+            Self::CoreVersions | Self::Groups | Self::Other => return None,
+        };
+        Some(group.as_str()).filter(|group| !group.is_empty())
+    }
+}
+
 /// Fills in what stands behind the version.
 fn in_group(mut address: Address, rest: &[&str], ends_in_slash: bool) -> Address {
     let rest = match rest {
@@ -132,19 +144,26 @@ impl Address {
             Method::PATCH => Verb::Patch,
             Method::DELETE if self.name.is_empty() => Verb::DeleteCollection,
             Method::DELETE => Verb::Delete,
-            Method::GET | Method::HEAD if watch_prefix => Verb::Watch,
-            Method::GET | Method::HEAD if self.name.is_empty() => {
+            Method::GET if watch_prefix => Verb::Watch,
+            Method::GET if self.name.is_empty() => {
                 if query.flag("watch") {
                     Verb::Watch
                 } else {
                     Verb::List
                 }
             }
-            Method::GET | Method::HEAD => Verb::Get,
+            Method::GET => Verb::Get,
+            // Whatever is proxied to decides on its methods itself.
+            Method::HEAD | Method::OPTIONS if self.subresource == "proxy" => Verb::Get,
             _ => return None,
         };
         Some(verb)
     }
+}
+
+/// Whether a request lasts as long as its client likes, so that no timeout holds for it.
+pub fn is_long_running(address: &Address, verb: Verb) -> bool {
+    verb == Verb::Watch || matches!(address.subresource.as_str(), "log" | "proxy")
 }
 
 /// Undoes percent-encoding; what is no valid escape stays as it is.

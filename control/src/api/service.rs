@@ -9,19 +9,20 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
-use http::{Method, Request, StatusCode};
+use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::{HeaderValue, Method, Request, StatusCode};
 use serde_json::{Value, json};
 
 use crate::auth::{Identity, UserInfo, impersonated};
 use crate::kinds::{AnyKind, Scope, Storage};
 use crate::status::ApiError;
 
-use super::answer::{json_text, respond};
+use super::answer::{json_text, respond, warn};
 use super::call::Call;
 use super::metrics::RequestLabels;
 use super::negotiate::{JSON, Output};
-use super::query::Query;
-use super::request::{Address, Path, Verb};
+use super::query::{Query, check_timeout};
+use super::request::{Address, Path, Verb, is_long_running};
 use super::state::Api;
 use super::write::Rules;
 use super::{
@@ -82,15 +83,33 @@ async fn answer(
     }
     let user = authenticate(&request)?;
     match Path::parse(&path) {
+        known if known.group().is_some_and(|group| !api.discovery.knows(group)) => {
+            check_timeout(&query)?;
+            Ok(page_not_found())
+        }
         Path::Resource { address, watch } => {
             resource(api, address, watch, user, query, request, labels).await
         }
-        Path::Other => other(api, &path, &request),
+        Path::Other => {
+            check_timeout(&query)?;
+            other(api, &path, &request)
+        }
         discovery => {
-            read_only(request.method())?;
+            check_timeout(&query)?;
+            if request.method() != Method::GET {
+                return Err(not_allowed());
+            }
             api.discovery.answer(&discovery, request.headers())
         }
     }
+}
+
+/// What upstream answers where nothing claims the path: plain text, no `Status`.
+fn page_not_found() -> Response {
+    let mut response =
+        respond(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n");
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 fn authenticate(request: &Request<Body>) -> Result<UserInfo, ApiError> {
@@ -123,7 +142,7 @@ fn other(api: &Api, path: &str, request: &Request<Body>) -> Result<Response, Api
         "/metrics" => api.metrics.answer(request.headers()),
         path => match path.strip_prefix("/openapi/") {
             Some(document) => openapi::answer(api, document, request),
-            None => Err(ApiError::page_not_found()),
+            None => Ok(page_not_found()),
         },
     }
 }
@@ -181,6 +200,26 @@ async fn resource(
         code: 0,
     };
     check_scope(kind.as_ref(), &address, verb)?;
+    if !is_long_running(&address, verb) {
+        check_timeout(&query)?;
+    }
+    let deprecation = special::deprecation(kind.info());
+    let mut response = handle(api, kind, address, verb, user, query, request).await?;
+    if let Some(deprecation) = deprecation {
+        warn(&mut response, &[deprecation.to_owned()]);
+    }
+    Ok(response)
+}
+
+async fn handle(
+    api: &Arc<Api>,
+    kind: Arc<dyn AnyKind>,
+    address: Address,
+    verb: Verb,
+    user: UserInfo,
+    query: Query,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
     if !address.subresource.is_empty() {
         let subresource = subresources::find(kind.as_ref(), &address)?;
         let call = call(api, kind, address, user, query, &request, true)?;

@@ -70,9 +70,21 @@ pub fn spec_finalizers(namespace: &Value) -> &[Value] {
 
 /// Metadata that an update of this part may not change.
 pub fn fixed_metadata(info: &KindInfo, part: Part) -> &'static [&'static str] {
-    match (part, info.group) {
-        (Part::Main, _) => &[],
-        (Part::Status, "apps") => &["labels", "ownerReferences"],
-        (Part::Status, _) => &["ownerReferences"],
+    match (part, info.group, info.resource) {
+        (Part::Status, "", "pods") => &["ownerReferences"],
+        (Part::Status, "apps", "deployments") => &["labels"],
+        (Part::Main | Part::Status, _, _) => &[],
+    }
+}
+
+/// What everyone is told who uses a kind that has a successor.
+///
+/// Source: `APILifecycleDeprecated` in `k8s.io/api`.
+pub fn deprecation(info: &KindInfo) -> Option<&'static str> {
+    match (info.group, info.resource) {
+        ("", "endpoints") => {
+            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        }
+        _ => None,
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Body;
@@ -85,7 +86,10 @@ impl Answer {
 
 impl Server {
     async fn start() -> Self {
-        let config = ControlConfig::default();
+        Self::start_with(ControlConfig::default()).await
+    }
+
+    async fn start_with(config: ControlConfig) -> Self {
         // Without controllers: what is there was put there by the test.
         let started = ControlPlane::start_bare(config, Arc::new(Nodes), Ambient::real()).await;
         Self(started.expect("it starts"))
@@ -256,6 +260,16 @@ async fn generated_names_are_unique() {
     names.dedup();
     assert_eq!(names.len(), 5);
     assert!(names.iter().all(|name| name.starts_with("web-") && name.len() == 9), "{names:?}");
+    let both = json!({ "metadata": { "name": names[0], "generateName": "web-" } });
+    let taken = server.post(MAPS, both).await;
+    assert_eq!(taken.json()["details"]["retryAfterSeconds"], 1);
+    assert_eq!(
+        taken.refused(409),
+        format!(
+            "configmaps {:?} already exists, the server was not able to generate a unique name for the object",
+            names[0]
+        )
+    );
 }
 
 #[tokio::test]
@@ -337,6 +351,14 @@ async fn unknown_fields_are_warned_of_or_refused() {
         strict.refused(400),
         r#"ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "foo""#
     );
+    // As the conformance test of field validation sends it.
+    let doubled = r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"},
+        "spec":{"unknownField":"foo","replicas":2,"replicas":3}}"#;
+    let request = Request::post(format!("{DEPLOYMENTS}?fieldValidation=Strict"));
+    let request = request.header("content-type", "application/json").body(Body::from(doubled));
+    let refused = server.send(request.expect("a request")).await.refused(400);
+    let both = r#"strict decoding error: unknown field "spec.unknownField", duplicate field "spec.replicas""#;
+    assert!(refused.ends_with(both), "{refused}");
     let warned = server.post(MAPS, body).await;
     assert_eq!(warned.headers["warning"], r#"299 - "unknown field \"foo\"""#);
     warned.ok();
@@ -372,6 +394,9 @@ async fn finalizers_hold_an_object_until_the_last_one_is_taken() {
     assert_eq!(again.refused(409), r#"object is being deleted: configmaps "a" already exists"#);
     server.patch(&path, MERGE, json!({ "metadata": { "finalizers": null } })).await.ok();
     server.get(&path).await.refused(404);
+    server.post(MAPS, map("b", &json!({}))).await.ok();
+    let unqualified = json!({ "metadata": { "finalizers": ["mine"] } });
+    server.patch(&format!("{MAPS}/b"), MERGE, unqualified).await.refused(422);
 }
 
 #[tokio::test]
@@ -441,7 +466,20 @@ async fn an_eviction_deletes_the_pod() {
         json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": "p" } });
     let path = format!("{PODS}/p/eviction");
     assert_eq!(server.post(&path, eviction.clone()).await.status, 201);
-    server.post(&path, eviction).await.refused(404);
+    server.post(&path, eviction.clone()).await.refused(404);
+    // One that runs goes gracefully, and says why.
+    server.post(PODS, pod("p")).await.ok();
+    let bind = json!({ "metadata": { "name": "p" }, "target": { "kind": "Node", "name": "n" } });
+    server.post(&format!("{PODS}/p/binding"), bind).await;
+    assert_eq!(server.post(&format!("{path}?dryRun=All"), eviction.clone()).await.status, 201);
+    let untouched = server.get(&format!("{PODS}/p")).await.ok();
+    assert_eq!(untouched["status"]["conditions"].as_array().map(Vec::len), Some(1));
+    assert_eq!(server.post(&path, eviction).await.status, 201);
+    let going = server.get(&format!("{PODS}/p")).await.ok();
+    assert!(going["metadata"]["deletionTimestamp"].is_string());
+    let condition = &going["status"]["conditions"][1];
+    assert_eq!(condition["type"], "DisruptionTarget");
+    assert_eq!(condition["reason"], "EvictionByEvictionAPI");
 }
 
 #[tokio::test]
@@ -457,6 +495,8 @@ async fn a_scale_reads_and_writes_the_replicas() {
     let patched = server.patch(&path, MERGE, json!({ "spec": { "replicas": 5 } })).await.ok();
     assert_eq!(patched["spec"]["replicas"], 5);
     assert_eq!(server.get(&format!("{DEPLOYMENTS}/web")).await.ok()["spec"]["replicas"], 5);
+    let warned = server.patch(&path, MERGE, json!({ "spec": { "foo": 1 } })).await;
+    assert_eq!(warned.headers["warning"], r#"299 - "unknown field \"spec.foo\"""#);
 }
 
 #[tokio::test]
@@ -465,6 +505,9 @@ async fn a_namespace_waits_for_its_finalizers() {
     let path = "/api/v1/namespaces/a";
     let made = server.post("/api/v1/namespaces", json!({ "metadata": { "name": "a" } })).await.ok();
     assert_eq!(made["spec"]["finalizers"], json!(["kubernetes"]));
+    let other = json!({ "preconditions": { "uid": "x" } });
+    let refused = server.delete(path, other).await.refused(409);
+    assert!(refused.contains("UID in precondition: x, UID in object meta: "), "{refused}");
     let going = server.delete(path, Value::Null).await.ok();
     assert_eq!(going["status"]["phase"], "Terminating");
     let late = server.post("/api/v1/namespaces/a/configmaps", map("m", &json!({}))).await;
@@ -492,6 +535,30 @@ async fn lists_are_cut_into_pages_of_one_revision() {
     let third = server.get(&format!("{MAPS}?limit=2&continue={token}")).await.ok();
     assert_eq!(third["items"].as_array().map(Vec::len), Some(1));
     assert_eq!(third["metadata"].get("continue"), None);
+}
+
+#[tokio::test]
+async fn a_list_whose_revision_is_gone_can_go_on_with_what_there_is() {
+    let config = ControlConfig { history: Duration::ZERO, ..ControlConfig::default() };
+    let server = Server::start_with(config).await;
+    for index in 0..4 {
+        server.post(MAPS, map(&format!("m{index}"), &json!({}))).await.ok();
+    }
+    let first = server.get(&format!("{MAPS}?limit=2")).await.ok();
+    let token = first["metadata"]["continue"].as_str().expect("a token");
+    // Each write lets go of what came before.
+    for index in 0..3 {
+        server.post(MAPS, map(&format!("n{index}"), &json!({}))).await.ok();
+    }
+    let expired = server.get(&format!("{MAPS}?limit=2&continue={token}")).await;
+    let status = expired.json();
+    assert_eq!(status["reason"], "Expired");
+    expired.refused(410);
+    let token = status["metadata"]["continue"].as_str().expect("another token");
+    let second = server.get(&format!("{MAPS}?limit=2&continue={token}")).await.ok();
+    assert_ne!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    assert_eq!(second["items"][0]["metadata"]["name"], "m2");
+    assert_eq!(second["metadata"]["remainingItemCount"], 3);
 }
 
 #[tokio::test]
@@ -614,6 +681,8 @@ async fn a_watch_ends_at_its_timeout_behind_a_last_bookmark() {
     let server = Server::start().await;
     let query = "watch=1&timeoutSeconds=3&allowWatchBookmarks=true&resourceVersion=0";
     let mut watch = Frames::open(&server, &format!("{MAPS}?{query}")).await;
+    // The first says that the state ends, the second that the watch does.
+    assert_eq!(watch.summary().await, "BOOKMARK -");
     assert_eq!(watch.summary().await, "BOOKMARK -");
     assert_eq!(watch.next().await, None);
 }
@@ -651,7 +720,7 @@ async fn discovery_names_what_is_served() {
     let again = Request::get("/apis").header("accept", accept).header("if-none-match", tag);
     let again = server.send(again.body(Body::empty()).expect("a request")).await;
     assert_eq!(again.status, 304);
-    server.get("/apis/none").await.refused(404);
+    assert_eq!(server.get("/apis/none").await.status, 404);
     assert_eq!(server.get("/version").await.ok()["minor"], "36");
 }
 
@@ -686,6 +755,131 @@ async fn methods_that_a_path_does_not_know_are_refused() {
     server.get("/api/v1/nonsense").await.refused(404);
     server.delete("/api/v1/namespaces", Value::Null).await.refused(405);
     server.get("/api/v1/namespaces/default/nodes").await.refused(404);
+    for method in [Method::HEAD, Method::OPTIONS] {
+        for path in [MAPS, "/api/v1", "/apis"] {
+            let answer = server.call(method.clone(), path, &Value::Null).await;
+            assert_eq!(answer.status, 405, "{method} {path}");
+        }
+    }
+    let refused = server.call(Method::OPTIONS, MAPS, &Value::Null).await.json();
+    assert_eq!((&refused["reason"], &refused["details"]), (&json!("MethodNotAllowed"), &json!({})));
+    for path in ["/nonsense", "/apis/nonsense.io", "/apis/nonsense.io/v1/things"] {
+        let lost = server.get(path).await;
+        assert_eq!((lost.status, lost.text.as_str()), (404, "404 page not found\n"), "{path}");
+    }
+    server.get("/apis/apps/v9/things").await.refused(404);
+}
+
+#[tokio::test]
+async fn a_timeout_that_is_no_duration_is_refused_but_of_a_watch() {
+    let server = Server::start().await;
+    for path in [MAPS, "/apis", "/version"] {
+        assert_eq!(
+            server.get(&format!("{path}?timeout=invalid")).await.refused(400),
+            r#"invalid timeout specified in the request URL - time: invalid duration "invalid""#
+        );
+        server.get(&format!("{path}?timeout=90s")).await.ok();
+    }
+    Frames::open(&server, &format!("{MAPS}?watch=1&timeout=invalid")).await;
+}
+
+#[tokio::test]
+async fn a_page_at_a_revision_is_of_that_revision() {
+    let server = Server::start().await;
+    for name in ["a", "b"] {
+        server.post(MAPS, map(name, &json!({}))).await.ok();
+    }
+    let before = server.get(MAPS).await.ok();
+    let revision = before["metadata"]["resourceVersion"].as_str().expect("a revision");
+    server.delete(&format!("{MAPS}/a"), Value::Null).await.ok();
+    // The newest list waits until the cache has seen the deletion.
+    server.get(MAPS).await.ok();
+    let first = async |query: &str| {
+        let page = server.get(&format!("{MAPS}?resourceVersion={revision}{query}")).await.ok();
+        page["items"][0]["metadata"]["name"].clone()
+    };
+    assert_eq!(first("&limit=1").await, "a");
+    assert_eq!(first("&limit=1&resourceVersionMatch=Exact").await, "a");
+    assert_eq!(first("&limit=1&resourceVersionMatch=NotOlderThan").await, "b");
+    assert_eq!(first("").await, "b");
+}
+
+#[tokio::test]
+async fn a_put_creates_where_the_kind_allows_it_whatever_version_it_names() {
+    let server = Server::start().await;
+    let lease = |version: &str| {
+        json!({
+            "metadata": { "name": "l", "resourceVersion": version },
+            "spec": { "holderIdentity": "h" },
+        })
+    };
+    let path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l";
+    let made = server.put(path, lease("5")).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    server.put(path, lease("5")).await.refused(409);
+    server.put(path, lease("")).await.refused(422);
+    server.patch(&format!("{path}2"), MERGE, json!({})).await.refused(404);
+    server.put(&format!("{MAPS}/none"), map("none", &json!({}))).await.refused(404);
+}
+
+#[tokio::test]
+async fn a_status_update_may_write_what_of_the_metadata_its_kind_allows() {
+    let server = Server::start().await;
+    with_service_account(&server).await;
+    server.post(PODS, pod("p")).await.ok();
+    server.post(DEPLOYMENTS, deployment("d")).await.ok();
+    let service = json!({ "metadata": { "name": "s" }, "spec": { "ports": [{ "port": 80 }] } });
+    server.post("/api/v1/namespaces/default/services", service).await.ok();
+    let patch = json!({ "metadata": {
+        "labels": { "l": "1" }, "annotations": { "a": "1" },
+        "ownerReferences": [{ "apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u" }],
+    }});
+    for (path, labelled, owned) in [
+        (format!("{PODS}/p"), true, false),
+        (format!("{DEPLOYMENTS}/d"), false, true),
+        ("/api/v1/namespaces/default/services/s".to_owned(), true, true),
+    ] {
+        let patched = server.patch(&format!("{path}/status"), MERGE, patch.clone()).await.ok();
+        let metadata = &patched["metadata"];
+        assert_eq!(metadata["annotations"]["a"], "1", "{path}");
+        assert_eq!(metadata["labels"]["l"] == "1", labelled, "{path}");
+        assert_eq!(metadata["ownerReferences"].is_array(), owned, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_condition_needs_no_time_and_a_series_does() {
+    let server = Server::start().await;
+    let service = json!({ "metadata": { "name": "s" }, "spec": { "ports": [{ "port": 80 }] } });
+    let mut made = server.post("/api/v1/namespaces/default/services", service).await.ok();
+    let condition = json!({
+        "type": "t", "status": "True", "reason": "r", "message": "m", "lastTransitionTime": null,
+    });
+    made["status"]["conditions"] = json!([condition]);
+    let path = "/api/v1/namespaces/default/services/s/status";
+    let written = server.put(path, made).await.ok();
+    assert_eq!(written["status"]["conditions"][0]["type"], "t");
+    let event = json!({
+        "metadata": { "name": "e" }, "regarding": { "namespace": "default" }, "action": "a",
+        "eventTime": "2026-01-01T00:00:00.000000Z", "reason": "r", "type": "Normal",
+        "reportingController": "x.io/c", "reportingInstance": "i", "series": { "count": 2 },
+    });
+    let refused = server.post("/apis/events.k8s.io/v1/namespaces/default/events", event).await;
+    assert_eq!(
+        refused.refused(422),
+        r#"Event.events.k8s.io "e" is invalid: series.lastObservedTime: Required value"#
+    );
+}
+
+#[tokio::test]
+async fn who_uses_endpoints_is_told_of_their_successor() {
+    let server = Server::start().await;
+    let told = |answer: &Answer| answer.headers.get("warning").cloned();
+    let listed = server.get("/api/v1/namespaces/default/endpoints").await;
+    let expected =
+        r#"299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice""#;
+    assert_eq!(told(&listed).expect("a warning"), expected);
+    assert_eq!(told(&server.get(MAPS).await), None);
 }
 
 #[tokio::test]

@@ -50,15 +50,14 @@ async fn create(
     dry_run: bool,
     warnings: &[String],
 ) -> Result<Response, ApiError> {
-    let (uid, version) = (object::uid(&value), object::resource_version(&value));
+    let uid = object::uid(&value);
     if !uid.is_empty() {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
         return Err(ApiError::conflict(call.about(&call.address.name), &why));
     }
-    if !matches!(version, "" | "0") {
-        return Err(ApiError::not_found(call.about(&call.address.name)));
-    }
     metadata::wipe_system_fields(&mut value);
+    // Upstream compares it with that of an existing object alone.
+    object::metadata_mut(&mut value).remove("resourceVersion");
     let written = write::insert(call, value, dry_run).await?;
     finish(call, StatusCode::CREATED, written, warnings)
 }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::admission::{Operation, Reservation};
 use crate::cache::Cached;
@@ -63,23 +63,18 @@ pub async fn insert(call: &Call, value: Value, dry_run: bool) -> Result<Written,
         return insert_once(call, value, dry_run, false).await;
     }
     let base = object::text(&value, "/metadata/generateName").to_owned();
-    let mut taken = None;
+    let mut taken = ApiError::internal("no name was tried");
     for _ in 0..GENERATE_ATTEMPTS {
         let suffix = call.api.ambient().suffix(metadata::SUFFIX_LENGTH);
         let mut named = value.clone();
         let name = metadata::generated_name(&base, &suffix);
         object::metadata_mut(&mut named).insert("name".into(), name.into());
         match insert_once(call, named, dry_run, true).await {
-            Err(error) if error.reason == "AlreadyExists" => taken = Some(error),
+            Err(error) if error.reason == "AlreadyExists" => taken = error,
             result => return result,
         }
     }
-    let mut error = taken.unwrap_or_else(|| ApiError::internal("no name was tried"));
-    error.message += ", the server was not able to generate a unique name for the object";
-    if let Some(details) = &mut error.details {
-        details["retryAfterSeconds"] = 1.into();
-    }
-    Err(error)
+    Err(taken)
 }
 
 async fn insert_once(
@@ -111,7 +106,7 @@ async fn insert_once(
     let key = key(call, &namespace, &name);
     if dry_run {
         return match call.api.store.get(&key, None).await.map_err(store_failed)? {
-            Some(_) => Err(exists_in_store(call, &key, &name).await),
+            Some(_) => Err(exists_in_store(call, &key, &value).await),
             None => done(Object::of_value(value)),
         };
     }
@@ -123,7 +118,7 @@ async fn insert_once(
             release(call, reservations, revision).await?;
             done(written(call, value, &stored, revision))
         }
-        Err(StoreError::Exists { .. }) => Err(exists_in_store(call, &key, &name).await),
+        Err(StoreError::Exists { .. }) => Err(exists_in_store(call, &key, &value).await),
         Err(error) => Err(store_failed(error)),
     }
 }
@@ -199,18 +194,26 @@ async fn release(
     Ok(())
 }
 
-fn exists(call: &Call, existing: &Value) -> ApiError {
-    let mut error = ApiError::already_exists(call.about(object::name(existing)));
+/// The name of `wanted` is taken. Where `wanted` has a generateName, upstream takes the name for a
+/// generated one.
+fn exists(call: &Call, existing: &Value, wanted: &Value) -> ApiError {
+    let mut error = ApiError::already_exists(call.about(object::name(wanted)));
+    if !object::text(wanted, "/metadata/generateName").is_empty() {
+        error.message += ", the server was not able to generate a unique name for the object";
+        if let Some(details) = &mut error.details {
+            details["retryAfterSeconds"] = 1.into();
+        }
+    }
     if object::is_deleting(existing) {
         error.message = format!("object is being deleted: {}", error.message);
     }
     error
 }
 
-async fn exists_in_store(call: &Call, key: &str, name: &str) -> ApiError {
+async fn exists_in_store(call: &Call, key: &str, wanted: &Value) -> ApiError {
     let existing = call.api.store.get(key, None).await.ok().flatten();
     let existing = existing.and_then(|stored| serde_json::from_slice(&stored.value).ok());
-    exists(call, &existing.unwrap_or_else(|| json!({ "metadata": { "name": name } })))
+    exists(call, &existing.unwrap_or_default(), wanted)
 }
 
 /// Which rules an update obeys.
@@ -401,7 +404,7 @@ fn validated(
     };
     let finished = call.kind.finish(new, Some(old), part);
     let (new, findings) = finished.map_err(|why| undecodable(call, &why))?;
-    let mut errors = meta::validate_update(&new, old);
+    let mut errors = meta::validate_update(&new, old, call.info());
     errors.extend(findings.errors);
     invalid_unless_empty(call, change.name, &errors)?;
     Ok((new, findings.warnings))

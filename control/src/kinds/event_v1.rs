@@ -21,6 +21,9 @@ const RENAMED: &[(&str, &str)] = &[
     ("reportingController", "reportingComponent"),
 ];
 
+/// Go's zero time, the beginning of the year 1, in seconds since 1970.
+const ZERO_SECONDS: i64 = -62_135_596_800;
+
 pub struct EventsV1;
 
 impl Kind for EventsV1 {
@@ -161,12 +164,16 @@ fn core(event: &Event) -> CoreEvent {
 }
 
 fn validate_series(event: &Event) -> Vec<FieldError> {
-    match &event.series {
-        Some(series) if series.count < 2 => {
-            vec![FieldError::invalid("series.count", "", "should be at least 2")]
-        }
-        _ => Vec::new(),
+    let Some(series) = &event.series else { return Vec::new() };
+    let mut errors = Vec::new();
+    if series.count < 2 {
+        errors.push(FieldError::invalid("series.count", "", "should be at least 2"));
     }
+    // Go's zero time stands for none.
+    if series.last_observed_time.0.as_second() == ZERO_SECONDS {
+        errors.push(FieldError::required("series.lastObservedTime", ""));
+    }
+    errors
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use super::{FieldError, KindInfo, names};
 
 /// What the name of an owner, a label or an immutable field says when it changes.
 pub const IMMUTABLE: &str = "field is immutable";
+/// What a finalizer says that is neither.
+pub const UNQUALIFIED: &str = "name is neither a standard finalizer name nor is it fully qualified";
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
 const MANAGER_BYTES_MAX: usize = 128;
 const SUBRESOURCE_BYTES_MAX: usize = 256;
@@ -31,12 +33,12 @@ pub fn validate(value: &Value, info: &KindInfo) -> Vec<FieldError> {
         ));
     }
     errors.extend(validate_mutable(meta));
-    errors.extend(validate_finalizers(meta));
+    errors.extend(validate_finalizers(meta, info));
     errors
 }
 
 /// All problems of the metadata of an update.
-pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
+pub fn validate_update(new: &Value, old: &Value, info: &KindInfo) -> Vec<FieldError> {
     let (new, old) = (&new["metadata"], &old["metadata"]);
     let mut errors = Vec::new();
     if !old["deletionTimestamp"].is_null() {
@@ -69,6 +71,7 @@ pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
         errors.extend(immutable(&new[field], &old[field], &format!("metadata.{field}")));
     }
     errors.extend(validate_mutable(new));
+    errors.extend(validate_finalizers(new, info));
     errors
 }
 
@@ -243,7 +246,19 @@ fn validate_owner(owner: &Value, path: &str) -> Vec<FieldError> {
     errors
 }
 
-fn validate_finalizers(meta: &Value) -> Vec<FieldError> {
+/// Whether a finalizer that is not qualified must be one of the standard ones. Upstream's own kinds
+/// are held to it, but for these.
+fn qualifies_finalizers(info: &KindInfo) -> bool {
+    let lax = matches!((info.group, info.resource), ("", "events") | ("coordination.k8s.io", _));
+    info.schema.starts_with("io.k8s.api.") && !lax
+}
+
+/// Whether a finalizer is qualified or one of the standard ones.
+pub fn is_known_finalizer(finalizer: &str) -> bool {
+    finalizer.contains('/') || matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion")
+}
+
+fn validate_finalizers(meta: &Value, info: &KindInfo) -> Vec<FieldError> {
     const PATH: &str = "metadata.finalizers";
     let finalizers = strings(&meta["finalizers"]);
     let mut errors: Vec<FieldError> = finalizers
@@ -253,9 +268,15 @@ fn validate_finalizers(meta: &Value) -> Vec<FieldError> {
     if finalizers.contains(&"orphan") && finalizers.contains(&"foregroundDeletion") {
         errors.push(FieldError::invalid(
             PATH,
-            finalizers,
+            finalizers.clone(),
             "finalizer orphan and foregroundDeletion cannot be both set",
         ));
+    }
+    if qualifies_finalizers(info) {
+        let unknown = |(_, finalizer): &(usize, &&str)| !is_known_finalizer(finalizer);
+        errors.extend(finalizers.iter().enumerate().filter(unknown).map(|(index, finalizer)| {
+            FieldError::invalid(format!("{PATH}[{index}]"), *finalizer, UNQUALIFIED)
+        }));
     }
     errors
 }
@@ -451,7 +472,7 @@ mod tests {
             json!({"metadata": {"name": "a", "uid": "1", "generation": 2, "resourceVersion": "5"}});
         let new = json!({"metadata": {"name": "b", "uid": "2", "generation": 1}});
         assert_eq!(
-            texts(&validate_update(&new, &old)),
+            texts(&validate_update(&new, &old, &POD)),
             [
                 "metadata.resourceVersion: Invalid value: \"\": must be specified for an update",
                 "metadata.generation: Invalid value: 1: must not be decremented",
@@ -462,13 +483,34 @@ mod tests {
     }
 
     #[test]
+    fn finalizers_are_standard_or_qualified_in_creates_and_updates() {
+        let map = KindInfo { schema: "io.k8s.api.core.v1.ConfigMap", ..POD };
+        let lease = KindInfo { group: "coordination.k8s.io", ..map };
+        let with = |finalizer: &str| {
+            json!({"metadata": {
+                "name": "a", "namespace": "b", "resourceVersion": "5", "finalizers": [finalizer],
+            }})
+        };
+        let told = [
+            "metadata.finalizers[0]: Invalid value: \"mine\": name is neither a standard finalizer name nor is it fully qualified",
+        ];
+        assert_eq!(texts(&validate(&with("mine"), &map)), told);
+        assert_eq!(texts(&validate_update(&with("mine"), &with("orphan"), &map)), told);
+        for (finalizer, info) in [("x.io/a", &map), ("kubernetes", &map), ("mine", &lease)] {
+            assert_eq!(validate(&with(finalizer), info), []);
+        }
+        let errors = validate_update(&with("a b"), &with("orphan"), &lease);
+        assert_eq!(errors[0].path, "metadata.finalizers");
+    }
+
+    #[test]
     fn a_dying_object_gets_no_new_finalizers() {
         let old = json!({"metadata": {"name": "a", "resourceVersion": "5", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x.io/a"]}});
         let mut new = old.clone();
-        assert_eq!(validate_update(&new, &old), []);
+        assert_eq!(validate_update(&new, &old, &POD), []);
         new["metadata"]["finalizers"] = json!(["x.io/a", "x.io/b"]);
         assert_eq!(
-            texts(&validate_update(&new, &old)),
+            texts(&validate_update(&new, &old, &POD)),
             [
                 "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"x.io/b\"}"
             ]

@@ -125,10 +125,8 @@ fn finalizers(namespace: &Namespace) -> impl Iterator<Item = &String> {
 
 fn validate_finalizer(finalizer: &str, path: &str) -> Vec<FieldError> {
     let mut errors = meta::invalid_each(path, finalizer, names::label_key(finalizer));
-    let standard = matches!(finalizer, FINALIZER | "orphan" | "foregroundDeletion");
-    if !finalizer.contains('/') && !standard {
-        let detail = "name is neither a standard finalizer name nor is it fully qualified";
-        errors.push(FieldError::invalid(path, finalizer, detail));
+    if !meta::is_known_finalizer(finalizer) {
+        errors.push(FieldError::invalid(path, finalizer, meta::UNQUALIFIED));
     }
     errors
 }

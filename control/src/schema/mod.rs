@@ -24,5 +24,5 @@ mod types;
 pub use check::check_types;
 pub use prune::{Pruned, prune};
 pub use table::{Schema, schema};
-pub use text::{decode_json, decode_yaml};
+pub use text::{decode_json, decode_yaml, in_order};
 pub use types::{Alternative, Field, FieldKind, Gvk, ListKind, Part, PatchStrategy, Type, TypeId};

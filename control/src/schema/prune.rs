@@ -11,6 +11,17 @@ use super::types::{Alternative, FieldKind, Type};
 /// Upstream stops collecting there.
 const COMPLAINTS_MAX: usize = 100;
 
+/// Times that Go has as values: without one they are Go's zero time, which clients read back as no
+/// time. The typed views need one.
+const ZERO_TIMES: &[(&str, &str, &str)] = &[
+    (
+        "io.k8s.apimachinery.pkg.apis.meta.v1.Condition",
+        "lastTransitionTime",
+        "0001-01-01T00:00:00Z",
+    ),
+    ("io.k8s.api.events.v1.EventSeries", "lastObservedTime", "0001-01-01T00:00:00.000000Z"),
+];
+
 /// What pruning found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
@@ -40,6 +51,14 @@ fn object(ty: &Type, value: &mut Value, path: Path<'_>, pruned: &mut Pruned) {
         visit(&field.kind, value, here, pruned);
         !(field.omit_empty && is_empty_collection(&field.kind, value))
     });
+    fill_times(ty, map);
+}
+
+/// Fills in the times that no object of the type is without.
+pub(super) fn fill_times(ty: &Type, map: &mut Map<String, Value>) {
+    if let Some((_, field, zero)) = ZERO_TIMES.iter().find(|(name, ..)| *name == &*ty.name) {
+        map.entry(*field).or_insert_with(|| (*zero).into());
+    }
 }
 
 /// Go leaves an empty list or map out where the field says `omitempty`.
@@ -181,6 +200,16 @@ mod tests {
             json!({ "metadata": { "labels": { "a": null }, "creationTimestamp": null }, "spec": null }),
         );
         assert_eq!(value, json!({ "metadata": { "labels": { "a": "" } } }));
+        assert!(unknown.is_empty());
+    }
+
+    #[test]
+    fn a_condition_without_a_time_gets_gos_zero_time() {
+        let condition = json!({ "type": "a", "status": "True", "lastTransitionTime": null });
+        let (value, unknown) =
+            pruned("Service", json!({ "status": { "conditions": [condition] } }));
+        let condition = &value["status"]["conditions"][0];
+        assert_eq!(condition["lastTransitionTime"], "0001-01-01T00:00:00Z");
         assert!(unknown.is_empty());
     }
 

@@ -37,6 +37,7 @@ pub fn object(ty: &Type, choose: &mut Chooser, depth: usize) -> Value {
             object.insert(field.json.to_owned(), value);
         }
     }
+    super::prune::fill_times(ty, &mut object);
     Value::Object(object)
 }
 

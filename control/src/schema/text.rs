@@ -1,6 +1,7 @@
 //! JSON and YAML text → value, with what strict decoding reports: fields that stand twice.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Deserializer;
@@ -31,6 +32,46 @@ pub fn decode_json(bytes: &[u8]) -> Result<(Value, Vec<String>), String> {
         }
     }
     Ok((value, complaints))
+}
+
+/// Complaints about a JSON text in the order in which a decoder meets them: an unknown field at its
+/// key, a duplicate at the key that repeats another. Of what stands in an unknown field nothing
+/// is said.
+pub fn in_order(bytes: &[u8], duplicates: Vec<String>, unknown: Vec<String>) -> Vec<String> {
+    if duplicates.is_empty() && unknown.len() < 2 {
+        return unknown;
+    }
+    let found = Found(RefCell::new(Findings { keys: Some(Vec::new()), ..Findings::default() }));
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    // The text was read before: it is JSON.
+    Seed { path: Path::Root, found: &found }.deserialize(&mut deserializer).ok();
+    let keys = found.0.into_inner().keys.unwrap_or_default();
+    let wanted: HashSet<String> = duplicates.into_iter().chain(unknown).collect();
+    let (mut ordered, mut told, mut met) = (Vec::new(), HashSet::new(), HashSet::new());
+    let mut left_out: Option<&str> = None;
+    for path in &keys {
+        if left_out.is_some_and(|unknown| is_within(path, unknown)) {
+            continue;
+        }
+        let mut complaint = format!("unknown field {path:?}");
+        if wanted.contains(&complaint) {
+            left_out = Some(path.as_str());
+        } else if met.insert(path) {
+            continue;
+        } else {
+            complaint = format!("duplicate field {path:?}");
+        }
+        if wanted.contains(&complaint) && told.insert(complaint.clone()) {
+            ordered.push(complaint);
+        }
+    }
+    ordered.truncate(COMPLAINTS_MAX);
+    ordered
+}
+
+/// Whether a path is the other, or leads into it.
+fn is_within(path: &str, other: &str) -> bool {
+    path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// Reads one YAML document. The second answer is `line 10: key "foo" already set in map` for each
@@ -65,6 +106,8 @@ fn yaml_duplicate(text: &str, at: usize) -> Option<String> {
 #[derive(Default)]
 struct Findings {
     duplicates: Vec<String>,
+    /// The paths of all keys in the order of the text, where they are asked for.
+    keys: Option<Vec<String>>,
     /// Whether YAML's merge key `<<` was met.
     merges: bool,
     /// The duplicate to stop at with an error, and its key once it is met.
@@ -189,6 +232,9 @@ impl Key<'_> {
     fn take<E: serde::de::Error>(self, key: String) -> Result<String, E> {
         if self.map.contains_key(&key) && self.seed.found.duplicate(&self.seed.path, &key) {
             return Err(E::custom("already set"));
+        }
+        if let Some(keys) = &mut self.seed.found.0.borrow_mut().keys {
+            keys.push(Path::Key(&self.seed.path, &key).to_string());
         }
         if key == "<<" {
             self.seed.found.0.borrow_mut().merges = true;

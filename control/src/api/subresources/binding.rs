@@ -18,6 +18,7 @@ use super::super::object;
 use super::super::query::WriteOptions;
 use super::super::write::{self, Change, Rules};
 use super::super::{answer, body, metadata};
+use super::condition;
 
 pub async fn create(call: &Call, body: Body) -> Result<Response, ApiError> {
     let media = Media::of_body(&call.headers)?;
@@ -76,9 +77,12 @@ fn bound(pod: &Value, binding: &Value, now: Timestamp) -> Result<Value, ApiError
         ("ResourceVersion", object::resource_version(binding), object::resource_version(pod)),
     ] {
         if !wanted.is_empty() && wanted != actual {
-            return refuse(format!(
+            let why = format!(
                 "Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {actual}"
-            ));
+            );
+            // It is the pod that is not as it was expected; all else is the binding's.
+            let about = About { group: "", resource: "pods", name };
+            return Err(ApiError::conflict(about, &why));
         }
     }
     if object::is_deleting(pod) {
@@ -99,7 +103,7 @@ fn bound(pod: &Value, binding: &Value, now: Timestamp) -> Result<Value, ApiError
     for field in ["annotations", "labels"] {
         merge(&mut pod, &binding["metadata"][field], field);
     }
-    set_scheduled(&mut pod, now);
+    condition::set(&mut pod, json!({ "type": "PodScheduled", "status": "True" }), now);
     Ok(pod)
 }
 
@@ -110,31 +114,6 @@ fn merge(pod: &mut Value, from: &Value, field: &str) {
     }
     for (key, value) in from {
         pod["metadata"][field][key] = value.clone();
-    }
-}
-
-fn set_scheduled(pod: &mut Value, now: Timestamp) {
-    if !pod["status"].is_object() {
-        pod["status"] = json!({});
-    }
-    if !pod["status"]["conditions"].is_array() {
-        pod["status"]["conditions"] = json!([]);
-    }
-    let Some(conditions) = pod["status"]["conditions"].as_array_mut() else { return };
-    let known = conditions.iter().position(|condition| condition["type"] == "PodScheduled");
-    let since = known.filter(|index| conditions[*index]["status"] == "True").map_or_else(
-        || metadata::timestamp(now),
-        |index| conditions[index]["lastTransitionTime"].clone(),
-    );
-    let condition = json!({
-        "type": "PodScheduled",
-        "status": "True",
-        "lastProbeTime": null,
-        "lastTransitionTime": since,
-    });
-    match known {
-        Some(index) => conditions[index] = condition,
-        None => conditions.push(condition),
     }
 }
 

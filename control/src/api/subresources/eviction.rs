@@ -5,6 +5,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
+use serde_json::{Value, json};
 
 use crate::status::ApiError;
 
@@ -15,6 +16,7 @@ use super::super::negotiate::Media;
 use super::super::object;
 use super::super::query::{DeleteOptions, WriteOptions};
 use super::super::{answer, body, metadata};
+use super::condition;
 
 pub async fn create(call: &Call, body: Body) -> Result<Response, ApiError> {
     let media = Media::of_body(&call.headers)?;
@@ -31,6 +33,16 @@ pub async fn create(call: &Call, body: Body) -> Result<Response, ApiError> {
     }
     let mut wanted = DeleteOptions::from_body(&eviction["deleteOptions"])?;
     wanted.dry_run |= options.dry_run;
-    delete::remove(call, &call.address.name, &wanted).await?;
+    let now = call.api.ambient().now();
+    let evicted = |pod: &mut Value| {
+        let condition = json!({
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting",
+        });
+        condition::set(pod, condition, now);
+    };
+    delete::remove_amended(call, &call.address.name, &wanted, &evicted).await?;
     Ok(answer::success(&call.output, StatusCode::CREATED, None))
 }

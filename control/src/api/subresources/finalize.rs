@@ -32,7 +32,7 @@ pub async fn update(call: &Call, body: Body) -> Result<Response, ApiError> {
         if errors.is_empty() {
             return Ok(new);
         }
-        Err(ApiError::invalid(call.about(&call.address.name), &errors))
+        Err(ApiError::invalid(call.about_kind(&call.address.name), &errors))
     };
     let change = Change {
         name: &call.address.name,

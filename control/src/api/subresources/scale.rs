@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::kinds::{Column, FieldError, meta};
@@ -17,7 +18,7 @@ use super::super::negotiate::{Media, Shape};
 use super::super::object::{self, Object};
 use super::super::patch::Patch;
 use super::super::query::WriteOptions;
-use super::super::write::{self, Change, Rules};
+use super::super::write::{self, Change, Rules, Written};
 use super::super::{answer, body, get, metadata, table};
 
 const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
@@ -65,30 +66,40 @@ pub async fn update(call: &Call, body: Body) -> Result<Response, ApiError> {
     let body = body::read(body).await?;
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let expected = Expected::new("autoscaling/v1", "Scale", SCALE);
-    let mut scale = decode::object(&expected, media, &body, options.validation)?.value;
+    let decoded = decode::object(&expected, media, &body, options.validation)?;
+    let mut scale = decoded.value;
     metadata::settle_namespace(&mut scale, &call.address.namespace)?;
     metadata::check_name(&scale, &call.address.name)?;
-    modify(call, options.dry_run, &|current| scaled(current, &scale)).await
+    let written = modify(call, options.dry_run, &|current| scaled(current, &scale)).await?;
+    finish(call, &written, &decoded.warnings)
 }
 
 pub async fn patch(call: &Call, body: Body) -> Result<Response, ApiError> {
     let (patch, options) = Patch::read(call, body).await?;
+    let warnings = Mutex::new(Vec::new());
     let transform = |current: &Value| {
-        let (scale, _) = patch.apply(SCALE, &of(current))?;
+        let (scale, told) = patch.apply(SCALE, &of(current))?;
         metadata::check_name(&scale, &call.address.name)?;
+        *warnings.lock() = told;
         scaled(current, &scale)
     };
-    modify(call, options.dry_run, &transform).await
+    let written = modify(call, options.dry_run, &transform).await?;
+    finish(call, &written, &warnings.into_inner())
 }
 
 async fn modify(
     call: &Call,
     dry_run: bool,
     transform: write::Transform<'_>,
-) -> Result<Response, ApiError> {
+) -> Result<Written, ApiError> {
     let change = Change { name: &call.address.name, rules: Rules::Main, dry_run, transform };
-    let written = write::modify(call, &change).await?;
+    write::modify(call, &change).await
+}
+
+/// `warnings`: those about the request, before those about the object.
+fn finish(call: &Call, written: &Written, warnings: &[String]) -> Result<Response, ApiError> {
     let mut response = respond(call, written.object.value())?;
+    answer::warn(&mut response, warnings);
     answer::warn(&mut response, &written.warnings);
     Ok(response)
 }
