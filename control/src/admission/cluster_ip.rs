@@ -64,7 +64,7 @@ impl Plugin for ClusterIp {
         let old = review.old.map(decode).transpose()?;
         let reservation = self.allocate(surroundings, &mut service, old.as_ref())?;
         review.reservations.extend(reservation);
-        *object = serde_json::to_value(&service).map_err(ApiError::internal)?;
+        **object = serde_json::to_value(&service).map_err(ApiError::internal)?;
         Ok(())
     }
 }
