@@ -64,7 +64,7 @@ impl Plugin for ClusterIp {
         let old = review.old.map(decode).transpose()?;
         let reservation = self.allocate(surroundings, &mut service, old.as_ref())?;
         review.reservations.extend(reservation);
-        *object = serde_json::to_value(&service).map_err(ApiError::internal)?;
+        **object = serde_json::to_value(&service).map_err(ApiError::internal)?;
         Ok(())
     }
 }
@@ -136,7 +136,7 @@ fn spans(surroundings: &Surroundings) -> Result<(Span, Span), ApiError> {
 fn with_services(mut numbers: Numbers, services: &Cache) -> Numbers {
     for service in &services.list(None).items {
         // The type that controllers and nodes look at, so that it is decoded once.
-        let service = service.view::<Service>();
+        let Some(service) = service.view::<Service>() else { continue };
         let Some(spec) = &service.spec else { continue };
         let ips = cluster_ips(spec).iter().filter_map(|ip| ip.parse::<Ipv4Addr>().ok());
         numbers.addresses.extend(ips.map(Ipv4Addr::to_bits));

@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::ambient::Ambient;
 use crate::auth::UserInfo;
 use crate::cache::Caches;
-use crate::kinds::KindInfo;
+use crate::kinds::{Draft, KindInfo};
 use crate::status::ApiError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Review<'a> {
     /// Empty for a create with `generateName`.
     pub name: &'a str,
     /// The new object (create, update), which a plug-in may change.
-    pub object: Option<&'a mut Value>,
+    pub object: Option<&'a mut Draft>,
     /// The object as it was (update, delete).
     pub old: Option<&'a Value>,
     pub user: &'a UserInfo,

@@ -87,8 +87,10 @@ impl NamespaceLifecycle {
 }
 
 fn is_terminating(namespace: &Cached) -> bool {
-    let namespace = namespace.view::<Namespace>();
-    let phase = namespace.status.as_ref().and_then(|status| status.phase.as_deref());
+    let Some(view) = namespace.view::<Namespace>() else {
+        return namespace.meta().deletion_timestamp.is_some();
+    };
+    let phase = view.status.as_ref().and_then(|status| status.phase.as_deref());
     phase == Some("Terminating")
 }
 

@@ -60,8 +60,9 @@ impl Plugin for ServiceAccount {
             );
             lookup::forbidden(review, &why)
         })?;
+        let account: Arc<Account> = account.try_view().map_err(ApiError::internal)?;
         if let Some(pod) = review.object.as_deref_mut() {
-            fill(pod, &name, &account.view::<Account>());
+            fill(pod, &name, &account);
         }
         Ok(())
     }

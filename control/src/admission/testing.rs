@@ -9,7 +9,7 @@ use crate::ambient::Ambient;
 use crate::auth::UserInfo;
 use crate::cache::{Caches, Key};
 use crate::encode;
-use crate::kinds::{AnyKind, Registry, registry};
+use crate::kinds::{AnyKind, Draft, Registry, registry};
 use crate::status::ApiError;
 use crate::store::{History, Store, Write, memory};
 
@@ -110,12 +110,13 @@ impl Request {
 
     /// The same, keeping what was reserved.
     pub async fn admit_holding(
-        mut self,
+        self,
         plugin: &dyn Plugin,
         surroundings: &Surroundings,
         reservations: &mut Vec<Reservation>,
     ) -> Result<Value, ApiError> {
         let before = self.object.clone();
+        let mut draft = Draft::from(self.object);
         let is_delete = self.operation == Operation::Delete;
         let mut review = Review {
             operation: self.operation,
@@ -123,13 +124,13 @@ impl Request {
             subresource: self.subresource,
             namespace: &self.namespace,
             name: &self.name,
-            object: (!is_delete).then_some(&mut self.object),
+            object: (!is_delete).then_some(&mut draft),
             old: (self.operation != Operation::Create).then_some(&before),
             user: &UserInfo::default(),
             dry_run: false,
             reservations,
         };
         plugin.admit(surroundings, &mut review).await?;
-        Ok(self.object)
+        Ok(draft.into_value())
     }
 }

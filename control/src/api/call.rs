@@ -7,7 +7,7 @@ use http::HeaderMap;
 use crate::admission::{Operation, Reservation, Review};
 use crate::auth::UserInfo;
 use crate::cache::Cache;
-use crate::kinds::{AnyKind, KindInfo};
+use crate::kinds::{AnyKind, Draft, KindInfo};
 use crate::status::{About, ApiError};
 
 use super::negotiate::Output;
@@ -29,7 +29,7 @@ pub struct Call {
 pub struct Admission<'a> {
     pub operation: Operation,
     pub name: &'a str,
-    pub object: Option<&'a mut serde_json::Value>,
+    pub object: Option<&'a mut Draft>,
     pub old: Option<&'a serde_json::Value>,
     pub dry_run: bool,
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::admission::{Operation, Reservation};
 use crate::cache::Cached;
 use crate::encode;
-use crate::kinds::{FieldError, Part, Storage, Subresource, meta};
+use crate::kinds::{Draft, FieldError, Old, Part, Storage, Subresource, meta};
 use crate::status::{About, ApiError};
 use crate::store::{Revision, StoreError, Write};
 
@@ -56,20 +56,19 @@ pub struct Written {
 }
 
 /// Creates an object whose metadata the caller has cleaned.
-pub async fn insert(call: &Call, value: Value, dry_run: bool) -> Result<Written, ApiError> {
+pub async fn insert(call: &Call, mut value: Value, dry_run: bool) -> Result<Written, ApiError> {
     let generates = object::name(&value).is_empty()
         && !object::text(&value, "/metadata/generateName").is_empty();
     if !generates {
-        return insert_once(call, value, dry_run, false).await;
+        return insert_once(call, &mut value, dry_run, false).await;
     }
     let base = object::text(&value, "/metadata/generateName").to_owned();
     let mut taken = ApiError::internal("no name was tried");
     for _ in 0..GENERATE_ATTEMPTS {
         let suffix = call.api.ambient().suffix(metadata::SUFFIX_LENGTH);
-        let mut named = value.clone();
         let name = metadata::generated_name(&base, &suffix);
-        object::metadata_mut(&mut named).insert("name".into(), name.into());
-        match insert_once(call, named, dry_run, true).await {
+        object::metadata_mut(&mut value).insert("name".into(), name.into());
+        match insert_once(call, &mut value, dry_run, true).await {
             Err(error) if error.reason == "AlreadyExists" => taken = error,
             result => return result,
         }
@@ -79,24 +78,24 @@ pub async fn insert(call: &Call, value: Value, dry_run: bool) -> Result<Written,
 
 async fn insert_once(
     call: &Call,
-    mut value: Value,
+    value: &mut Value,
     dry_run: bool,
     generated: bool,
 ) -> Result<Written, ApiError> {
     let info = call.info();
-    begin(call, &mut value)?;
+    begin(call, value)?;
     let begun = call.kind.begin(value, None, Part::Main);
-    let mut value = begun.map_err(|why| undecodable(call, &why))?;
-    let name = object::name(&value).to_owned();
+    let mut draft = begun.map_err(|why| undecodable(call, &why))?;
+    let name = object::name(&draft).to_owned();
     let admission = Admission {
         operation: Operation::Create,
         name: if generated { "" } else { &name },
-        object: Some(&mut value),
+        object: Some(&mut draft),
         old: None,
         dry_run,
     };
     let reservations = call.admit(admission).await?;
-    let finished = call.kind.finish(value, None, Part::Main);
+    let finished = call.kind.finish(draft, None, Part::Main);
     let (value, findings) = finished.map_err(|why| undecodable(call, &why))?;
     let mut errors = meta::validate(&value, info);
     errors.extend(findings.errors);
@@ -276,10 +275,11 @@ async fn attempt(
     current: &Cached,
 ) -> Result<Attempt<Written>, ApiError> {
     let old = Object::of_cached(call.kind.as_ref(), current);
+    let before = Old::new(old.value());
     let mut new = (change.transform)(old.value())?;
     check_preconditions(call, change, &new, old.value())?;
     object::set_revision(&mut new, current.revision);
-    let mut new = prepare(call, change.rules, new, old.value())?;
+    let mut new = prepare(call, change.rules, new, &before)?;
     let admission = Admission {
         operation: Operation::Update,
         name: change.name,
@@ -295,7 +295,7 @@ async fn attempt(
     {
         metadata::raise_generation(&mut new);
     }
-    if new == **old.value() && !vanishes(call, &new, old.value()) {
+    if *new == **old.value() && !vanishes(call, &new, old.value()) {
         let warnings = if change.rules == Rules::Main {
             call.kind.validate(&new, Some(old.value()), Part::Main).warnings
         } else {
@@ -303,7 +303,7 @@ async fn attempt(
         };
         return Ok(Attempt::Done(Written { object: old, warnings }));
     }
-    let (new, warnings) = validated(call, change, new, old.value())?;
+    let (new, warnings) = validated(call, change, new, &before)?;
     let attempt = if vanishes(call, &new, old.value()) {
         remove(call, current, new, change.dry_run).await?
     } else {
@@ -344,32 +344,36 @@ fn check_preconditions(
 }
 
 /// Restores what this update may not touch.
-fn prepare(call: &Call, rules: Rules, new: Value, old: &Value) -> Result<Value, ApiError> {
+fn prepare(call: &Call, rules: Rules, new: Value, old: &Old<'_>) -> Result<Draft, ApiError> {
     let kind = call.kind.as_ref();
     let failed = |why: String| undecodable(call, &why);
     match rules {
-        Rules::Raw => Ok(new),
+        Rules::Raw => Ok(new.into()),
         Rules::Status => {
-            let new = status_of(call, &new, old);
-            kind.begin(new, Some(old), Part::Status).map_err(failed)
+            let new = status_of(call, new, old.value);
+            kind.begin(&new, Some(old), Part::Status).map_err(failed)
         }
         Rules::Main => {
             let mut new = new;
-            metadata::restore_system_fields(&mut new, old);
+            metadata::restore_system_fields(&mut new, old.value);
             object::metadata_mut(&mut new).remove("managedFields");
             if call.info().has(Subresource::Status) {
-                put(&mut new, "status", &old["status"]);
+                put(&mut new, "status", &old.value["status"]);
             }
-            kind.begin(new, Some(old), Part::Main).map_err(failed)
+            kind.begin(&new, Some(old), Part::Main).map_err(failed)
         }
     }
 }
 
 /// The old object with the new one's status, and its metadata where a status update may write it.
-fn status_of(call: &Call, new: &Value, old: &Value) -> Value {
-    let mut merged = old.clone();
-    put(&mut merged, "status", &new["status"]);
-    put(&mut merged, "metadata", &new["metadata"]);
+fn status_of(call: &Call, new: Value, old: &Value) -> Value {
+    let is_taken = |field: &str| matches!(field, "status" | "metadata");
+    let mut merged = new;
+    if let (Some(merged), Some(old)) = (merged.as_object_mut(), old.as_object()) {
+        merged.retain(|field, value| is_taken(field) && !value.is_null());
+        let kept = old.iter().filter(|(field, _)| !is_taken(field));
+        merged.extend(kept.map(|(field, value)| (field.clone(), value.clone())));
+    }
     metadata::restore_system_fields(&mut merged, old);
     let metadata = object::metadata_mut(&mut merged);
     metadata.remove("managedFields");
@@ -394,17 +398,17 @@ fn put(object: &mut Value, field: &str, value: &Value) {
 fn validated(
     call: &Call,
     change: &Change<'_>,
-    new: Value,
-    old: &Value,
+    new: Draft,
+    old: &Old<'_>,
 ) -> Result<(Value, Vec<String>), ApiError> {
     let part = match change.rules {
-        Rules::Raw => return Ok((new, Vec::new())),
+        Rules::Raw => return Ok((new.into_value(), Vec::new())),
         Rules::Main => Part::Main,
         Rules::Status => Part::Status,
     };
     let finished = call.kind.finish(new, Some(old), part);
     let (new, findings) = finished.map_err(|why| undecodable(call, &why))?;
-    let mut errors = meta::validate_update(&new, old, call.info());
+    let mut errors = meta::validate_update(&new, old.value, call.info());
     errors.extend(findings.errors);
     invalid_unless_empty(call, change.name, &errors)?;
     Ok((new, findings.warnings))

@@ -13,6 +13,9 @@ use crate::store::{Changes, Range, Revision, Store, StoreError, Stored, WatchIte
 
 /// Changes taken together: one mark and one waking for all of them.
 const CHANGES_AT_ONCE: usize = 512;
+/// How often views that nobody asks for any more are let go: they are the larger part of what a burst
+/// of changes leaves in memory.
+const REST_EVERY: Duration = Duration::from_secs(1);
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 
@@ -116,6 +119,8 @@ async fn feed(
     let mut chunks = changes.ready_chunks(CHANGES_AT_ONCE);
     let mut ticks = tokio::time::interval(progress_every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rests = tokio::time::interval(REST_EVERY);
+    rests.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             chunk = chunks.next() => {
@@ -125,11 +130,9 @@ async fn feed(
             }
             now = ticks.tick() => {
                 let mark = fed.revision();
-                for cache in kinds.values() {
-                    cache.progress(mark, now);
-                    cache.rest();
-                }
+                kinds.values().for_each(|cache| cache.progress(mark, now));
             }
+            _ = rests.tick() => kinds.values().for_each(|cache| cache.rest()),
         }
     }
 }

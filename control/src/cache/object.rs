@@ -21,7 +21,7 @@ pub struct Cached {
     /// The object as it is stored, without its resourceVersion: the same memory as the store's.
     stored: Bytes,
     meta: OnceLock<Box<Meta>>,
-    view: Mutex<View>,
+    views: Mutex<Views>,
 }
 
 /// Where an object lies within its kind. Shared by all its revisions.
@@ -39,14 +39,19 @@ pub(super) struct OfKind {
     pub decoded: AtomicBool,
 }
 
-/// The typed view that was asked for last, of the first type asked for: there is seldom a second.
+/// More types are seldom asked for of one object: each further one is decoded each time.
+const VIEWS_MAX: usize = 2;
+
+/// The typed views that were asked for, one of a type.
 #[derive(Default)]
-struct View {
-    kept: Option<Arc<dyn Any + Send + Sync>>,
+struct Views {
+    kept: Vec<Arc<dyn Any + Send + Sync>>,
     /// Asked for since the last `rest`.
     used: bool,
     /// A later revision has taken its place: nobody asks twice.
     superseded: bool,
+    /// That it cannot be decoded has been said.
+    told: bool,
 }
 
 /// What is looked at of objects whatever their kind.
@@ -85,7 +90,7 @@ struct Head {
 impl Cached {
     /// Of an object's stored bytes.
     pub(super) fn new(at: Place, revision: Revision, stored: Bytes) -> Self {
-        Self { at, revision, stored, meta: OnceLock::new(), view: Mutex::default() }
+        Self { at, revision, stored, meta: OnceLock::new(), views: Mutex::default() }
     }
 
     /// The last state, as of its deletion.
@@ -139,18 +144,15 @@ impl Cached {
         &self.meta().labels
     }
 
-    /// The object as its type. The first type asked for is kept and shared, as long as it is asked
-    /// for now and then and this is the object's newest revision: typed, an object is several times
-    /// as large as its bytes.
+    /// The object as its type, or as a type that has only some of its fields. What was decoded is
+    /// kept and shared as long as it is asked for now and then and this is the object's newest
+    /// revision: typed, an object is several times as large as its bytes.
     pub fn try_view<T>(&self) -> Result<Arc<T>, serde_json::Error>
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
         if let Some(view) = self.kept() {
-            if let Ok(view) = view.downcast::<T>() {
-                return Ok(view);
-            }
-            return self.decode().map(Arc::new);
+            return Ok(view);
         }
         let view: Arc<T> = Arc::new(self.decode()?);
         self.keep(view.clone());
@@ -162,49 +164,53 @@ impl Cached {
         serde_json::from_slice(&self.bytes())
     }
 
-    fn kept(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        let mut view = self.view.lock();
-        view.used = true;
-        view.kept.clone()
+    fn kept<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let mut views = self.views.lock();
+        views.used = true;
+        let view = views.kept.iter().find(|view| (***view).is::<T>())?;
+        view.clone().downcast().ok()
     }
 
     /// If two race, both decode and the first is kept.
-    fn keep(&self, decoded: Arc<dyn Any + Send + Sync>) {
-        let mut view = self.view.lock();
-        if view.kept.is_none() && !view.superseded {
-            view.kept = Some(decoded);
+    fn keep<T: Send + Sync + 'static>(&self, decoded: Arc<T>) {
+        let mut views = self.views.lock();
+        let is_known = views.kept.iter().any(|view| (**view).is::<T>());
+        if !is_known && !views.superseded && views.kept.len() < VIEWS_MAX {
+            views.kept.push(decoded);
             self.at.kind.decoded.store(true, Ordering::Relaxed);
         }
     }
 
     /// Another revision has come: lets go of what is kept for those who would ask again.
     pub(super) fn supersede(&self) {
-        let mut view = self.view.lock();
-        view.superseded = true;
-        view.kept = None;
+        let mut views = self.views.lock();
+        views.superseded = true;
+        views.kept = Vec::new();
     }
 
-    /// Lets go of a view that nobody has asked for since the last time. Whether one stays.
+    /// Lets go of views that nobody has asked for since the last time. Whether any stay.
     pub(super) fn rest(&self) -> bool {
-        let mut view = self.view.lock();
-        if !std::mem::take(&mut view.used) {
-            view.kept = None;
+        let mut views = self.views.lock();
+        if !std::mem::take(&mut views.used) {
+            views.kept = Vec::new();
         }
-        view.kept.is_some()
+        !views.kept.is_empty()
     }
 
-    /// As `try_view`.
-    ///
-    /// # Panics
-    /// Where the object is not a `T`: what is stored has passed through its kind's type, so to ask
-    /// for another one is a bug.
-    pub fn view<T>(&self) -> Arc<T>
+    /// As `try_view`, for those who go on without an object that is not what its kind says: it was
+    /// written by another version of this program, or damaged. The log says so, once.
+    pub fn view<T>(&self) -> Option<Arc<T>>
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
-        self.try_view().unwrap_or_else(|error| {
-            panic!("{self:?} is not a {}: {error}", std::any::type_name::<T>())
-        })
+        self.try_view().inspect_err(|error| self.tell::<T>(error)).ok()
+    }
+
+    fn tell<T>(&self, error: &serde_json::Error) {
+        if !std::mem::replace(&mut self.views.lock().told, true) {
+            let ty = std::any::type_name::<T>();
+            tracing::error!(object = ?self, ty, %error, "a stored object cannot be decoded; it is passed over");
+        }
     }
 }
 

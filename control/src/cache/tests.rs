@@ -145,7 +145,7 @@ async fn a_view_goes_when_nobody_asks_for_it_any_more() {
     let pods = fixture.pods();
     pods.latest().await.unwrap();
     let object = pods.get("a", "p").unwrap();
-    let view = Arc::downgrade(&object.view::<Value>());
+    let view = Arc::downgrade(&object.view::<Value>().unwrap());
     assert!(view.upgrade().is_some(), "kept at first");
     let gone = async {
         while view.upgrade().is_some() {
@@ -153,7 +153,7 @@ async fn a_view_goes_when_nobody_asks_for_it_any_more() {
         }
     };
     timeout(Duration::from_secs(20), gone).await.expect("let go");
-    assert_eq!(object.view::<Value>()["metadata"]["name"], "p", "and decoded again");
+    assert_eq!(object.view::<Value>().unwrap()["metadata"]["name"], "p", "and decoded again");
 }
 
 #[tokio::test]
@@ -165,15 +165,15 @@ async fn a_view_goes_with_its_revision() {
     let pods = fixture.pods();
     pods.latest().await.unwrap();
     let old = pods.get("a", "p").unwrap();
-    let view = Arc::downgrade(&old.view::<Value>());
+    let view = Arc::downgrade(&old.view::<Value>().unwrap());
     assert!(view.upgrade().is_some());
     fixture.update("p", "two", first).await;
     pods.latest().await.unwrap();
     assert!(view.upgrade().is_none(), "the old revision's view is let go");
-    let again = Arc::downgrade(&old.view::<Value>());
+    let again = Arc::downgrade(&old.view::<Value>().unwrap());
     assert!(again.upgrade().is_none(), "and not kept again");
     let new = pods.get("a", "p").unwrap();
-    let view = Arc::downgrade(&new.view::<Value>());
+    let view = Arc::downgrade(&new.view::<Value>().unwrap());
     assert!(view.upgrade().is_some(), "the new revision's is");
 }
 
@@ -193,11 +193,16 @@ async fn an_object_bears_its_revision_and_its_views_are_shared() {
     assert_eq!((object.uid(), object.labels().get("l")), ("u1", Some("one")));
     let stored = fixture.store.get("pods/a/p", None).await.unwrap().unwrap().value;
     assert_eq!(stored.as_ptr(), object.stored().as_ptr(), "the store's own bytes");
-    let view = object.view::<Named>();
+    let view = object.view::<Named>().unwrap();
     assert_eq!(view.metadata["resourceVersion"], expected);
-    assert!(Arc::ptr_eq(&view, &pods.get("a", "p").unwrap().view::<Named>()));
-    assert_eq!(object.view::<Value>()["metadata"]["name"], "p", "a second type decodes afresh");
+    assert!(Arc::ptr_eq(&view, &pods.get("a", "p").unwrap().view::<Named>().unwrap()));
+    assert_eq!(
+        object.view::<Value>().unwrap()["metadata"]["name"],
+        "p",
+        "a second type is another view"
+    );
     assert!(object.try_view::<Vec<u8>>().is_err());
+    assert!(object.view::<Vec<u8>>().is_none(), "what it is not, it is passed over as");
 }
 
 #[tokio::test]

@@ -52,7 +52,11 @@ impl Controller for EndpointsObjects {
     }
 
     fn plan(&self, context: &Context<'_>, key: &Key) -> Plan {
-        plan(&observe(context.reader, key))
+        let observed = observe(context.reader, key);
+        if observed.service.is_none() && context.reader.object_at(key).is_some() {
+            return Plan::nothing("the service cannot be decoded");
+        }
+        plan(&observed)
     }
 }
 

@@ -57,7 +57,7 @@ impl Controller for GarbageCollector {
             if head.has_finalizer(FOREGROUND) || head.has_finalizer(ORPHAN) {
                 keys.push(own);
             }
-        } else if owners_changed && !owners.is_empty() {
+        } else if owners_changed && owners.iter().any(|named| !is_solid(reader, &own, named)) {
             keys.push(own);
         }
         if owners_changed && let Some(before) = &change.before {
@@ -76,7 +76,7 @@ impl Controller for GarbageCollector {
     /// Owners are looked for in caches that know at least what was when the dependent was written.
     fn needs(&self, reader: &Reader, key: &Key) -> Needs {
         let Some(object) = reader.object_at(key) else { return Needs::default() };
-        let head = Head::of(&object);
+        let Some(head) = reader.head_at(key) else { return Needs::default() };
         let owners = head.metadata.owner_references.iter().filter_map(|owner| {
             let (resource, _) = resource_of(reader, owner)?;
             Some((resource, object.revision))
@@ -93,6 +93,12 @@ impl Controller for GarbageCollector {
 fn resource_of(reader: &Reader, owner: &OwnerReference) -> Option<(Arc<str>, bool)> {
     let resource = reader.resources().of(&owner.api_version, &owner.kind)?;
     Some((resource.name.clone(), resource.namespaced))
+}
+
+/// Whether an owner is there and stays, by what the caches know now. When it goes, its dependents are
+/// looked for: this object is in the index before anybody is told of it.
+fn is_solid(reader: &Reader, dependent: &Key, named: &OwnerReference) -> bool {
+    owner(reader, &dependent.namespace, named) == Owner::Solid
 }
 
 /// The owners of an object that wait for their dependents to go.

@@ -85,8 +85,12 @@ impl Controller for PodGc {
             None if leaving => keys.push(Key::new(PODS, object.namespace(), object.name())),
             None => {}
             Some(name) => {
-                let node = reader.get::<Node>(NODES, "", name);
-                if node.is_none_or(|node| leaving && is_out_of_service(&node)) {
+                let out = || {
+                    let node = reader.get::<Node>(NODES, "", name);
+                    node.is_some_and(|node| is_out_of_service(&node))
+                };
+                let missing = reader.object(NODES, "", name).is_none();
+                if missing || (leaving && out()) {
                     keys.push(Key::new(NODES, "", name));
                 }
             }
@@ -109,6 +113,9 @@ impl Controller for PodGc {
             };
         }
         let node: Option<Arc<Node>> = reader.at(key);
+        if node.is_none() && reader.object_at(key).is_some() {
+            return Plan::nothing("the node cannot be decoded");
+        }
         let mut missing = self.missing.lock();
         let missing_for = if node.is_some() {
             missing.remove(&*key.name);

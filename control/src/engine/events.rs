@@ -2,24 +2,35 @@
 //!
 //! Source: client-go's `tools/record` (`events_cache.go`): equal events raise a count, many similar
 //! ones become one "(combined from similar events)", and a token bucket per object caps the rest.
-//! Recording never blocks and never fails; what cannot be written is dropped.
+//! Recording never blocks and never fails; what cannot be written is dropped. A burst of notes is
+//! written when it is over, or has gone on for long: it lets go first what it tells of, and an event
+//! is then one write, however often it was noted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use http::{Method, Request};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::plan::{Note, NoteKind};
 use crate::ambient::Ambient;
 
 /// Events waiting to be written; beyond, new ones are dropped.
 const WAITING_MAX: usize = 4096;
+/// Notes that come within so long of each other are a burst.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long a burst is gathered at the most, and how many of its notes.
+const GATHER_MAX: Duration = Duration::from_secs(1);
+const NOTES_AT_ONCE: usize = 2048;
+/// Events written side by side.
+const WRITES_AT_ONCE: usize = 16;
 /// Remembered events and objects; beyond, all are forgotten and counts begin anew.
 const REMEMBERED_MAX: usize = 4096;
 /// The bucket of an object's events: so many at once, then one per interval.
@@ -105,24 +116,48 @@ impl Recorder {
     }
 }
 
-async fn write(client: kube::Client, mut notes: mpsc::Receiver<Noted>) {
+async fn write(client: kube::Client, mut waiting: mpsc::Receiver<Noted>) {
     let mut correlator = Correlator::default();
-    while let Some(note) = notes.recv().await {
-        let Some((key, decision)) = correlator.decide(&note) else { continue };
-        let written = match decision {
-            Decision::Create(event) => post(&client, &event).await.map(|()| Some(event)),
-            Decision::Raise { namespace, name, count, message } => {
-                raise(&client, &namespace, &name, count, &message, note.at).await.map(|()| None)
-            }
-        };
-        match written {
-            Ok(Some(event)) => correlator.created(key, &event),
-            Ok(None) => {}
-            Err(error) => {
+    let mut notes = Vec::new();
+    while gather(&mut waiting, &mut notes).await {
+        let writes = correlator.gather(notes.drain(..));
+        let writes = writes.into_iter().map(|(key, write)| {
+            let client = client.clone();
+            async move { (key, write.send(&client).await) }
+        });
+        let mut answers = futures::stream::iter(writes).buffer_unordered(WRITES_AT_ONCE);
+        while let Some((key, answer)) = answers.next().await {
+            if let Err(error) = answer {
                 // It may have expired: begin with a new one.
                 correlator.forget(&key);
                 tracing::debug!(%error, "event not written");
             }
+        }
+    }
+}
+
+/// Takes a burst of notes; false where nobody can record any more.
+async fn gather(waiting: &mut mpsc::Receiver<Noted>, notes: &mut Vec<Noted>) -> bool {
+    if waiting.recv_many(notes, NOTES_AT_ONCE).await == 0 {
+        return false;
+    }
+    let end = Instant::now() + GATHER_MAX;
+    while notes.len() < NOTES_AT_ONCE {
+        let until = end.min(Instant::now() + PAUSE);
+        let room = NOTES_AT_ONCE - notes.len();
+        let more = waiting.recv_many(notes, room);
+        if tokio::time::timeout_at(until, more).await.is_err() || waiting.is_closed() {
+            break;
+        }
+    }
+    true
+}
+
+impl Write {
+    async fn send(self, client: &kube::Client) -> Result<(), kube::Error> {
+        match self {
+            Self::Create(event) => post(client, &event).await,
+            Self::Raise(raised) => raise(client, &raised).await,
         }
     }
 }
@@ -134,15 +169,9 @@ async fn post(client: &kube::Client, event: &Event) -> Result<(), kube::Error> {
     send(client, Method::POST, &path, "application/json", body).await
 }
 
-async fn raise(
-    client: &kube::Client,
-    namespace: &str,
-    name: &str,
-    count: i32,
-    message: &str,
-    at: Timestamp,
-) -> Result<(), kube::Error> {
-    let patch = json!({ "count": count, "lastTimestamp": Time(at), "message": message });
+async fn raise(client: &kube::Client, raised: &Raised) -> Result<(), kube::Error> {
+    let Raised { namespace, name, count, message, at } = raised;
+    let patch = json!({ "count": count, "lastTimestamp": Time(*at), "message": message });
     let body = serde_json::to_vec(&patch).unwrap_or_default();
     let path = format!("/api/v1/namespaces/{namespace}/events/{name}");
     send(client, Method::PATCH, &path, "application/merge-patch+json", body).await
@@ -171,9 +200,33 @@ async fn send(
 type EventKey = (Arc<str>, String, NoteKind, String, String);
 type SimilarKey = (Arc<str>, String, NoteKind, String);
 
-enum Decision {
+/// A write that a note comes to.
+enum Write {
     Create(Box<Event>),
-    Raise { namespace: String, name: String, count: i32, message: String },
+    Raise(Raised),
+}
+
+/// An event that happened again.
+struct Raised {
+    namespace: String,
+    name: String,
+    count: i32,
+    message: String,
+    at: Timestamp,
+}
+
+impl Write {
+    /// The same event happened once more before this was written.
+    fn raise(&mut self, raised: Raised) {
+        match self {
+            Self::Create(event) => {
+                event.count = Some(raised.count);
+                event.last_timestamp = Some(Time(raised.at));
+                event.message = Some(raised.message);
+            }
+            Self::Raise(earlier) => *earlier = raised,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -200,8 +253,25 @@ struct Bucket {
 }
 
 impl Correlator {
+    /// What to write for some notes: of each event once.
+    fn gather(&mut self, notes: impl Iterator<Item = Noted>) -> Vec<(EventKey, Write)> {
+        let mut writes: Vec<(EventKey, Write)> = Vec::new();
+        let mut places: HashMap<EventKey, usize> = HashMap::new();
+        for note in notes {
+            let Some((key, write)) = self.decide(&note) else { continue };
+            match (places.get(&key).copied(), write) {
+                (Some(place), Write::Raise(raised)) => writes[place].1.raise(raised),
+                (_, write) => {
+                    places.insert(key.clone(), writes.len());
+                    writes.push((key, write));
+                }
+            }
+        }
+        writes
+    }
+
     /// What to write for a note; `None`: nothing, the object has had its share.
-    fn decide(&mut self, note: &Noted) -> Option<(EventKey, Decision)> {
+    fn decide(&mut self, note: &Noted) -> Option<(EventKey, Write)> {
         let object = object_text(&note.about);
         let message = self.combine(note, &object);
         if !self.take_token(note, &object) {
@@ -211,19 +281,24 @@ impl Correlator {
         // Combined events are one, whatever their last message says.
         let identity = if combined { COMBINED.to_owned() } else { message.clone() };
         let key = (note.component.clone(), object, note.kind, note.reason.clone(), identity);
-        let decision = match self.known.get_mut(&key) {
+        let write = match self.known.get_mut(&key) {
             Some(known) => {
                 known.count += 1;
-                Decision::Raise {
+                Write::Raise(Raised {
                     namespace: known.namespace.clone(),
                     name: known.name.clone(),
                     count: known.count,
                     message,
-                }
+                    at: note.at,
+                })
             }
-            None => Decision::Create(Box::new(event(note, message))),
+            None => {
+                let event = Box::new(event(note, message));
+                self.remember(key.clone(), &event);
+                Write::Create(event)
+            }
         };
-        Some((key, decision))
+        Some((key, write))
     }
 
     fn combine(&mut self, note: &Noted, object: &str) -> String {
@@ -260,7 +335,7 @@ impl Correlator {
         has
     }
 
-    fn created(&mut self, key: EventKey, event: &Event) {
+    fn remember(&mut self, key: EventKey, event: &Event) {
         bound(&mut self.known);
         let known = Known {
             namespace: event.metadata.namespace.clone().unwrap_or_default(),
@@ -342,12 +417,52 @@ mod tests {
     fn step(correlator: &mut Correlator, note: &Noted) -> String {
         match correlator.decide(note) {
             None => "dropped".to_owned(),
-            Some((key, Decision::Create(event))) => {
-                correlator.created(key, &event);
+            Some((_, Write::Create(event))) => {
                 format!("create {}", event.message.unwrap_or_default())
             }
-            Some((_, Decision::Raise { count, message, .. })) => format!("{count}x {message}"),
+            Some((_, Write::Raise(raised))) => format!("{}x {}", raised.count, raised.message),
         }
+    }
+
+    #[tokio::test]
+    async fn a_burst_is_taken_when_it_is_over_or_has_gone_on_for_long() {
+        const COUNT: usize = 400;
+        let (sender, mut waiting) = mpsc::channel(WAITING_MAX);
+        let mut notes = Vec::new();
+        for _ in 0..3 {
+            sender.send(note("a", 0)).await.unwrap();
+        }
+        assert!(gather(&mut waiting, &mut notes).await);
+        assert_eq!(notes.len(), 3);
+        notes.clear();
+        let burst = async {
+            for _ in 0..COUNT {
+                sender.send(note("a", 0)).await.unwrap();
+                tokio::time::sleep(PAUSE / 4).await;
+            }
+        };
+        tokio::join!(burst, async { assert!(gather(&mut waiting, &mut notes).await) });
+        assert!((2..COUNT).contains(&notes.len()), "{}", notes.len());
+        drop(sender);
+        assert!(gather(&mut waiting, &mut notes).await);
+        assert!(!gather(&mut waiting, &mut notes).await);
+    }
+
+    #[test]
+    fn notes_that_gather_are_written_once_an_event() {
+        let mut correlator = Correlator::default();
+        let mut gather = |notes: &[(&str, i64)]| {
+            let notes = notes.iter().map(|(message, second)| note(message, *second));
+            let show = |(_, write): (EventKey, Write)| match write {
+                Write::Create(event) => (true, event.count.unwrap(), event.message.unwrap()),
+                Write::Raise(raised) => (false, raised.count, raised.message),
+            };
+            correlator.gather(notes).into_iter().map(show).collect::<Vec<_>>()
+        };
+        let first = gather(&[("a", 0), ("b", 1), ("a", 2), ("a", 3)]);
+        assert_eq!(first, [(true, 3, "a".to_owned()), (true, 1, "b".to_owned())]);
+        let second = gather(&[("a", 4), ("b", 5), ("a", 6)]);
+        assert_eq!(second, [(false, 5, "a".to_owned()), (false, 2, "b".to_owned())]);
     }
 
     #[test]

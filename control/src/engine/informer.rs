@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::head::Head;
@@ -17,6 +17,9 @@ use crate::store::Revision;
 
 /// So many events are indexed and told under one lock.
 const BATCH: usize = 256;
+
+/// So many heads of objects that changed lately are kept; beyond, all are forgotten.
+const RECENT_MAX: usize = 4096;
 
 /// Waiting for one's own write is given up after so long: the next plan may then see the past, which
 /// preconditions make harmless.
@@ -28,10 +31,10 @@ pub struct Change {
     pub resource: Arc<str>,
     /// The new state; for a deletion the last one.
     pub object: Arc<Cached>,
-    pub head: Head,
+    pub head: Arc<Head>,
     pub previous: Option<Arc<Cached>>,
     /// The head of `previous`.
-    pub before: Option<Head>,
+    pub before: Option<Arc<Head>>,
     pub deleted: bool,
 }
 
@@ -187,6 +190,34 @@ fn label_keys(labels: Labels, namespace: &str, head: &Head) -> Vec<String> {
     }
 }
 
+/// The heads of objects that changed lately: most of them change several times in a row, and what one
+/// was before is known then.
+#[derive(Default)]
+struct Recent(HashMap<Place, (Revision, Arc<Head>)>);
+
+impl Recent {
+    /// The head of a new state.
+    fn head(&mut self, place: &Place, object: &Cached) -> Arc<Head> {
+        let head = Arc::new(Head::of(object));
+        if head.is_small() {
+            return head;
+        }
+        if self.0.len() >= RECENT_MAX {
+            self.0.clear();
+        }
+        self.0.insert(place.clone(), (object.revision, head.clone()));
+        head
+    }
+
+    /// The head of a state that is over.
+    fn before(&mut self, place: &Place, previous: &Cached) -> Arc<Head> {
+        match self.0.remove(place) {
+            Some((revision, head)) if revision == previous.revision => head,
+            _ => Arc::new(Head::of(previous)),
+        }
+    }
+}
+
 /// What an informer begins with: the objects there are, and the watch of what follows.
 pub(super) struct Primed {
     changes: Vec<Change>,
@@ -199,6 +230,7 @@ pub(super) struct Informer {
     pub(super) cache: Arc<Cache>,
     indexed: Indexed,
     index: RwLock<Index>,
+    recent: Mutex<Recent>,
     seen: watch::Sender<Revision>,
 }
 
@@ -209,12 +241,21 @@ impl Informer {
             resource,
             cache,
             index: RwLock::default(),
+            recent: Mutex::default(),
             seen: watch::channel(Revision(0)).0,
         }
     }
 
     pub(super) fn index(&self) -> parking_lot::RwLockReadGuard<'_, Index> {
         self.index.read()
+    }
+
+    /// The head of a state of one of its objects.
+    pub(super) fn head(&self, object: &Cached) -> Arc<Head> {
+        match self.recent.lock().0.get(&place(object)) {
+            Some((revision, head)) if *revision == object.revision => head.clone(),
+            _ => Arc::new(Head::of(object)),
+        }
     }
 
     /// Indexes what the cache holds. Every informer is primed before any of them tells a change, so
@@ -252,9 +293,9 @@ impl Informer {
         let mut index = Index::default();
         let mut changes = Vec::with_capacity(items.len());
         for object in items {
-            let change = self.change(object, None, false);
-            index.put(self.indexed, &place(object), &change.head);
-            changes.push(change);
+            let head = Arc::new(Head::of(object));
+            index.put(self.indexed, &place(object), &head);
+            changes.push(self.change(object, head, None, false));
         }
         *self.index.write() = index;
         changes
@@ -262,44 +303,66 @@ impl Informer {
 
     fn apply(&self, events: &[Arc<CacheEvent>]) -> (Vec<Change>, Revision) {
         let newest = events.iter().map(|event| event.revision()).max().unwrap_or_default();
-        let changes: Vec<Change> = events
-            .iter()
-            .filter_map(|event| match &**event {
-                CacheEvent::Added { object } => Some(self.change(object, None, false)),
-                CacheEvent::Modified { object, previous } => {
-                    Some(self.change(object, Some(previous), false))
-                }
-                CacheEvent::Deleted { object, previous } => {
-                    Some(self.change(object, Some(previous), true))
-                }
-                CacheEvent::Progress { .. } => None,
-            })
-            .collect();
+        let changes: Vec<(Place, Change)> = {
+            let mut recent = self.recent.lock();
+            if events.iter().all(|event| event.object().is_none()) {
+                // Nothing of this kind has happened for a while.
+                *recent = Recent::default();
+            }
+            events.iter().filter_map(|event| self.changed(&mut recent, event)).collect()
+        };
         let mut index = self.index.write();
-        for change in &changes {
-            let place = place(&change.object);
+        for (place, change) in &changes {
+            let same = change.before.as_ref().is_some_and(|b| b.same_places(&change.head));
+            if same && !change.deleted {
+                continue;
+            }
             if let Some(before) = &change.before {
-                index.remove(self.indexed, &place, before);
+                index.remove(self.indexed, place, before);
             }
             if !change.deleted {
-                index.put(self.indexed, &place, &change.head);
+                index.put(self.indexed, place, &change.head);
             }
         }
-        (changes, newest)
+        (changes.into_iter().map(|(_, change)| change).collect(), newest)
+    }
+
+    fn changed(&self, recent: &mut Recent, event: &CacheEvent) -> Option<(Place, Change)> {
+        let place = place(event.object()?);
+        let change = match event {
+            CacheEvent::Added { object } => {
+                let head = recent.head(&place, object);
+                self.change(object, head, None, false)
+            }
+            CacheEvent::Modified { object, previous } => {
+                let before = recent.before(&place, previous);
+                let head = recent.head(&place, object);
+                self.change(object, head, Some((previous, before)), false)
+            }
+            // The last state is what it was before.
+            CacheEvent::Deleted { object, previous } => {
+                let before = recent.before(&place, previous);
+                self.change(object, before.clone(), Some((previous, before)), true)
+            }
+            CacheEvent::Progress { .. } => return None,
+        };
+        Some((place, change))
     }
 
     fn change(
         &self,
         object: &Arc<Cached>,
-        previous: Option<&Arc<Cached>>,
+        head: Arc<Head>,
+        previous: Option<(&Arc<Cached>, Arc<Head>)>,
         deleted: bool,
     ) -> Change {
+        let (previous, before) = previous.unzip();
         Change {
             resource: self.resource.clone(),
-            head: Head::of(object),
             object: object.clone(),
-            before: previous.map(|previous| Head::of(previous)),
+            head,
             previous: previous.cloned(),
+            before,
             deleted,
         }
     }

@@ -38,9 +38,10 @@ struct State {
 }
 
 impl State {
-    fn add(&mut self, key: Key, now: Instant) {
+    /// Whether a waiting worker has something to do by it, or to wait for less long.
+    fn add(&mut self, key: Key, now: Instant) -> bool {
         if self.closed || self.dirty.contains(&key) {
-            return;
+            return false;
         }
         if let Some(until) = self.resting.get(&key).copied() {
             if until > now {
@@ -52,24 +53,28 @@ impl State {
             self.delayed.remove(&(at, key.clone()));
         }
         self.dirty.insert(key.clone());
-        if !self.processing.contains(&key) {
+        let is_free = !self.processing.contains(&key);
+        if is_free {
             self.ready.push_back(key);
         }
+        is_free
     }
 
-    /// The earlier of two delays wins.
-    fn add_at(&mut self, key: Key, at: Instant) {
+    /// The earlier of two delays wins. The answer is as that of `add`.
+    fn add_at(&mut self, key: Key, at: Instant) -> bool {
         if self.closed {
-            return;
+            return false;
         }
         if let Some(old) = self.due.get(&key).copied() {
             if old <= at {
-                return;
+                return false;
             }
             self.delayed.remove(&(old, key.clone()));
         }
+        let is_first = self.delayed.first().is_none_or(|(first, _)| at < *first);
         self.due.insert(key.clone(), at);
         self.delayed.insert((at, key));
+        is_first
     }
 
     fn release_due(&mut self, now: Instant) {
@@ -96,13 +101,13 @@ impl State {
 impl Queue {
     /// To be looked at as soon as a worker is free (and the key has rested).
     pub(super) fn add(&self, key: Key) {
-        self.state.lock().add(key, Instant::now());
-        self.wakeup.notify_one();
+        let wakes = self.state.lock().add(key, Instant::now());
+        self.wake_if(wakes);
     }
 
     pub(super) fn add_after(&self, key: Key, delay: Duration) {
-        self.state.lock().add_at(key, Instant::now() + delay);
-        self.wakeup.notify_one();
+        let wakes = self.state.lock().add_at(key, Instant::now() + delay);
+        self.wake_if(wakes);
     }
 
     /// Adds the key again after its back-off, which doubles with each failure.
@@ -111,9 +116,16 @@ impl Queue {
         let failures = state.failures.entry(key.clone()).or_default();
         let backoff = backoff(*failures);
         *failures = failures.saturating_add(1);
-        state.add_at(key, Instant::now() + backoff);
+        let wakes = state.add_at(key, Instant::now() + backoff);
         drop(state);
-        self.wakeup.notify_one();
+        self.wake_if(wakes);
+    }
+
+    /// Most adds of a burst are of keys that wait already: they wake nobody.
+    fn wake_if(&self, wakes: bool) {
+        if wakes {
+            self.wakeup.notify_one();
+        }
     }
 
     /// The key succeeded: its next failure starts with the first back-off.
@@ -160,13 +172,16 @@ impl Queue {
         if !rest.is_zero() {
             state.resting.insert(key.clone(), now + rest);
         }
-        if state.dirty.remove(key) {
-            state.add(key.clone(), now);
-        } else if rest.is_zero() {
-            state.resting.remove(key);
-        }
+        let wakes = if state.dirty.remove(key) {
+            state.add(key.clone(), now)
+        } else {
+            if rest.is_zero() {
+                state.resting.remove(key);
+            }
+            false
+        };
         drop(state);
-        self.wakeup.notify_one();
+        self.wake_if(wakes);
     }
 
     /// No key is handed out any more; waiting workers end.
@@ -238,6 +253,20 @@ mod tests {
         assert_eq!(queue.next().await, Some(key("a")));
         let elapsed = start.elapsed();
         assert!((Duration::from_millis(40)..Duration::from_secs(20)).contains(&elapsed));
+    }
+
+    #[test]
+    fn only_what_is_new_to_do_or_due_earlier_wakes_a_worker() {
+        let (mut state, now) = (State::default(), Instant::now());
+        let at = |millis| now + Duration::from_millis(millis);
+        assert!(state.add(key("a"), now));
+        assert!(!state.add(key("a"), now), "it waits already");
+        state.take().unwrap();
+        assert!(!state.add(key("a"), now), "whoever holds it puts it back");
+        assert!(state.add_at(key("b"), at(20)));
+        assert!(!state.add_at(key("c"), at(30)), "others are due before");
+        assert!(state.add_at(key("c"), at(10)));
+        assert!(!state.add_at(key("c"), at(15)));
     }
 
     #[tokio::test]

@@ -39,11 +39,19 @@ impl Reader {
         self.object(&key.resource, &key.namespace, &key.name)
     }
 
+    /// The head of an object, and whether it changed lately or not.
+    pub fn head_at(&self, key: &Key) -> Option<Arc<Head>> {
+        let informer = self.informer(&key.resource)?;
+        let object = informer.cache.get(&key.namespace, &key.name)?;
+        Some(informer.head(&object))
+    }
+
+    /// `None` too where the object cannot be decoded: whether it is there at all, `object` says.
     pub fn get<T>(&self, resource: &str, namespace: &str, name: &str) -> Option<Arc<T>>
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
-        Some(self.object(resource, namespace, name)?.view())
+        self.object(resource, namespace, name)?.view()
     }
 
     pub fn at<T: DeserializeOwned + Send + Sync + 'static>(&self, key: &Key) -> Option<Arc<T>> {
@@ -61,7 +69,7 @@ impl Reader {
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
-        self.objects(resource, namespace).iter().map(|object| object.view()).collect()
+        self.objects(resource, namespace).iter().filter_map(|object| object.view()).collect()
     }
 
     /// The keys of all objects, of any resource, that name this UID as an owner.
@@ -136,8 +144,8 @@ impl Reader {
             let places = informer.index().labelled(namespace, key, value);
             for (_, name) in places {
                 let selects = self.object("services", namespace, &name).is_some_and(|service| {
-                    let selector = Head::of(&service).selector();
-                    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+                    let head = Head::of(&service);
+                    head.selector().iter().all(|(key, value)| labels.get(key) == Some(value))
                 });
                 if selects {
                     names.insert(name);
@@ -155,7 +163,47 @@ impl Reader {
         places(informer)
             .into_iter()
             .filter_map(|(namespace, name)| informer.cache.get(&namespace, &name))
-            .map(|object| object.view())
+            .filter_map(|object| object.view())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::json;
+
+    use super::*;
+    use crate::ambient::Ambient;
+    use crate::cache::Caches;
+    use crate::encode;
+    use crate::kinds::registry;
+    use crate::store::{History, Write, memory};
+
+    #[tokio::test]
+    async fn an_object_that_cannot_be_decoded_is_passed_over() {
+        let (ambient, kinds) = (Ambient::real(), registry());
+        let store = memory::open(History::default(), &ambient);
+        for (name, spec) in [("bad", json!("no object")), ("good", json!({"containers": []}))] {
+            let metadata =
+                json!({"name": name, "namespace": "a", "uid": name, "labels": {"l": "v"}});
+            let value = encode::stored(&json!({"metadata": metadata, "spec": spec}));
+            let write = Write::Create { key: format!("pods/a/{name}"), value, ttl: None };
+            store.commit(write).await.unwrap();
+        }
+        let caches = Caches::start(store, &ambient, &kinds).await.unwrap();
+        let informer = Arc::new(Informer::new("pods".into(), caches.kind("pods").unwrap()));
+        informer.prime();
+        let informers = BTreeMap::from([(informer.resource.clone(), informer)]);
+        let reader = Reader::new(informers, Resources::new(&kinds));
+        let names = |pods: Vec<Arc<Pod>>| {
+            pods.iter().map(|pod| pod.metadata.name.clone().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(reader.list("pods", Some("a"))), ["good"]);
+        let label = BTreeMap::from([("l".to_owned(), "v".to_owned())]);
+        assert_eq!(names(reader.selected("pods", "a", &label)), ["good"]);
+        assert!(reader.get::<Pod>("pods", "a", "bad").is_none());
+        assert!(reader.object("pods", "a", "bad").is_some(), "it is there all the same");
+        assert_eq!(reader.head_at(&Key::new("pods", "a", "bad")).unwrap().metadata.uid, "bad");
     }
 }

@@ -40,8 +40,10 @@ mod workload;
 pub use field_error::{ErrorKind, FieldError};
 pub use list::registry;
 
+use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -326,6 +328,62 @@ impl Findings {
     }
 }
 
+/// An object on its way from `begin` to `finish`. Whoever changes it makes `finish` decode it anew.
+pub struct Draft {
+    value: Value,
+    /// The same as its type, while nobody has changed the value.
+    typed: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl Draft {
+    pub fn into_value(self) -> Value {
+        self.value
+    }
+}
+
+impl From<Value> for Draft {
+    fn from(value: Value) -> Self {
+        Self { value, typed: None }
+    }
+}
+
+impl Deref for Draft {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.value
+    }
+}
+
+impl DerefMut for Draft {
+    fn deref_mut(&mut self) -> &mut Value {
+        self.typed = None;
+        &mut self.value
+    }
+}
+
+/// The object before an update, decoded once for all who look at it as its type.
+pub struct Old<'a> {
+    pub value: &'a Value,
+    typed: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl<'a> Old<'a> {
+    pub fn new(value: &'a Value) -> Self {
+        Self { value, typed: OnceLock::new() }
+    }
+
+    fn typed<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<Arc<T>, String> {
+        if let Some(Ok(known)) = self.typed.get().map(|known| known.clone().downcast()) {
+            return Ok(known);
+        }
+        let decoded: Arc<T> = Arc::new(decode(self.value)?);
+        // Where two race, either is as good.
+        let _ = self.typed.set(decoded.clone());
+        Ok(decoded)
+    }
+}
+
 /// A kind as the handlers see it: over JSON values, object-safe, so that a handler is compiled once
 /// and custom resources can join at run time.
 pub trait AnyKind: Send + Sync {
@@ -337,12 +395,13 @@ pub trait AnyKind: Send + Sync {
     fn prepare_status(&self, new: Value, old: &Value) -> Result<Value, String>;
     /// `default`, then `prepare_create` (`old`: `None`), `prepare_update` or `prepare_status`; the
     /// object is decoded once for both.
-    fn begin(&self, new: Value, old: Option<&Value>, part: Part) -> Result<Value, String>;
-    /// `default`, then `validate`, likewise.
+    fn begin(&self, new: &Value, old: Option<&Old<'_>>, part: Part) -> Result<Draft, String>;
+    /// `default`, then `validate`, likewise; of a draft that nobody has changed since `begin`, only
+    /// `validate`.
     fn finish(
         &self,
-        new: Value,
-        old: Option<&Value>,
+        new: Draft,
+        old: Option<&Old<'_>>,
         part: Part,
     ) -> Result<(Value, Findings), String>;
     /// `old`: `None` for a create.
@@ -389,13 +448,13 @@ fn undecodable(error: String) -> Findings {
     Findings { errors: vec![FieldError::invalid("", "", error)], warnings: Vec::new() }
 }
 
-fn findings<K: Kind>(new: &K::Object, old: Option<&Value>, part: Part) -> Findings {
+fn findings<K: Kind>(new: &K::Object, old: Option<&Old<'_>>, part: Part) -> Findings {
     let Some(old) = old else {
         let mut errors = K::validate(new);
         errors.extend(K::validate_create(new));
         return Findings::new(errors, || K::warnings(new, None));
     };
-    let old = match decode::<K::Object>(old) {
+    let old = match old.typed::<K::Object>() {
         Ok(old) => old,
         Err(error) => return undecodable(error),
     };
@@ -438,31 +497,43 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
         encode(&object)
     }
 
-    fn begin(&self, new: Value, old: Option<&Value>, part: Part) -> Result<Value, String> {
-        let mut object = decode::<K::Object>(&new)?;
+    fn begin(&self, new: &Value, old: Option<&Old<'_>>, part: Part) -> Result<Draft, String> {
+        let mut object = decode::<K::Object>(new)?;
         K::default(&mut object);
         match (old, part) {
             (None, _) => K::prepare_create(&mut object),
-            (Some(old), Part::Main) => K::prepare_update(&mut object, &decode(old)?),
-            (Some(old), Part::Status) => K::prepare_status(&mut object, &decode(old)?),
+            (Some(old), Part::Main) => {
+                let old: Arc<K::Object> = old.typed()?;
+                K::prepare_update(&mut object, &old);
+            }
+            (Some(old), Part::Status) => {
+                let old: Arc<K::Object> = old.typed()?;
+                K::prepare_status(&mut object, &old);
+            }
         }
-        encode(&object)
+        // What was put back from the old object may lack what is filled in by now.
+        K::default(&mut object);
+        Ok(Draft { value: encode(&object)?, typed: Some(Box::new(object)) })
     }
 
     fn finish(
         &self,
-        new: Value,
-        old: Option<&Value>,
+        new: Draft,
+        old: Option<&Old<'_>>,
         part: Part,
     ) -> Result<(Value, Findings), String> {
-        let mut object = decode::<K::Object>(&new)?;
+        if let Some(object) = new.typed.as_ref().and_then(|typed| typed.downcast_ref()) {
+            let findings = findings::<K>(object, old, part);
+            return Ok((new.value, findings));
+        }
+        let mut object = decode::<K::Object>(&new.value)?;
         K::default(&mut object);
         Ok((encode(&object)?, findings::<K>(&object, old, part)))
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>, part: Part) -> Findings {
         match decode::<K::Object>(new) {
-            Ok(new) => findings::<K>(&new, old, part),
+            Ok(new) => findings::<K>(&new, old.map(Old::new).as_ref(), part),
             Err(error) => undecodable(error),
         }
     }
@@ -525,5 +596,32 @@ impl Registry {
     /// By group, version and resource, in that order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn AnyKind>> {
         self.kinds.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_draft_is_decoded_anew_only_where_somebody_changed_it() {
+        let registry = registry();
+        let kind = registry.at("", "v1", "configmaps").expect("it is served");
+        let draft = || {
+            let value = json!({"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": "a", "namespace": "b"}, "data": {"a": "b"}});
+            kind.begin(&value, None, Part::Main).expect("it decodes")
+        };
+        let (value, findings) = kind.finish(draft(), None, Part::Main).expect("as before");
+        assert_eq!((value["data"]["a"].as_str(), findings.errors.len()), (Some("b"), 0));
+        let mut changed = draft();
+        changed["data"] = json!({"not a key": "c"});
+        let (value, findings) = kind.finish(changed, None, Part::Main).expect("it decodes");
+        assert_eq!((value["data"]["not a key"].as_str(), findings.errors.len()), (Some("c"), 1));
+        let mut changed = draft();
+        changed["data"] = json!(7);
+        assert!(kind.finish(changed, None, Part::Main).is_err());
     }
 }

@@ -126,7 +126,7 @@ impl Scheduler {
     ) {
         let (known_nodes, mut node_events) = nodes.snapshot_and_watch();
         for node in &known_nodes.items {
-            self.snapshot.apply_node(node.view::<Node>());
+            self.node_seen(node);
         }
         let (known_pods, mut pod_events) = pods.snapshot_and_watch();
         for pod in &known_pods.items {
@@ -158,11 +158,17 @@ impl Scheduler {
     fn node_event(&mut self, event: &CacheEvent) {
         match event {
             CacheEvent::Added { object } | CacheEvent::Modified { object, .. } => {
-                self.snapshot.apply_node(object.view::<Node>());
+                self.node_seen(object);
                 self.queue.wake_all(Instant::now());
             }
             CacheEvent::Deleted { object, .. } => self.snapshot.remove_node(object.name()),
             CacheEvent::Progress { .. } => {}
+        }
+    }
+
+    fn node_seen(&mut self, object: &Cached) {
+        if let Some(node) = object.view::<Node>() {
+            self.snapshot.apply_node(node);
         }
     }
 
@@ -186,12 +192,14 @@ impl Scheduler {
         let node = &*glance.spec.node_name;
         if !node.is_empty() {
             self.queue.remove(uid);
-            if !self.snapshot.is_on(uid, node) {
-                self.snapshot.place(&PodInfo::new(object.view()), node);
+            if !self.snapshot.is_on(uid, node)
+                && let Some(pod) = object.view()
+            {
+                self.snapshot.place(&PodInfo::new(pod), node);
             }
             return;
         }
-        let pod = object.view::<Pod>();
+        let Some(pod) = object.view::<Pod>() else { return };
         let Some(spec) = &pod.spec else { return };
         let ours = spec.scheduler_name.as_deref().unwrap_or(NAME) == NAME;
         let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
@@ -369,7 +377,7 @@ async fn post(
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(body)
         .map_err(kube::Error::HttpError)?;
-    client.request::<serde_json::Value>(request).await.map(drop)
+    client.request_text(request).await.map(drop)
 }
 
 /// Writes the event and the `PodScheduled` condition that users look for.

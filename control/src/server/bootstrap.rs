@@ -140,7 +140,7 @@ async fn put(api: &Api, place: Place, value: Value, known: Known) -> Result<(), 
     let mut value = value;
     value["apiVersion"] = info.api_version().into();
     value["kind"] = info.kind.into();
-    let value = kind.begin(value, None, crate::kinds::Part::Main).map_err(failed)?;
+    let value = kind.begin(&value, None, crate::kinds::Part::Main).map_err(failed)?.into_value();
     let write = match existing {
         None => create(api, key, value),
         Some(existing) => match update(key, value, &existing) {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use copepod_runtime::{Artifact, ContainerSpec, Exit, ExitCause, Runtime, Stdin};
 use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, PodStatus};
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::{Api, Client};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, Request};
+use kube::{Api, Client, Resource as _};
 
 use super::env::{self, EnvContext, ServiceLink, ServiceLinkPort};
 use super::logs::{self, LogWriter};
@@ -167,14 +167,20 @@ impl Means {
         let meta = &pod.metadata;
         let namespace = meta.namespace.as_deref().unwrap_or_default();
         let name = meta.name.as_deref().unwrap_or_default();
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let patch = Patch::Strategic(status::patch(pod, status));
-        let patched = api.patch_status(name, &PatchParams::default(), &patch).await;
+        let request = Request::new(Pod::url_path(&(), Some(namespace)))
+            .patch_subresource("status", name, &PatchParams::default(), &patch)
+            .map_err(kube::Error::BuildRequest);
+        // The pod in the answer is not looked at: the watch brings it.
+        let patched = match request {
+            Ok(request) => self.client.request_text(request).await.map(drop),
+            Err(error) => Err(error),
+        };
         if !self.outage.note(&patched) {
             return Written::Unanswered;
         }
         match patched {
-            Ok(_) => Written::Stored,
+            Ok(()) => Written::Stored,
             Err(kube::Error::Api(error)) if error.code == 404 || error.code == 409 => {
                 // Gone, or another pod of that name by now.
                 Written::Gone

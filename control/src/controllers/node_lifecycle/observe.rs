@@ -89,6 +89,9 @@ impl Controller for NodeLifecycle {
     fn plan(&self, context: &Context<'_>, key: &Key) -> Plan {
         let reader = context.reader;
         let Some(node) = reader.at::<Node>(key) else {
+            if reader.object_at(key).is_some() {
+                return Plan::nothing("cannot be decoded");
+            }
             let known = self.heard.lock().remove(&*key.name);
             return removed(&key.name, known.map(|known| known.uid));
         };
@@ -109,7 +112,8 @@ impl Controller for NodeLifecycle {
 }
 
 fn readiness(node: &Cached) -> Option<String> {
-    ready_status(&node.view::<Node>()).map(str::to_owned)
+    let node: Arc<Node> = node.view()?;
+    ready_status(&node).map(str::to_owned)
 }
 
 fn any_ready(reader: &Reader) -> bool {

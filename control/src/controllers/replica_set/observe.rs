@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
 
 use super::REPLICA_SETS;
+use super::outline::Outline;
 use super::plan::{Observed, plan};
 use crate::controllers::owners;
 use crate::controllers::pods::{PODS, is_active, node};
@@ -80,8 +80,8 @@ fn observe(context: &Context<'_>, key: &Key) -> Option<Observed> {
     let reader = context.reader;
     let set: Arc<ReplicaSet> = reader.at(key)?;
     let uid = set.metadata.uid.clone().unwrap_or_default();
-    let mut pods: Vec<Arc<Pod>> = reader.owned(PODS, &uid);
-    pods.extend(reader.uncontrolled::<Pod>(PODS, &key.namespace));
+    let mut pods: Vec<Arc<Outline>> = reader.owned(PODS, &uid);
+    pods.extend(reader.uncontrolled::<Outline>(PODS, &key.namespace));
     let active = pods.iter().filter(|pod| is_active(pod)).count();
     let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let neighbours = if active > usize::try_from(wanted).unwrap_or(0) {
@@ -101,7 +101,7 @@ fn neighbours(reader: &Reader, set: &ReplicaSet) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for sibling in siblings {
         let uid = sibling.metadata.uid.as_deref().unwrap_or_default();
-        for pod in reader.owned::<Pod>(PODS, uid) {
+        for pod in reader.owned::<Outline>(PODS, uid) {
             if let Some(node) = node(&pod).filter(|_| is_active(&pod)) {
                 *counts.entry(node.to_owned()).or_default() += 1;
             }

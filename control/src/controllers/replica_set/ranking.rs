@@ -91,15 +91,17 @@ fn restarts(pod: &Pod) -> (Reverse<i32>, Reverse<i32>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::outline::Outline;
     use super::*;
 
     /// The names in the order in which they go.
     fn check(pods: &[&str], neighbours: &[(&str, usize)]) -> Vec<String> {
-        let pods: Vec<Pod> = pods.iter().map(|pod| serde_yaml::from_str(pod).unwrap()).collect();
+        let pods: Vec<Outline> =
+            pods.iter().map(|pod| serde_yaml::from_str(pod).unwrap()).collect();
         let neighbours = neighbours.iter().map(|(n, count)| ((*n).to_owned(), *count)).collect();
         let now = "2026-01-01T01:00:00Z".parse().unwrap();
         // Asking for all but one sorts; the last is added by hand.
-        let mut all: Vec<&Pod> = pods.iter().collect();
+        let mut all: Vec<&Pod> = pods.iter().map(|pod| &**pod).collect();
         all.sort_by_cached_key(|pod| rank(now, pod, &neighbours));
         all.iter().map(|pod| pod.metadata.name.clone().unwrap()).collect()
     }
