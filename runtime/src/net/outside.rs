@@ -12,7 +12,14 @@ pub trait Outside: Send + Sync {
     async fn resolve(&self, from: IpAddr, name: &str) -> io::Result<Vec<IpAddr>>;
 
     /// Where traffic for `to` goes. Asked at each TCP connect, datagram and outgoing HTTP request; must not block.
-    fn route(&self, from: IpAddr, to: SocketAddr) -> Route;
+    fn route(&self, from: IpAddr, to: SocketAddr, protocol: Protocol) -> Route;
+}
+
+/// What carries the traffic: the same port may be another's for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Tcp,
+    Udp,
 }
 
 /// The way to an address.
