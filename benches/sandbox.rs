@@ -422,7 +422,7 @@ impl Outside for Nowhere {
         Err(io::ErrorKind::NotFound.into())
     }
 
-    fn route(&self, _: IpAddr, _: SocketAddr, _: Protocol) -> Route {
+    fn route(&self, _: SocketAddr, _: SocketAddr, _: Protocol) -> Route {
         Route::Unreachable
     }
 }

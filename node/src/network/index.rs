@@ -114,24 +114,27 @@ struct Turns {
     stuck: Mutex<Stuck>,
 }
 
-/// The endpoint that each client had last, and when that was.
+/// The endpoint that each client had last, and when that was. A client is an address, with port 0,
+/// or one flow of datagrams.
 #[derive(Default)]
 struct Stuck {
-    clients: HashMap<IpAddr, (SocketAddr, Instant)>,
+    clients: HashMap<SocketAddr, (SocketAddr, Instant)>,
     /// Those who stay away too long are forgotten when there are so many.
     sweep_at: usize,
 }
 
+/// How long datagrams of one flow go to one endpoint, as Linux tracks them for kube-proxy.
+const FLOW_TIMEOUT: Duration = Duration::from_secs(120);
 /// Fewer clients than these are not looked through for those who stay away.
 const SWEEP_FROM: usize = 64;
 
 impl Stuck {
-    fn of(&self, client: IpAddr, timeout: Duration, now: Instant) -> Option<SocketAddr> {
+    fn of(&self, client: SocketAddr, timeout: Duration, now: Instant) -> Option<SocketAddr> {
         let (endpoint, last) = self.clients.get(&client)?;
         (now.saturating_duration_since(*last) < timeout).then_some(*endpoint)
     }
 
-    fn keep(&mut self, client: IpAddr, endpoint: SocketAddr, timeout: Duration, now: Instant) {
+    fn keep(&mut self, client: SocketAddr, endpoint: SocketAddr, timeout: Duration, now: Instant) {
         if self.clients.len() >= self.sweep_at.max(SWEEP_FROM) {
             self.clients.retain(|_, (_, last)| now.saturating_duration_since(*last) < timeout);
             self.sweep_at = self.clients.len() * 2;
@@ -141,6 +144,15 @@ impl Stuck {
 }
 
 impl Port {
+    /// As whom a client is remembered, and how long; `None` where its turn is anybody's.
+    fn sticks(&self, client: SocketAddr) -> Option<(SocketAddr, Duration)> {
+        match (self.affinity, self.protocol) {
+            (Some(timeout), _) => Some((SocketAddr::new(client.ip(), 0), timeout)),
+            (None, Protocol::Udp) if client.port() != 0 => Some((client, FLOW_TIMEOUT)),
+            (None, Protocol::Tcp | Protocol::Udp) => None,
+        }
+    }
+
     /// Takes turns over the ready endpoints, then over those that end, leaving out the `tried`.
     fn next(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {
         let turn = self.turns.next.fetch_add(1, Ordering::Relaxed);
@@ -225,7 +237,7 @@ impl Index {
     /// Where a connection from `client` to `to` goes.
     pub fn route(
         &self,
-        client: IpAddr,
+        client: SocketAddr,
         to: SocketAddr,
         protocol: Protocol,
         now: Instant,
@@ -247,7 +259,7 @@ impl Index {
         now: Instant,
     ) -> Decision {
         match self.by_node_port.get(&(node_port, protocol)) {
-            Some(port) => self.choose(*port, client, tried, now),
+            Some(port) => self.choose(*port, SocketAddr::new(client, 0), tried, now),
             None => Decision::NoSuchPort,
         }
     }
@@ -339,13 +351,13 @@ impl Index {
                 continue;
             };
             let same = |old: &Port| {
-                old.uid == uid && old.name == entry.name && old.protocol == entry.protocol
+                old.uid == uid
+                    && old.name == entry.name
+                    && old.protocol == entry.protocol
+                    && old.affinity.is_some() == affinity.is_some()
             };
             if let Some(at) = before.iter().position(same) {
                 entry.turns = before.swap_remove(at).turns;
-            }
-            if affinity.is_none() {
-                *entry.turns.stuck.get_mut() = Stuck::default();
             }
             self.last_port.0 += 1;
             let id = self.last_port;
@@ -594,9 +606,15 @@ impl Index {
     }
 
     /// The endpoint that the client had, where it sticks; else the next in turn.
-    fn choose(&self, port: PortId, client: IpAddr, tried: &[SocketAddr], now: Instant) -> Decision {
+    fn choose(
+        &self,
+        port: PortId,
+        client: SocketAddr,
+        tried: &[SocketAddr],
+        now: Instant,
+    ) -> Decision {
         let Some(port) = self.ports.get(&port) else { return Decision::NoSuchPort };
-        let Some(timeout) = port.affinity else {
+        let Some((client, timeout)) = port.sticks(client) else {
             return self.next(port, tried).map_or(Decision::NoEndpoints, Decision::Endpoint);
         };
         let mut stuck = port.turns.stuck.lock();
@@ -817,8 +835,12 @@ mod tests {
         "10.128.0.9".parse().expect("an address")
     }
 
+    fn from() -> SocketAddr {
+        SocketAddr::new(client(), 4000)
+    }
+
     fn route(index: &Index, to: &str) -> Decision {
-        index.route(client(), to.parse().expect("an address"), Protocol::Tcp, Instant::now())
+        index.route(from(), to.parse().expect("an address"), Protocol::Tcp, Instant::now())
     }
 
     fn index(endpoints: &[(&str, bool, bool)]) -> Index {
@@ -868,7 +890,7 @@ mod tests {
         index.apply_slice(&slice);
         let to = "10.96.0.10:80".parse().expect("an address");
         for (protocol, port) in [(Protocol::Tcp, 8080), (Protocol::Udp, 8053)] {
-            let found = index.route(client(), to, protocol, Instant::now());
+            let found = index.route(from(), to, protocol, Instant::now());
             assert_eq!(found, Decision::Endpoint(([10, 128, 0, 1], port).into()));
         }
     }
@@ -920,12 +942,33 @@ mod tests {
         index.apply_slice(&slice("web", &[("10.128.0.1", true, true), ("10.128.0.2", true, true)]));
         let to = "10.96.0.10:80".parse().expect("an address");
         let start = Instant::now();
-        let at = |seconds| {
-            index.route(client(), to, Protocol::Tcp, start + Duration::from_secs(seconds))
-        };
+        let at =
+            |seconds| index.route(from(), to, Protocol::Tcp, start + Duration::from_secs(seconds));
         let first = at(0);
         assert_eq!([at(1), at(9), at(18)], [first; 3]);
         assert_ne!(at(40), first);
+    }
+
+    #[test]
+    fn datagrams_of_one_flow_go_to_one_endpoint() {
+        let mut index = Index::new("cluster.local");
+        let ports = json!([{"name": "u", "port": 53, "protocol": "UDP"}]);
+        index.apply_service(&web(0, json!({ "ports": ports })));
+        let mut slice = slice("web", &[("10.128.0.1", true, true), ("10.128.0.2", true, true)]);
+        slice.ports = serde_json::from_value(ports).expect("ports");
+        index.apply_slice(&slice);
+        let to = "10.96.0.10:53".parse().expect("an address");
+        let start = Instant::now();
+        let send = |index: &Index, port, seconds| {
+            let from = SocketAddr::new(client(), port);
+            index.route(from, to, Protocol::Udp, start + Duration::from_secs(seconds))
+        };
+        let first = send(&index, 4000, 0);
+        assert_eq!([send(&index, 4000, 1), send(&index, 4000, 100)], [first; 2]);
+        assert_ne!(send(&index, 4001, 100), first, "another flow");
+        let Decision::Endpoint(endpoint) = first else { panic!("chosen") };
+        index.close_pod(endpoint.ip());
+        assert_ne!(send(&index, 4000, 101), first, "the endpoint has gone");
     }
 
     #[test]
@@ -945,7 +988,7 @@ mod tests {
         let to = "10.96.0.10:80".parse().expect("an address");
         let start = Instant::now();
         let at = |index: &Index, seconds| {
-            index.route(client(), to, Protocol::Tcp, start + Duration::from_secs(seconds))
+            index.route(from(), to, Protocol::Tcp, start + Duration::from_secs(seconds))
         };
         let first = at(&index, 0);
         index.apply_service(&sticky(100, "b"));

@@ -271,7 +271,7 @@ impl Outside for Network {
         Err(no_such_name(&name))
     }
 
-    fn route(&self, from: IpAddr, to: SocketAddr, protocol: Carrier) -> Route {
+    fn route(&self, from: SocketAddr, to: SocketAddr, protocol: Carrier) -> Route {
         let protocol = match protocol {
             Carrier::Tcp => Protocol::Tcp,
             Carrier::Udp => Protocol::Udp,

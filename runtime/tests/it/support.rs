@@ -86,7 +86,7 @@ impl Outside for World {
         found.map(|ip| vec![ip]).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn route(&self, _: IpAddr, to: SocketAddr, _: Protocol) -> Route {
+    fn route(&self, _: SocketAddr, to: SocketAddr, _: Protocol) -> Route {
         let turn = self.turns.lock().unwrap().get_mut(&to).and_then(VecDeque::pop_front);
         if let Some(turn) = turn {
             return Route::Switch(turn);

@@ -88,7 +88,7 @@ impl Binding {
         if data.len() > DATAGRAM_BYTES_MAX {
             return Err(ErrorCode::DatagramTooLarge);
         }
-        let destination = match self.dialer.destination(to, Protocol::Udp) {
+        let destination = match self.dialer.destination(to, Protocol::Udp, self.local.port()) {
             Ok(destination) => destination,
             // What refuses a datagram says so by ICMP at best: it is lost.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
