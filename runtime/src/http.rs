@@ -16,10 +16,10 @@ use bytes::Bytes;
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Sleep;
 use tokio_rustls::client::TlsStream;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::io::TokioIo;
@@ -44,8 +44,6 @@ const RUNNING_MAX: usize = 1000;
 const WAITING_MAX: usize = 10_000;
 /// What is read of a request's body that its component did not want; Go's server reads as much.
 const REST_MAX: usize = 256 * 1024;
-/// A client that connected just before its component began to stop may begin its first request for so long.
-const FIRST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 /// Where a guest sets no time-out of its own.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 
@@ -249,8 +247,7 @@ impl HttpHandler {
         Ran::Failed
     }
 
-    /// Serves HTTP/1 on a connection from the switch; false once the container stops. A connection without a request in
-    /// flight does not hold up a container that stops.
+    /// Serves HTTP/1 on a connection from the switch; false once the container stops.
     pub(crate) fn serve(&self, stream: Stream) -> bool {
         // Until the last byte is written a stopping container waits for the connection, not for its requests alone.
         let Some(Reserved { handler, open }) = self.reserve() else { return false };
@@ -258,9 +255,6 @@ impl HttpHandler {
             let container = &self.0.container;
             (container.ended.clone(), container.draining.clone())
         };
-        let accepted = Instant::now();
-        let heard = Arc::new(AtomicBool::new(false));
-        let stream = Listening { stream, heard: heard.clone() };
         self.0.guests.spawn(async move {
             let _open = open;
             let service =
@@ -287,60 +281,13 @@ impl HttpHandler {
                 _ = connection.as_mut() => return,
                 () = draining.cancelled() => connection.as_mut().graceful_shutdown(),
             }
-            // hyper closes a connection between two requests; before the first it would wait.
-            let silent = async {
-                sleep_until(accepted + FIRST_WORDS_WITHIN).await;
-                if heard.load(Ordering::Acquire) {
-                    std::future::pending::<()>().await;
-                }
-            };
             tokio::select! {
                 biased;
                 () = ended.cancelled() => {}
                 _ = connection => {}
-                () = silent => {}
             }
         });
         true
-    }
-}
-
-/// A connection that tells whether anything was said on it yet.
-struct Listening {
-    stream: Stream,
-    heard: Arc<AtomicBool>,
-}
-
-impl AsyncRead for Listening {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.heard.store(true, Ordering::Release);
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Listening {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -8,7 +8,7 @@ use copepod_runtime::{
 };
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use wasmtime_wasi_http::io::TokioIo;
 
 use crate::support::{Net, Recorder, http, run, soon, spec};
@@ -184,28 +184,6 @@ async fn a_silent_connection_does_not_hold_up_a_stop() {
     let exit = soon("the exit", container.stop(Duration::from_secs(3600))).await;
     assert_eq!((exit.code, exit.cause), (143, ExitCause::Stopped));
     assert_eq!(soon("its end", silent.read(&mut [0; 1])).await.unwrap(), 0);
-}
-
-#[tokio::test]
-async fn a_connection_made_just_before_a_stop_may_have_its_first_request() {
-    let net = Net::new();
-    let sandbox = net.sandbox("10.0.0.1");
-    let (container, _) = serve(&sandbox).await;
-    let from = ([10, 0, 0, 9], 1000).into();
-    let mut fresh = net.switch.connect(from, FIRST.into()).await.unwrap();
-    let stopping = tokio::spawn(async move { container.stop(Duration::from_secs(3600)).await });
-    let closed = async {
-        while net.switch.is_listening(FIRST.into()) {
-            tokio::task::yield_now().await;
-        }
-    };
-    soon("the port's end", closed).await;
-    fresh.write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    soon("the answer", fresh.read_to_string(&mut answer)).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-    let exit = soon("the exit", stopping).await.unwrap();
-    assert_eq!((exit.code, exit.cause), (143, ExitCause::Stopped));
 }
 
 #[tokio::test]
