@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use copepod_runtime::{
-    Artifact, Container, ContainerSpec, Output, OutputStream, Outside, Route, Runtime,
+    Artifact, Container, ContainerSpec, Output, OutputStream, Outside, Protocol, Route, Runtime,
     RuntimeConfig, Sandbox, SandboxSpec, Stdin, Switch,
 };
 use criterion::Criterion;
@@ -422,7 +422,7 @@ impl Outside for Nowhere {
         Err(io::ErrorKind::NotFound.into())
     }
 
-    fn route(&self, _: IpAddr, _: SocketAddr) -> Route {
+    fn route(&self, _: SocketAddr, _: SocketAddr, _: Protocol) -> Route {
         Route::Unreachable
     }
 }

@@ -16,8 +16,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams, Request};
 use kube::{Client, Resource as _};
 use serde_json::json;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::ambient::Ambient;
@@ -37,16 +37,31 @@ const COMPONENT: &str = "kubelet";
 
 /// How many status writes are under way: events let them go first.
 #[derive(Clone, Default)]
-pub struct Busy(Arc<AtomicUsize>);
+pub struct Busy(Arc<Writes>);
+
+#[derive(Default)]
+struct Writes {
+    under_way: AtomicUsize,
+    none: Notify,
+}
 
 impl Busy {
     pub fn enter(&self) -> BusyGuard {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.under_way.fetch_add(1, Ordering::AcqRel);
         BusyGuard(self.clone())
     }
 
-    fn is_busy(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+    /// Waits for a moment without status writes.
+    async fn idle(&self) {
+        loop {
+            let none = self.0.none.notified();
+            tokio::pin!(none);
+            none.as_mut().enable();
+            if self.0.under_way.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            none.await;
+        }
     }
 }
 
@@ -55,7 +70,9 @@ pub struct BusyGuard(Busy);
 
 impl Drop for BusyGuard {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        if self.0.0.under_way.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.0.none.notify_waiters();
+        }
     }
 }
 
@@ -230,15 +247,19 @@ async fn write_all(client: Client, host: String, busy: Busy, mut reports: mpsc::
     let mut writes = FuturesUnordered::new();
     // A count must not overtake the creation of its event, nor another count.
     let mut under_way: HashSet<String> = HashSet::new();
+    // The next event, and until when it stands back.
+    let mut next: Option<(Queued, Instant)> = None;
     loop {
+        let until = next.as_ref().map(|(_, until)| *until);
+        let room = writes.len() < WRITERS;
         tokio::select! {
             Some(done) = writes.next() => drop(under_way.remove(&done)),
-            queued = reports.recv(), if writes.len() < WRITERS => {
+            queued = reports.recv(), if until.is_none() && room => {
                 let Some(queued) = queued else { break };
-                let begun = Instant::now();
-                while busy.is_busy() && begun.elapsed() < STAND_BACK {
-                    sleep(Duration::from_millis(10)).await;
-                }
+                next = Some((queued, Instant::now() + STAND_BACK));
+            }
+            () = stand_back(&busy, until), if until.is_some() && room => {
+                let Some((queued, _)) = next.take() else { continue };
                 let Some(write) = memory.plan(queued, &host) else { continue };
                 let name = write.name();
                 while under_way.contains(&name) {
@@ -251,6 +272,14 @@ async fn write_all(client: Client, host: String, busy: Busy, mut reports: mpsc::
         }
     }
     while writes.next().await.is_some() {}
+}
+
+/// Lets status writes go first, but no longer than `until`.
+async fn stand_back(busy: &Busy, until: Option<Instant>) {
+    if let Some(until) = until {
+        // In vain where they do not end: then both go on beside each other.
+        let _ = timeout_at(until, busy.idle()).await;
+    }
 }
 
 /// Writes, and answers the event's name.
@@ -292,6 +321,24 @@ mod tests {
             report: Report { about, warning: true, reason: "BackOff", message: message.into() },
             at: Timestamp::from_second(1_700_000_000 + second).unwrap(),
         }
+    }
+
+    #[tokio::test]
+    async fn an_event_waits_for_status_writes_but_not_for_ever() {
+        let busy = Busy::default();
+        let late = Some(Instant::now() + Duration::from_secs(3600));
+        stand_back(&busy, late).await;
+        let (first, second) = (busy.enter(), busy.enter());
+        {
+            let mut waiting = std::pin::pin!(stand_back(&busy, late));
+            assert!(futures::poll!(&mut waiting).is_pending());
+            drop(first);
+            assert!(futures::poll!(&mut waiting).is_pending(), "one is still under way");
+            drop(second);
+            assert!(futures::poll!(&mut waiting).is_ready(), "at once");
+        }
+        let _held = busy.enter();
+        stand_back(&busy, Some(Instant::now())).await;
     }
 
     #[test]

@@ -51,6 +51,8 @@ const CERTIFICATE: &str = "copepod.dev/kubelet-certificate-sha256";
 const IMAGES_SHOWN: usize = 50;
 /// Between attempts to reach an API that does not answer.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long the first pods wait for the list of Services, which their environments tell of.
+const SERVICES_WITHIN: Duration = Duration::from_secs(5);
 /// Between looks for the podCIDR that the control plane gives out.
 const CIDR_LOOK: Duration = Duration::from_millis(20);
 
@@ -144,6 +146,10 @@ impl Node {
         let lease = keep_lease(means.clone(), uid.clone());
         spawn(&means, &gone, lease);
         let ipam = Ipam::new(&registration.pod_cidr().await)?;
+        let listed = means.network.services_listed();
+        if tokio::time::timeout(SERVICES_WITHIN, listed).await.is_err() {
+            tracing::warn!("the Services are not known yet; pods start without being told of them");
+        }
         let (mailbox, messages) = Mailbox::new();
         let driver = Driver::new(means.clone(), ipam, mailbox.clone(), messages, gone.clone());
         let driver = ambient.spawn(driver.run());

@@ -25,6 +25,8 @@ use crate::pods::machine::ProbeKind;
 const USER_AGENT: &str = "kube-probe/1.36";
 /// How often it is looked whether a guest listens yet.
 const LISTENING_LOOK: Duration = Duration::from_millis(5);
+/// As upstream: redirects beyond this number are a failure.
+const REDIRECTS_MAX: usize = 10;
 /// As much of an answer is read.
 const BODY_READ: usize = 10 * 1024;
 
@@ -33,6 +35,8 @@ const BODY_READ: usize = 10 * 1024;
 pub enum Report {
     /// One probe failed; said each time.
     Failed(String),
+    /// One probe could not be made; said each time.
+    Errored(String),
     /// A threshold was crossed; said once each way.
     Verdict(bool),
 }
@@ -65,12 +69,14 @@ pub async fn run(
         // A guest that has just started is waited for, within the time a connection may take.
         let patient = kind != ProbeKind::Liveness && told != Some(true);
         let result = match &action {
-            Ok(action) => action.probe(&target, schedule.timeout, patient).await,
-            Err(problem) => Err(problem.clone()),
+            Ok(action) => {
+                action.probe(&target, schedule.timeout, patient).await.map_err(Report::Failed)
+            }
+            Err(problem) => Err(Report::Errored(problem.clone())),
         };
         let healthy = result.is_ok();
         if let Err(problem) = result {
-            report(Report::Failed(problem));
+            report(problem);
         }
         if let Some(verdict) = counter.count(healthy).filter(|verdict| told != Some(*verdict)) {
             told = Some(verdict);
@@ -283,15 +289,58 @@ fn dial_message(to: SocketAddr, error: &io::Error) -> String {
     }
 }
 
+/// Asks, and goes where a redirect leads as long as that is the same host. As upstream, an answer
+/// that leads elsewhere is healthy in itself.
 async fn get(
     target: &Target,
     to: SocketAddr,
     own: bool,
     request: &HttpRequest,
 ) -> Result<(), String> {
+    let (mut to, mut path) = (to, request.path.clone());
+    for _ in 0..=REDIRECTS_MAX {
+        let location = get_once(target, to, own, request, &path).await?;
+        match location.and_then(|location| redirected(to, &path, &location)) {
+            Some(next) => (to, path) = next,
+            None => return Ok(()),
+        }
+    }
+    Err(format!("stopped after {REDIRECTS_MAX} redirects"))
+}
+
+/// Where a redirect leads; `None` where it leaves the host, or plain HTTP.
+fn redirected(from: SocketAddr, path: &str, location: &str) -> Option<(SocketAddr, String)> {
+    if location.contains("://") {
+        let uri: http::Uri = location.parse().ok()?;
+        let host: IpAddr = uri.host()?.trim_matches(['[', ']']).parse().ok()?;
+        if uri.scheme_str() != Some("http") || host != from.ip() {
+            return None;
+        }
+        let to = SocketAddr::new(host, uri.port_u16().unwrap_or(80));
+        return Some((to, uri.path_and_query().map_or("/", |path| path.as_str()).to_owned()));
+    }
+    if location.starts_with("//") {
+        return None;
+    }
+    if location.starts_with('/') {
+        return Some((from, location.to_owned()));
+    }
+    let path = path.split('?').next().unwrap_or(path);
+    let folder = &path[..=path.rfind('/')?];
+    Some((from, format!("{folder}{location}")))
+}
+
+/// One question; answers the place that a redirect names.
+async fn get_once(
+    target: &Target,
+    to: SocketAddr,
+    own: bool,
+    request: &HttpRequest,
+    path: &str,
+) -> Result<Option<String>, String> {
     if own && let Some(handler) = target.switch.http(to) {
         let body: Body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
-        let uri = format!("http://{to}{}", request.path);
+        let uri = format!("http://{to}{path}");
         let request = build(request, &uri, to, body)?;
         let response = handler.call(request).await.map_err(|error| error.to_string())?;
         return judge(response).await;
@@ -300,7 +349,7 @@ async fn get(
     let (mut sender, connection) = http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
-    let request = build(request, &request.path, to, Empty::new())?;
+    let request = build(request, path, to, Empty::new())?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
         judge(response).await
@@ -335,22 +384,26 @@ fn build<B>(
     Ok(request)
 }
 
-/// As upstream, 2xx and 3xx are healthy; a redirect is not followed.
-async fn judge<B>(response: http::Response<B>) -> Result<(), String>
+/// As upstream, 2xx and 3xx are healthy; a redirect says where to ask next.
+async fn judge<B>(response: http::Response<B>) -> Result<Option<String>, String>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let status = response.status();
     // Read before it is judged, as upstream: a guest whose answer nobody takes fails in the middle of it.
-    let body = http_body_util::Limited::new(response.into_body(), BODY_READ);
+    let (head, body) = response.into_parts();
+    let body = http_body_util::Limited::new(body, BODY_READ);
     if let Err(error) = body.collect().await
         && !error.is::<http_body_util::LengthLimitError>()
     {
         return Err(error.to_string());
     }
     if status >= StatusCode::OK && status < StatusCode::BAD_REQUEST {
-        return Ok(());
+        let location = head.headers.get(header::LOCATION);
+        let followed = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
+        let location = location.filter(|_| followed).and_then(|value| value.to_str().ok());
+        return Ok(location.map(str::to_owned));
     }
     Err(format!("HTTP probe failed with statuscode: {}", status.as_u16()))
 }
@@ -385,10 +438,10 @@ mod tests {
             let verdict = judge(http::Response::new(body)).await;
             (verdict, read == all)
         };
-        assert_eq!(judged(vec![Ok(1), Ok(1)]).await, (Ok(()), true));
+        assert_eq!(judged(vec![Ok(1), Ok(1)]).await, (Ok(None), true));
         assert_eq!(judged(vec![Ok(1), Err("cut off")]).await, (Err("cut off".to_owned()), true));
         let (verdict, all) = judged(vec![Ok(BODY_READ), Ok(1), Ok(1), Ok(1)]).await;
-        assert_eq!((verdict, all), (Ok(()), false), "a long one is not read to its end");
+        assert_eq!((verdict, all), (Ok(None), false), "a long one is not read to its end");
     }
 
     #[test]
@@ -410,6 +463,25 @@ mod tests {
         assert_eq!(port("81"), Ok(81));
         assert_eq!(port("nope").unwrap_err(), "couldn't find port: \"nope\"");
         assert!(resolve_port(&IntOrString::Int(0), &ports).is_err());
+    }
+
+    #[test]
+    fn a_redirect_is_followed_on_the_same_host_alone() {
+        let from: SocketAddr = "10.1.0.2:80".parse().unwrap();
+        for (location, expected) in [
+            ("/status/500", Some("10.1.0.2:80/status/500")),
+            ("next?a=b", Some("10.1.0.2:80/deep/next?a=b")),
+            ("http://10.1.0.2:8080/x", Some("10.1.0.2:8080/x")),
+            ("http://10.1.0.2", Some("10.1.0.2:80/")),
+            ("http://10.1.0.3/x", None),
+            ("http://example.org/", None),
+            ("https://10.1.0.2/", None),
+            ("//10.1.0.2/", None),
+        ] {
+            let found = redirected(from, "/deep/page?q", location);
+            let found = found.map(|(to, path)| format!("{to}{path}"));
+            assert_eq!(found.as_deref(), expected, "{location}");
+        }
     }
 
     #[test]

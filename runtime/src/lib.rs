@@ -27,7 +27,7 @@ pub use container::{
 };
 pub use engine::{PoolConfig, Runtime, RuntimeConfig, RuntimeError};
 pub use http::{Body, HttpError, HttpHandler, Reserved};
-pub use net::{Outside, Route, Stream, Switch};
+pub use net::{Outside, Protocol, Route, Stream, Switch};
 pub use output::{Output, OutputStream};
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec};
 

@@ -214,6 +214,26 @@ spec:
 ---
 apiVersion: v1
 kind: Pod
+metadata: {name: redirected}
+spec:
+  containers:
+  - name: web
+    image: web:1
+    ports: [{containerPort: 8080}]
+    readinessProbe: {httpGet: {path: /redirect/status/503, port: 8080}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: portless}
+spec:
+  containers:
+  - name: web
+    image: web:1
+    ports: [{containerPort: 8080}]
+    readinessProbe: {tcpSocket: {port: nowhere}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Pod
 metadata: {name: deaf}
 spec:
   containers:
@@ -237,9 +257,13 @@ spec:
     kubectl.until("events --for pod/slow", |said| said.contains("Startup probe failed")).await;
     let started = kubectl.ok("get pod slow -o jsonpath={.status.containerStatuses[0].started}:{.status.containerStatuses[0].ready}").await;
     assert_eq!(started, "false:false");
-    kubectl
-        .until("events --for pod/deaf", |said| said.contains("Readiness probe failed: dial tcp"))
-        .await;
+    for (pod, wanted) in [
+        ("deaf", "Readiness probe failed: dial tcp"),
+        ("redirected", "Readiness probe failed: HTTP probe failed with statuscode: 503"),
+        ("portless", "Readiness probe errored and resulted in unknown state: couldn't find port"),
+    ] {
+        kubectl.until(&format!("events --for pod/{pod}"), |said| said.contains(wanted)).await;
+    }
     fixture.stop().await;
 }
 
@@ -262,5 +286,69 @@ async fn what_cannot_be_done_yet_is_refused_by_field_name() {
         assert!(status.contains(field), "{field}:\n{status}");
         kubectl.ok("delete pod refused --force --grace-period=0").await;
     }
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_knows_its_host_aliases_and_its_full_name() {
+    let fixture = Fixture::start().await;
+    let kubectl = &fixture.kubectl;
+    let full = "resolve=h.s.default.svc.cluster.local";
+    let steps = ["env=HOSTNAME", "resolve=foo.remote", "resolve=Bar", "resolve=h", full];
+    let named = agent("named", "Never", &steps).replace(
+        "restartPolicy:",
+        "hostname: h\n  subdomain: s\n  setHostnameAsFQDN: true\n  hostAliases: [{ip: 123.45.67.89, hostnames: [foo.remote, bar]}]\n  restartPolicy:",
+    );
+    kubectl.apply(&named).await;
+    kubectl.apply(&agent("other", "Never", &[full])).await;
+    let said = said(&fixture, "named").await;
+    let ip = kubectl.ok("get pod named -o jsonpath={.status.podIP}").await;
+    assert_eq!(
+        said,
+        format!("HOSTNAME=h.s.default.svc.cluster.local\n123.45.67.89\n123.45.67.89\n{ip}\n{ip}\n")
+    );
+    let other = kubectl.until("logs other", |said| said.contains("resolve")).await;
+    assert!(other.starts_with("cannot resolve"), "{other}");
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_put_on_a_node_without_room_is_turned_away() {
+    let fixture = Fixture::start().await;
+    let kubectl = &fixture.kubectl;
+    let node = kubectl.ok("get nodes -o jsonpath={.items[0].metadata.name}").await;
+    let asks = agent("asks", "Never", &["print=hi"])
+        .replace("restartPolicy:", &format!("nodeName: {node}\n  restartPolicy:"));
+    kubectl.apply(&asks.replace("args:", "resources: {requests: {cpu: 10000}}, args:")).await;
+    let status = "get pod asks -o jsonpath={.status.phase}:{.status.reason}:{.status.message}";
+    let said = kubectl.until(status, |said| said.starts_with("Failed")).await;
+    let wanted = "Failed:OutOfcpu:Pod was rejected: Node didn't have enough resource: cpu, requested: 10000000,";
+    assert!(said.starts_with(wanted), "{said}");
+    kubectl.until("events --for pod/asks", |said| said.contains("OutOfcpu")).await;
+    kubectl.ok("delete pod asks --timeout=60s").await;
+    kubectl.apply(&asks).await;
+    assert_eq!(self::said(&fixture, "asks").await, "hi\n");
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_written_by_hand_comes_right_and_a_final_phase_ends_the_pod() {
+    let fixture = Fixture::start().await;
+    let kubectl = &fixture.kubectl;
+    kubectl.apply(&agent("touched", "Always", &["forever"])).await;
+    kubectl.apply(&agent("ended", "Always", &["forever"])).await;
+    kubectl.ok("wait pod/touched pod/ended --for=condition=Ready --timeout=60s").await;
+    let patch = r#"patch pod touched --subresource=status -p '{"status":{"message":"by hand","conditions":[{"type":"Ready","status":"False"}]}}'"#;
+    let patched = kubectl.ok(&format!("{patch} -o yaml")).await;
+    assert!(patched.contains("message: by hand"), "{patched}");
+    kubectl.ok("wait pod/touched --for=condition=Ready --timeout=60s").await;
+    let message = kubectl.ok("get pod touched -o jsonpath={.status.message}").await;
+    assert_eq!(message, "by hand", "a message that others gave a phase stays");
+    kubectl
+        .ok(r#"patch pod ended --subresource=status -p '{"status":{"phase":"Failed","reason":"Evicted"}}'"#)
+        .await;
+    let state = "get pod ended -o jsonpath={.status.phase}:{.status.reason}:{.status.containerStatuses[0].state.terminated.exitCode}";
+    kubectl.until(state, |said| said == "Failed:Evicted:143").await;
+    kubectl.ok("delete pod ended --timeout=60s").await;
     fixture.stop().await;
 }

@@ -248,3 +248,27 @@ async fn a_rollout_under_load_drops_no_request() {
     assert!(answered > 20);
     fixture.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_keeps_its_endpoint_while_its_service_changes() {
+    let fixture = Fixture::start().await;
+    let kubectl = &fixture.kubectl;
+    let sticky = web("web", 3, 30100)
+        .replace("type: NodePort", "type: NodePort\n  sessionAffinity: ClientIP");
+    kubectl.apply(&sticky).await;
+    kubectl.ok("rollout status deploy/web --timeout=60s").await;
+    let url = format!("http://{}:30100/", fixture.address);
+    let first = get_ok(&url).await;
+    for n in 0..4 {
+        kubectl.ok(&format!("label service web n={n} --overwrite")).await;
+        assert_eq!(get_ok(&url).await, first);
+        assert_eq!(get_ok(&url).await, first);
+    }
+    let other = r#"patch service web -p '{"spec":{"sessionAffinity":"None"}}'"#;
+    kubectl.ok(other).await;
+    eventually("another endpoint answers", || async {
+        (get_ok(&url).await != first).then_some(())
+    })
+    .await;
+    fixture.stop().await;
+}

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use copepod_runtime::{Outside, Route, Runtime, Switch};
+use copepod_runtime::{Outside, Protocol as Carrier, Route, Runtime, Switch};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -83,6 +83,8 @@ pub struct Network {
     index: RwLock<Index>,
     /// Told after every change of the index, so that doors open and close.
     changed: watch::Sender<()>,
+    /// Whether all Services were listed once.
+    listed: watch::Sender<bool>,
     stop: CancellationToken,
     tasks: tokio_util::task::TaskTracker,
     /// Where connections from real sockets are served: on the guests' threads, so that a request meets its instance
@@ -117,6 +119,7 @@ impl Network {
             config,
             switch: Switch::new(),
             changed: watch::Sender::new(()),
+            listed: watch::Sender::new(false),
             stop: CancellationToken::new(),
             tasks: tokio_util::task::TaskTracker::new(),
             guests: runtime.guests().clone(),
@@ -125,6 +128,11 @@ impl Network {
         network.spawn(watch_slices(network.clone(), client.clone()));
         network.tasks.spawn(doors::keep(network.clone(), client));
         Ok(network)
+    }
+
+    /// The cluster's DNS domain.
+    pub fn cluster_domain(&self) -> &str {
+        self.config.cluster_domain.trim_matches('.')
     }
 
     pub fn switch(&self) -> &Arc<Switch> {
@@ -168,6 +176,13 @@ impl Network {
                 return;
             }
         }
+    }
+
+    /// Waits until the Services were listed once: before, no environment can tell of them.
+    pub async fn services_listed(&self) {
+        // The sender lives in `self`: the channel cannot close first.
+        let mut listed = self.listed.subscribe();
+        let _ = listed.wait_for(|listed| *listed).await;
     }
 
     /// The ClusterIP Services of a namespace with their ports, for the environment of its pods.
@@ -236,6 +251,9 @@ impl Network {
 #[async_trait]
 impl Outside for Network {
     async fn resolve(&self, from: IpAddr, name: &str) -> io::Result<Vec<IpAddr>> {
+        if let Some(own) = self.index.read().own_host(from, name) {
+            return Ok(own);
+        }
         let mut name = name.to_owned();
         for _ in 0..ALIASES_MAX {
             let answer = {
@@ -253,15 +271,12 @@ impl Outside for Network {
         Err(no_such_name(&name))
     }
 
-    fn route(&self, from: IpAddr, to: SocketAddr) -> Route {
-        let decision = self.index.read().route(from, to, Protocol::Tcp, Instant::now());
-        let decision = match decision {
-            // One question serves both protocols: a port is rarely used by both.
-            Decision::NoSuchPort => {
-                self.index.read().route(from, to, Protocol::Udp, Instant::now())
-            }
-            found => found,
+    fn route(&self, from: SocketAddr, to: SocketAddr, protocol: Carrier) -> Route {
+        let protocol = match protocol {
+            Carrier::Tcp => Protocol::Tcp,
+            Carrier::Udp => Protocol::Udp,
         };
+        let decision = self.index.read().route(from, to, protocol, Instant::now());
         self.way(decision, to)
     }
 }
@@ -288,6 +303,9 @@ async fn watch_services(network: Arc<Network>, client: kube::Client) {
         match event {
             Change::Applied(service) => index.apply_service(&service),
             Change::Gone(namespace, name) => index.delete_service(&namespace, &name),
+            Change::Listed => {
+                network.listed.send_if_modified(|listed| !std::mem::replace(listed, true));
+            }
         }
         drop(index);
         network.changed.send_replace(());
@@ -302,6 +320,7 @@ async fn watch_slices(network: Arc<Network>, client: kube::Client) {
         match event {
             Change::Applied(slice) => index.apply_slice(&slice),
             Change::Gone(namespace, name) => index.delete_slice(&namespace, &name),
+            Change::Listed => {}
         }
         drop(index);
         network.changed.send_replace(());
@@ -314,6 +333,8 @@ enum Change<K> {
     Applied(K),
     /// Namespace and name.
     Gone(String, String),
+    /// All that there is was applied.
+    Listed,
 }
 
 /// Turns a watch into changes; after a new list, what it no longer holds is gone. Runs until dropped.
@@ -343,6 +364,7 @@ async fn follow<K>(
                     apply(Change::Gone(namespace.clone(), name.clone()));
                 }
                 known = std::mem::take(&mut relisted);
+                apply(Change::Listed);
             }
             Ok(Event::Apply(object)) => {
                 known.insert(identity(&object));

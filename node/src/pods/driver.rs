@@ -29,11 +29,13 @@ use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::admission::{self, Requests};
 use super::backoff::until;
 use super::container::Backoffs;
 use super::effects::Means;
 use super::logs::LogWriter;
 use super::machine::{Event, PodMachine, StartProblem, State, Urgency};
+use super::status;
 use crate::ipam::Ipam;
 use crate::volumes;
 
@@ -77,6 +79,11 @@ struct Entry {
     writing: bool,
     /// Has volumes that follow ConfigMaps or Secrets.
     follows_objects: bool,
+    /// Somebody else seems to have written over the status: looked at again at the next resync.
+    overwritten: bool,
+    requests: Requests,
+    /// Whether `requests` are part of what the node's pods take.
+    counted: bool,
 }
 
 impl Entry {
@@ -84,6 +91,7 @@ impl Entry {
         let written = machine.pod.status.clone().unwrap_or_default();
         let slots = machine.containers.iter().map(|_| Slot::default()).collect();
         let follows_objects = volumes::follows_objects(&machine.pod);
+        let requests = Requests::of(&machine.pod);
         Self {
             machine,
             sandbox: None,
@@ -94,6 +102,18 @@ impl Entry {
             queued: false,
             writing: false,
             follows_objects,
+            overwritten: false,
+            requests,
+            counted: false,
+        }
+    }
+
+    /// What the API shows may be older than what we wrote: a watch is late while a write is under way.
+    fn compare_status(&mut self, pod: &Pod) {
+        if !self.writing && self.wanted.is_none() {
+            let current = pod.status.as_ref();
+            self.overwritten =
+                current.is_some_and(|current| status::is_overwritten(&self.written, current));
         }
     }
 
@@ -132,6 +152,8 @@ pub struct Driver {
     timers: BinaryHeap<Reverse<(Timestamp, Due, Uid)>>,
     to_write: VecDeque<Uid>,
     writes: usize,
+    /// What the pods that take room ask for together.
+    used: Requests,
     /// Pods that something has happened to since the last look, and before that.
     stirred: HashSet<Uid>,
     settling: HashSet<Uid>,
@@ -160,6 +182,7 @@ impl Driver {
             timers: BinaryHeap::new(),
             to_write: VecDeque::new(),
             writes: 0,
+            used: Requests::default(),
             stirred: HashSet::new(),
             settling: HashSet::new(),
             swept: false,
@@ -286,8 +309,16 @@ impl Driver {
                 retry: config.retry_backoff,
             };
             let machine = PodMachine::new(pod.clone(), now, backoffs);
+            let mut entry = Entry::new(machine);
+            // One that was taken before a restart is not turned away.
+            let taken = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+            let rejection = admission::rejection(&entry.requests, &self.used, &config.capacity);
+            entry.machine.rejection = rejection.filter(|_| !taken).map(Box::new);
             self.names.insert(name_of(&pod), uid.clone());
-            self.entries.insert(uid.clone(), Entry::new(machine));
+            self.entries.insert(uid.clone(), entry);
+        }
+        if let Some(entry) = self.entries.get_mut(&uid) {
+            entry.compare_status(&pod);
         }
         self.drive(&uid, Event::Seen(pod));
     }
@@ -310,7 +341,13 @@ impl Driver {
 
     /// After a machine has come to rest: forget the pod, or see to its status.
     fn settle(&mut self, uid: &Uid) {
-        let Some(entry) = self.entries.get(uid) else { return };
+        let Some(entry) = self.entries.get_mut(uid) else { return };
+        match (entry.counted, entry.machine.takes_room()) {
+            (false, true) => self.used.add(&entry.requests),
+            (true, false) => self.used.subtract(&entry.requests),
+            (false, false) | (true, true) => {}
+        }
+        entry.counted = entry.machine.takes_room();
         if !self.stirred.contains(uid) {
             self.stirred.insert(uid.clone());
         }
@@ -387,8 +424,10 @@ impl Driver {
         }
     }
 
-    /// Brings ConfigMap and Secret volumes of running pods up to date.
-    fn resync(&self) {
+    /// Brings ConfigMap and Secret volumes of running pods up to date, and statuses that somebody
+    /// else has written over.
+    fn resync(&mut self) {
+        self.write_over();
         for entry in self.entries.values() {
             if entry.machine.state == State::Running && entry.follows_objects {
                 let pod = entry.machine.pod.shared();
@@ -398,6 +437,22 @@ impl Driver {
                         tracing::debug!(%problem, "a volume could not be brought up to date");
                     }
                 });
+            }
+        }
+    }
+
+    fn write_over(&mut self) {
+        let overwritten = self.entries.iter().filter(|(_, entry)| entry.overwritten);
+        let uids: Vec<Uid> = overwritten.map(|(uid, _)| uid.clone()).collect();
+        for uid in uids {
+            let Some(entry) = self.entries.get_mut(&uid) else { continue };
+            // What seemed so in the middle of our own writes may have come right since.
+            let pod = entry.machine.pod.shared();
+            entry.compare_status(&pod);
+            if std::mem::take(&mut entry.overwritten) {
+                entry.written = pod.status.clone().unwrap_or_default();
+                self.want_status(&uid, Urgency::Now);
+                self.settle(&uid);
             }
         }
     }

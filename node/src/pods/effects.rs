@@ -14,6 +14,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, Request};
 use kube::{Api, Client, Resource as _};
 
 use super::env::{self, EnvContext, ServiceLink, ServiceLinkPort};
+use super::hosts;
 use super::logs::{self, LogWriter};
 use super::machine::{ExitSeen, PodEvent, PodMachine, StartProblem};
 use super::status;
@@ -80,7 +81,8 @@ impl Means {
         found: &Found,
         output: Arc<LogWriter>,
     ) -> Result<ContainerSpec, StartProblem> {
-        let hostname = hostname(pod);
+        let hostname = hosts::hostname(pod, self.network.cluster_domain());
+        let hostname = hostname.map_err(StartProblem::Config)?;
         let context = EnvContext {
             pod,
             pod_ip: Some(pod_ip),
@@ -280,16 +282,6 @@ async fn last_lines(log: &LogWriter) -> Option<String> {
     let from = text.len().saturating_sub(usize::try_from(MESSAGE_BYTES).unwrap_or(0));
     let text = String::from_utf8_lossy(&text[from..]).into_owned();
     (!text.is_empty()).then_some(text)
-}
-
-/// The name that a pod's guests see as their host's.
-pub fn hostname(pod: &Pod) -> String {
-    let own = pod.spec.as_ref().and_then(|spec| spec.hostname.clone());
-    let name = own.filter(|name| !name.is_empty()).or_else(|| pod.metadata.name.clone());
-    let mut name = name.unwrap_or_default();
-    // As upstream: a host name has 63 characters at the most and does not end with a mark.
-    name.truncate(63);
-    name.trim_end_matches(['-', '.']).to_owned()
 }
 
 /// Where an HTTP component is served: the port named `http`, else the first, else 80.

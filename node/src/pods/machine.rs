@@ -19,6 +19,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
 
+use super::admission::Rejection;
 use super::backoff::{Backoff, later};
 use super::container::{Backoffs, ContainerMachine, ContainerState, RestartPolicy};
 use super::held::HeldPod;
@@ -42,6 +43,8 @@ pub struct PodMachine {
     pub containers: Vec<ContainerMachine>,
     pub address: Option<IpAddr>,
     pub start_time: Timestamp,
+    /// Why the node has no room for it, where it has none.
+    pub rejection: Option<Box<Rejection>>,
     volumes_backoff: Backoff,
     effects: Vec<Effect>,
 }
@@ -59,6 +62,7 @@ impl PodMachine {
             containers,
             address: None,
             start_time,
+            rejection: None,
             volumes_backoff,
             effects: Vec::new(),
         }
@@ -83,8 +87,8 @@ impl PodMachine {
             Event::Probed { container, attempt, kind, healthy } => {
                 self.probed(now, container, attempt, kind, healthy);
             }
-            Event::ProbeFailed { container, attempt, kind, output } => {
-                self.probe_failed(container, attempt, kind, &output);
+            Event::ProbeFailed { container, attempt, kind, said } => {
+                self.probe_failed(container, attempt, kind, &said);
             }
             Event::ImagesChanged => self.images_changed(now),
             Event::FinalStatusWritten => self.final_status_written(),
@@ -96,6 +100,24 @@ impl PodMachine {
     pub fn spec(&self) -> &PodSpec {
         static NONE: std::sync::LazyLock<PodSpec> = std::sync::LazyLock::new(PodSpec::default);
         self.pod.spec.as_ref().unwrap_or(&NONE)
+    }
+
+    /// Whether the node's room counts as taken by it. One that is over, or whose object is gone,
+    /// is not counted by the scheduler either.
+    pub fn takes_room(&self) -> bool {
+        match &self.state {
+            State::WaitingForVolumes { .. }
+            | State::WaitingForSandbox { .. }
+            | State::Running
+            | State::Stopping { why: Ending::Deleted, .. } => true,
+            State::Admitting
+            | State::Refused(_)
+            | State::Stopping { why: Ending::Over(_) | Ending::Orphaned, .. }
+            | State::WritingFinalStatus
+            | State::DeletingObject
+            | State::Finished(_)
+            | State::Gone => false,
+        }
     }
 
     pub fn container_spec(&self, container: usize) -> Option<&Container> {
@@ -133,13 +155,16 @@ impl PodMachine {
             State::WaitingForVolumes { .. } | State::WaitingForSandbox { .. } | State::Running => {
                 if self.deleted() {
                     self.stop(now, Ending::Deleted);
+                } else if let Some(outcome) = terminal_outcome(&self.pod) {
+                    // Somebody has ended it: as upstream, a phase that is final stays.
+                    self.stop(now, Ending::Over(outcome));
                 } else {
                     self.follow_spec(now, &before);
                 }
             }
             State::Stopping { why, .. } => {
-                let node_decided = matches!(why, Ending::Failed(_));
-                if self.deleted() && node_decided {
+                let was_over = matches!(why, Ending::Over(_));
+                if self.deleted() && was_over {
                     self.stop(now, Ending::Deleted);
                 } else {
                     self.shorten(now, &before);
@@ -170,6 +195,10 @@ impl PodMachine {
         if !refused.is_empty() {
             let messages: Vec<_> = refused.into_iter().map(|problem| problem.message).collect();
             self.refuse(unsupported::REFUSE_REASON, messages.join("; "));
+            return;
+        }
+        if let Some(rejection) = self.rejection.take() {
+            self.refuse(rejection.reason, rejection.message);
             return;
         }
         self.watch_deadline(now);
@@ -240,6 +269,7 @@ impl PodMachine {
                     format!("Container {} definition changed, will be restarted", container.name);
                 let grace = self.grace_of_spec();
                 self.stop_container(index, grace, message);
+                self.unready(index);
             }
             ContainerState::Blocked { .. } => self.begin(now, index),
             ContainerState::Created
@@ -425,7 +455,7 @@ impl PodMachine {
         self.event(None, false, DEADLINE_REASON, DEADLINE_MESSAGE.into());
         self.stop(
             now,
-            Ending::Failed(Outcome {
+            Ending::Over(Outcome {
                 phase: "Failed",
                 reason: Some(DEADLINE_REASON.into()),
                 message: Some(DEADLINE_MESSAGE.into()),

@@ -133,7 +133,7 @@ fn a_plain_pod_goes_straight_to_running() {
     assert_eq!(
         case.start(0),
         [
-            "Pulled: Container image \"hello\" already present on machine",
+            "Pulled: Container image \"hello\" already present on machine and can be accessed by the pod",
             "start 0",
             "Created: Container created",
             "Started: Container started",
@@ -250,15 +250,15 @@ fn probes_gate_readiness_and_restart_what_is_not_alive() {
     );
     case.step(probed(ProbeKind::Readiness, true));
     assert_eq!(case.shown(), "Running running+ready x0");
-    let output = "HTTP probe failed with statuscode: 500".to_owned();
-    let failed = Event::ProbeFailed { container: 0, attempt: 0, kind: ProbeKind::Liveness, output };
+    let said = "failed: HTTP probe failed with statuscode: 500".to_owned();
+    let failed = Event::ProbeFailed { container: 0, attempt: 0, kind: ProbeKind::Liveness, said };
     assert_eq!(
         case.step(failed),
         ["!Unhealthy: Liveness probe failed: HTTP probe failed with statuscode: 500"]
     );
     assert_eq!(
         case.step(probed(ProbeKind::Liveness, false)),
-        ["Killing: Container c failed liveness probe, will be restarted", "stop 30s"]
+        ["Killing: Container c failed liveness probe, will be restarted", "stop 30s", "status Now"]
     );
     assert_eq!(case.exit(0, 143), ["pull 1", "status Now"]);
     assert!(case.step(probed(ProbeKind::Readiness, true)).is_empty(), "an old probe is no news");
@@ -341,7 +341,7 @@ fn a_changed_image_restarts_its_container_at_once() {
     }));
     assert_eq!(
         case.step(Event::Seen(changed)),
-        ["Killing: Container c definition changed, will be restarted", "stop 30s"]
+        ["Killing: Container c definition changed, will be restarted", "stop 30s", "status Now"]
     );
     assert_eq!(case.exit(0, 143), ["pull 1", "status Now"]);
     assert!(case.start(0)[0].contains("hello:v2"));
@@ -450,4 +450,109 @@ fn durations_read_as_in_go() {
     for (seconds, expected) in [(10, "10s"), (80, "1m20s"), (300, "5m0s"), (3600, "1h0m0s")] {
         assert_eq!(go_duration(Duration::from_secs(seconds)), expected);
     }
+}
+
+#[test]
+fn a_pod_that_ends_is_as_ready_as_it_was() {
+    let mut case = Case::running(json!({}));
+    case.step(Event::Seen(deleted(30)));
+    assert_eq!(case.shown(), "Running running+ready x0");
+    let status = case.status();
+    assert_eq!(status.container_statuses.unwrap()[0].started, Some(true));
+    let ready = status.conditions.unwrap().into_iter().find(|c| c.type_ == "Ready").unwrap();
+    assert_eq!(ready.status, "True");
+}
+
+#[test]
+fn a_phase_that_the_api_calls_final_ends_the_pod() {
+    let mut case = Case::running(json!({}));
+    let evicted = json!({ "phase": "Failed", "reason": "Evicted", "message": "too much" });
+    let seen = case.step(Event::Seen(pod_with(json!({}), json!({}), evicted)));
+    assert_eq!(seen, ["timer", "Killing: Stopping container c", "stop 30s"]);
+    assert_eq!(case.exit(0, 0), ["close", "status Now"]);
+    let status = case.status();
+    assert_eq!(status.phase.as_deref(), Some("Failed"));
+    assert_eq!(status.reason.as_deref(), Some("Evicted"));
+    assert_eq!(status.message.as_deref(), Some("too much"));
+}
+
+#[test]
+fn a_final_phase_stays_when_the_pod_is_deleted_while_it_stops() {
+    let mut case = Case::running(json!({}));
+    case.step(Event::Seen(deleted(30)));
+    let meta = json!({
+        "deletionTimestamp": "2023-11-14T22:13:20Z", "deletionGracePeriodSeconds": 30
+    });
+    case.step(Event::Seen(pod_with(json!({}), meta, json!({ "phase": "Failed" }))));
+    assert_eq!(case.exit(0, 0), ["close", "status Final"]);
+    assert_eq!(case.status().phase.as_deref(), Some("Failed"));
+}
+
+#[test]
+fn a_reason_that_somebody_gave_a_phase_stays_while_it_lasts() {
+    let mut case = Case::running(json!({ "restartPolicy": "Never" }));
+    let told = json!({ "phase": "Running", "reason": "Told", "message": "by hand" });
+    case.step(Event::Seen(pod_with(json!({ "restartPolicy": "Never" }), json!({}), told)));
+    let status = case.status();
+    assert_eq!(
+        (status.reason.as_deref(), status.message.as_deref()),
+        (Some("Told"), Some("by hand"))
+    );
+    case.exit(0, 0);
+    assert_eq!(case.status().reason, None, "another phase");
+}
+
+#[test]
+fn a_node_without_room_refuses_a_pod_in_upstreams_words() {
+    let pod = pod(json!({}));
+    let mut case = Case::new(&pod);
+    let rejection = Rejection { reason: "OutOfcpu", message: "Node didn't have enough".into() };
+    case.machine.rejection = Some(Box::new(rejection));
+    assert_eq!(case.step(Event::Seen(pod)), ["!OutOfcpu: Node didn't have enough", "status Now"]);
+    assert!(!case.machine.takes_room());
+    let status = case.status();
+    assert_eq!(status.phase.as_deref(), Some("Failed"));
+    assert_eq!(status.reason.as_deref(), Some("OutOfcpu"));
+    assert_eq!(status.message.as_deref(), Some("Pod was rejected: Node didn't have enough"));
+    assert!(status.conditions.unwrap().iter().all(|c| c.type_ != "copepod.dev/Supported"));
+}
+
+#[test]
+fn container_statuses_stand_in_the_order_of_their_names() {
+    let resources = json!({ "requests": { "cpu": "1" }, "limits": { "cpu": "2" } });
+    let case = {
+        let mut case = Case::running(json!({ "restartPolicy": "Never", "containers": [
+            { "name": "b", "image": "x", "resources": resources }, { "name": "a", "image": "x" },
+        ] }));
+        case.exit(0, 1);
+        case
+    };
+    let status = case.status();
+    let containers = status.container_statuses.unwrap();
+    assert_eq!(containers.iter().map(|c| &*c.name).collect::<Vec<_>>(), ["a", "b"]);
+    // What a container was given is told of after its end, too.
+    assert_eq!(containers[1].allocated_resources.as_ref().unwrap()["cpu"].0, "1");
+    assert_eq!(containers[1].resources.as_ref().unwrap().limits.as_ref().unwrap()["cpu"].0, "2");
+    let mut case = case;
+    case.machine.containers[1].ready = false;
+    let conditions = case.status().conditions.unwrap();
+    let ready = conditions.iter().find(|c| c.type_ == "ContainersReady").unwrap();
+    assert_eq!(ready.message.as_deref(), Some("containers with unready status: [b a]"));
+}
+
+#[test]
+fn a_status_that_somebody_wrote_over_is_told_from_an_equal_one() {
+    use super::super::status::is_overwritten;
+    let case = Case::running(json!({}));
+    let ours = case.status();
+    assert!(!is_overwritten(&ours, &ours.clone()));
+    let mut theirs = ours.clone();
+    theirs.message = Some("theirs to give".into());
+    assert!(!is_overwritten(&ours, &theirs));
+    let ready = theirs.conditions.as_mut().unwrap();
+    ready.iter_mut().find(|c| c.type_ == "Ready").unwrap().status = "False".into();
+    assert!(is_overwritten(&ours, &theirs));
+    let mut theirs = ours.clone();
+    theirs.container_statuses = None;
+    assert!(is_overwritten(&ours, &theirs));
 }

@@ -40,7 +40,7 @@ pub fn compute(
     previous: &PodStatus,
     now: Timestamp,
 ) -> PodStatus {
-    let statuses: Vec<ContainerStatus> = machine
+    let mut statuses: Vec<ContainerStatus> = machine
         .containers
         .iter()
         .enumerate()
@@ -49,7 +49,7 @@ pub fn compute(
         })
         .collect();
     let phase = phase(machine);
-    let (reason, message) = reason_and_message(machine);
+    let (reason, message) = kept(phase, machine, previous);
     let address = machine
         .address
         .map(|ip| ip.to_string())
@@ -60,7 +60,11 @@ pub fn compute(
         reason,
         message,
         conditions: Some(conditions(machine, phase, &statuses, previous, now)),
-        container_statuses: (!refused).then_some(statuses),
+        container_statuses: (!refused).then(|| {
+            // As upstream, whatever their order in the spec.
+            statuses.sort_by(|a, b| a.name.cmp(&b.name));
+            statuses
+        }),
         host_ip: Some(host_ip.to_string()),
         host_ips: Some(vec![HostIP { ip: host_ip.to_string() }]),
         pod_ips: address.as_ref().map(|ip| vec![PodIP { ip: ip.clone() }]),
@@ -70,6 +74,52 @@ pub fn compute(
         observed_generation: machine.pod.metadata.generation,
         ..PodStatus::default()
     }
+}
+
+/// The reason and message of a phase. As upstream, those that others gave it stay while it lasts.
+fn kept(
+    phase: &str,
+    machine: &PodMachine,
+    previous: &PodStatus,
+) -> (Option<String>, Option<String>) {
+    let (reason, message) = reason_and_message(machine);
+    if previous.phase.as_deref() != Some(phase) {
+        return (reason, message);
+    }
+    let current = machine.pod.status.as_ref();
+    let theirs = |text: fn(&PodStatus) -> &Option<String>| {
+        let known = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        known(text(previous)).or_else(|| current.and_then(|status| known(text(status))))
+    };
+    (
+        reason.or_else(|| theirs(|status| &status.reason)),
+        message.or_else(|| theirs(|status| &status.message)),
+    )
+}
+
+/// Whether somebody else has written over what this node last wrote about its pod.
+pub fn is_overwritten(ours: &PodStatus, current: &PodStatus) -> bool {
+    let container = |status: &ContainerStatus| {
+        let state = status.state.as_ref();
+        let running = state.is_some_and(|state| state.running.is_some());
+        let ended = state.is_some_and(|state| state.terminated.is_some());
+        (status.ready, status.started == Some(true), status.restart_count, running, ended)
+    };
+    let containers = |status: &PodStatus| -> Vec<_> {
+        status.container_statuses.iter().flatten().map(container).collect()
+    };
+    let condition_differs = |condition: &PodCondition| {
+        OWNED.contains(&&*condition.type_)
+            && !current
+                .conditions
+                .iter()
+                .flatten()
+                .any(|c| c.type_ == condition.type_ && c.status == condition.status)
+    };
+    ours.phase != current.phase
+        || ours.pod_ip != current.pod_ip
+        || containers(ours) != containers(current)
+        || ours.conditions.iter().flatten().any(condition_differs)
 }
 
 /// The strategic merge patch that brings the API to `status`.
@@ -126,7 +176,7 @@ fn reason_and_message(machine: &PodMachine) -> (Option<String>, Option<String>) 
     match &machine.state {
         State::Finished(outcome)
         | State::Refused(outcome)
-        | State::Stopping { why: Ending::Failed(outcome), .. } => {
+        | State::Stopping { why: Ending::Over(outcome), .. } => {
             (outcome.reason.clone(), outcome.message.clone())
         }
         State::Admitting
@@ -144,7 +194,7 @@ fn phase(machine: &PodMachine) -> &'static str {
     match &machine.state {
         State::Finished(outcome)
         | State::Refused(outcome)
-        | State::Stopping { why: Ending::Failed(outcome), .. } => return outcome.phase,
+        | State::Stopping { why: Ending::Over(outcome), .. } => return outcome.phase,
         State::WritingFinalStatus | State::DeletingObject | State::Gone => {
             return terminal_phase(machine);
         }
@@ -168,6 +218,12 @@ fn phase(machine: &PodMachine) -> &'static str {
 }
 
 fn terminal_phase(machine: &PodMachine) -> &'static str {
+    // As upstream: a phase that the API calls final is not changed.
+    match machine.pod.status.as_ref().and_then(|status| status.phase.as_deref()) {
+        Some("Succeeded") => return "Succeeded",
+        Some("Failed") => return "Failed",
+        _ => {}
+    }
     let all_well = machine
         .containers
         .iter()
@@ -180,7 +236,7 @@ fn container_status(
     container: &ContainerMachine,
     spec: Option<&Container>,
 ) -> ContainerStatus {
-    let running = matches!(container.state, ContainerState::Running { .. });
+    let running = container.is_live();
     let (mut state, mut last) = states(container);
     let share = MESSAGES_BYTES / machine.containers.len().max(1);
     for terminated in [&mut state, &mut last].into_iter().filter_map(|s| s.terminated.as_mut()) {
@@ -200,7 +256,8 @@ fn container_status(
             container.last.as_ref().and_then(|ended| ended.id.clone())
         }
     };
-    let resources = spec.and_then(|spec| spec.resources.clone()).filter(|_| running);
+    // As upstream: once it has run.
+    let resources = spec.and_then(|spec| spec.resources.clone()).filter(|_| id.is_some());
     ContainerStatus {
         name: container.name.clone(),
         image: container.image.clone(),
@@ -327,7 +384,9 @@ fn conditions(
         containers_ready,
         plain("PodScheduled", true),
     ];
-    if let State::Refused(outcome) = &machine.state {
+    if let State::Refused(outcome) = &machine.state
+        && outcome.reason.as_deref() == Some(unsupported::REFUSE_REASON)
+    {
         verdicts.push(Verdict {
             type_: SUPPORTED,
             ok: false,

@@ -36,9 +36,7 @@ const POD: &[(&str, PodTest, Verdict)] = &[
     ("spec.dnsConfig", |s| s.dns_config.is_some(), Warn),
     ("spec.dnsPolicy", |s| s.dns_policy.as_deref().is_some_and(|p| p != "ClusterFirst"), Warn),
     ("spec.ephemeralContainers", |s| some(&s.ephemeral_containers), Refuse),
-    ("spec.hostAliases", |s| some(&s.host_aliases), Refuse),
     ("spec.hostIPC", |s| s.host_ipc == Some(true), Refuse),
-    ("spec.hostnameOverride", |s| s.hostname_override.is_some(), Refuse),
     ("spec.hostNetwork", |s| s.host_network == Some(true), Refuse),
     ("spec.hostPID", |s| s.host_pid == Some(true), Refuse),
     ("spec.hostUsers", |s| s.host_users.is_some(), Warn),
@@ -68,7 +66,6 @@ const POD: &[(&str, PodTest, Verdict)] = &[
         |s| security(s, |c| c.windows_options.is_some()),
         Refuse,
     ),
-    ("spec.setHostnameAsFQDN", |s| s.set_hostname_as_fqdn == Some(true), Refuse),
     ("spec.shareProcessNamespace", |s| s.share_process_namespace == Some(true), Refuse),
 ];
 

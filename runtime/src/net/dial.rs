@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::interface::{self, Interface, Side, Target};
-use super::outside::{Outside, Route};
+use super::outside::{Outside, Protocol, Route};
 use super::stream::{Read, Stream};
 use super::switch::Switch;
 use crate::http::{HttpHandler, Reserved};
@@ -58,11 +58,17 @@ pub(crate) enum Reached {
 }
 
 impl Dialer {
-    pub(crate) fn destination(&self, to: SocketAddr) -> io::Result<Destination> {
+    pub(crate) fn destination(
+        &self,
+        to: SocketAddr,
+        protocol: Protocol,
+        from_port: u16,
+    ) -> io::Result<Destination> {
         if let Some(side) = self.interface.own_side(to.ip()) {
             return Ok(Destination::Own(side));
         }
-        match self.outside.route(self.interface.ip(), to) {
+        let from = SocketAddr::new(self.interface.ip(), from_port);
+        match self.outside.route(from, to, protocol) {
             Route::Switch(to) => Ok(Destination::Switch(to)),
             Route::Host(to) => Ok(Destination::Host(to)),
             Route::Refused => Err(io::ErrorKind::ConnectionRefused.into()),
@@ -86,7 +92,7 @@ impl Dialer {
     pub(crate) async fn connect(&self, to: SocketAddr, from_port: u16) -> io::Result<Stream> {
         let mut last = None;
         for _ in 0..WAYS_MAX {
-            let destination = self.destination(to)?;
+            let destination = self.destination(to, Protocol::Tcp, from_port)?;
             match self.connect_to(to, destination, from_port).await {
                 Err(error) if destination.is_choice(to, &error) => last = Some(error),
                 done => return done,
@@ -99,7 +105,7 @@ impl Dialer {
     pub(crate) async fn reach_http(&self, to: SocketAddr) -> io::Result<Reached> {
         let mut last = None;
         for _ in 0..WAYS_MAX {
-            let destination = self.destination(to)?;
+            let destination = self.destination(to, Protocol::Tcp, 0)?;
             let reached = match self.http(to, destination) {
                 Some(handler) => match handler.reserve() {
                     Some(place) => Ok(Reached::Handler(place)),

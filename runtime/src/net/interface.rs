@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::datagram::Inbox;
+use super::outside::Protocol;
 use super::stream::Stream;
 use crate::activity::{Activity, Open};
 use crate::http::HttpHandler;
@@ -255,12 +256,6 @@ impl Ports {
         }
         Err(PortTaken)
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Protocol {
-    Tcp,
-    Udp,
 }
 
 /// A port held; dropped, it is free again.

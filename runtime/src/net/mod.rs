@@ -14,6 +14,6 @@ mod switch;
 
 pub(crate) use dial::{Destination, Dialer, Reached};
 pub(crate) use interface::{Interface, PortTaken, Reservation};
-pub use outside::{Outside, Route};
+pub use outside::{Outside, Protocol, Route};
 pub use stream::Stream;
 pub use switch::Switch;

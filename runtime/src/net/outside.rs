@@ -12,7 +12,15 @@ pub trait Outside: Send + Sync {
     async fn resolve(&self, from: IpAddr, name: &str) -> io::Result<Vec<IpAddr>>;
 
     /// Where traffic for `to` goes. Asked at each TCP connect, datagram and outgoing HTTP request; must not block.
-    fn route(&self, from: IpAddr, to: SocketAddr) -> Route;
+    /// Datagrams from one port to one address are one flow; the port is 0 where none is taken for the traffic.
+    fn route(&self, from: SocketAddr, to: SocketAddr, protocol: Protocol) -> Route;
+}
+
+/// What carries the traffic: the same port may be another's for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Tcp,
+    Udp,
 }
 
 /// The way to an address.

@@ -8,6 +8,7 @@ use copepod_runtime::{
 };
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
+use tokio::io::AsyncReadExt;
 use wasmtime_wasi_http::io::TokioIo;
 
 use crate::support::{Net, Recorder, http, run, soon, spec};
@@ -171,6 +172,18 @@ async fn a_stop_lets_requests_finish_and_takes_no_new_ones() {
     assert_eq!(soon("the body", text(response)).await, "first second");
     let exit = soon("the exit", stopping).await.unwrap();
     assert_eq!((exit.code, exit.cause), (143, ExitCause::Stopped));
+}
+
+#[tokio::test]
+async fn a_silent_connection_does_not_hold_up_a_stop() {
+    let net = Net::new();
+    let sandbox = net.sandbox("10.0.0.1");
+    let (container, _) = serve(&sandbox).await;
+    let from = ([10, 0, 0, 9], 1000).into();
+    let mut silent = net.switch.connect(from, FIRST.into()).await.unwrap();
+    let exit = soon("the exit", container.stop(Duration::from_secs(3600))).await;
+    assert_eq!((exit.code, exit.cause), (143, ExitCause::Stopped));
+    assert_eq!(soon("its end", silent.read(&mut [0; 1])).await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use copepod_runtime::{
-    Artifact, Container, ContainerSpec, Output, OutputStream, Outside, PoolConfig, Route, Runtime,
-    RuntimeConfig, Sandbox, SandboxSpec, Stdin, Switch,
+    Artifact, Container, ContainerSpec, Output, OutputStream, Outside, PoolConfig, Protocol, Route,
+    Runtime, RuntimeConfig, Sandbox, SandboxSpec, Stdin, Switch,
 };
 use tokio::sync::Notify;
 
@@ -86,7 +86,7 @@ impl Outside for World {
         found.map(|ip| vec![ip]).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn route(&self, _: IpAddr, to: SocketAddr) -> Route {
+    fn route(&self, _: SocketAddr, to: SocketAddr, _: Protocol) -> Route {
         let turn = self.turns.lock().unwrap().get_mut(&to).and_then(VecDeque::pop_front);
         if let Some(turn) = turn {
             return Route::Switch(turn);

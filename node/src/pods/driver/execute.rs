@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::super::backoff::until;
 use super::super::container::ContainerState;
-use super::super::effects::{Deleted, Found, chain, hostname};
+use super::super::effects::{Deleted, Found, chain};
 use super::super::env;
+use super::super::hosts;
 use super::super::logs::{self, LogWriter, Rotation};
 use super::super::machine::{Effect, Event, ProbeKind, StartProblem, State};
 use super::super::termination::Termination;
@@ -83,6 +84,8 @@ impl Driver {
     pub(super) fn start_sandbox(&mut self, uid: &Uid) -> Result<IpAddr, String> {
         let entry = self.entries.get_mut(uid).ok_or("the pod is gone")?;
         let pod = entry.machine.pod.shared();
+        let domain = self.means.network.cluster_domain();
+        let hostname = hosts::hostname(&pod, domain)?;
         let ip = match self.kept.remove(uid) {
             Some(ip) => ip,
             None => self.ipam.allocate().map_err(|error| error.to_string())?,
@@ -90,13 +93,14 @@ impl Driver {
         let (namespace, name) = name_of(&pod);
         let spec = SandboxSpec {
             name: format!("{namespace}/{name}"),
-            hostname: hostname(&pod),
+            hostname,
             ip,
             outside: self.means.network.outside(),
         };
         match self.means.runtime.sandbox(self.means.network.switch(), spec) {
             Ok(sandbox) => {
-                self.means.network.attach_pod(ip, PodIdentity { namespace, name });
+                let hosts = hosts::own_hosts(&pod, ip, domain);
+                self.means.network.attach_pod(ip, PodIdentity { namespace, name, hosts });
                 entry.sandbox = Some(sandbox);
                 entry.address = Some(ip);
                 Ok(ip)
@@ -273,9 +277,12 @@ impl Driver {
         };
         let (mailbox, to) = (self.mailbox.clone(), uid.clone());
         let report = move |report| {
+            let failed = |said| Event::ProbeFailed { container: index, attempt, kind, said };
             let event = match report {
-                Report::Failed(output) => {
-                    Event::ProbeFailed { container: index, attempt, kind, output }
+                Report::Failed(output) => failed(format!("failed: {output}")),
+                // What upstream calls a result that it could not get.
+                Report::Errored(problem) => {
+                    failed(format!("errored and resulted in unknown state: {problem}"))
                 }
                 Report::Verdict(healthy) => {
                     Event::Probed { container: index, attempt, kind, healthy }

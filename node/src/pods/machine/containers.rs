@@ -57,8 +57,10 @@ impl PodMachine {
                 container.image_backoff.reset();
                 container.digest = Some(digest.clone());
                 container.state = ContainerState::Starting;
-                let message =
-                    format!("Container image \"{}\" already present on machine", container.image);
+                let message = format!(
+                    "Container image \"{}\" already present on machine and can be accessed by the pod",
+                    container.image
+                );
                 self.event(Some(index), false, "Pulled", message);
                 self.effects.push(Effect::StartContainer { container: index, attempt, digest });
             }

@@ -29,7 +29,7 @@ impl PodMachine {
     pub(super) fn stop(&mut self, now: Timestamp, why: Ending) {
         let grace = match why {
             Ending::Deleted => self.grace_of_deletion(),
-            Ending::Failed(_) => self.grace_of_spec(),
+            Ending::Over(_) => self.grace_of_spec(),
             Ending::Orphaned => MINIMUM_GRACE,
         };
         let deadline = later(now, grace);
@@ -66,10 +66,17 @@ impl PodMachine {
         let container = &mut self.containers[index];
         let ContainerState::Running { since, id } = &container.state else { return };
         container.state = ContainerState::Stopping { since: *since, id: id.clone() };
-        container.ready = false;
         let attempt = container.attempt;
         self.event(Some(index), false, "Killing", message);
         self.effects.push(Effect::StopContainer { container: index, attempt, grace });
+    }
+
+    /// A container that is stopped to be started again listens no more, while its pod goes on. One
+    /// that ends with its pod stays as ready as it was: it serves until its listeners close.
+    pub(super) fn unready(&mut self, index: usize) {
+        if std::mem::take(&mut self.containers[index].ready) {
+            self.effects.push(Effect::WriteStatus(Urgency::Now));
+        }
     }
 
     /// A second deletion may ask for less grace than the first, never for more.
@@ -100,7 +107,7 @@ impl PodMachine {
         }
         match why {
             Ending::Deleted => self.write_final_status(),
-            Ending::Failed(outcome) => {
+            Ending::Over(outcome) => {
                 self.state = State::Finished(outcome);
                 self.effects.push(Effect::CloseSandbox);
                 self.effects.push(Effect::WriteStatus(Urgency::Now));

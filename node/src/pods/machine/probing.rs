@@ -55,6 +55,7 @@ impl PodMachine {
         }
         let grace = self.probe_grace(index, kind);
         self.stop_container(index, grace, message);
+        self.unready(index);
     }
 
     pub(super) fn probe_grace(&self, index: usize, kind: ProbeKind) -> Duration {
@@ -70,18 +71,12 @@ impl PodMachine {
             .map_or_else(|| self.grace_of_spec(), |s| Duration::from_secs(s).max(MINIMUM_GRACE))
     }
 
-    pub(super) fn probe_failed(
-        &mut self,
-        index: usize,
-        attempt: u32,
-        kind: ProbeKind,
-        output: &str,
-    ) {
+    pub(super) fn probe_failed(&mut self, index: usize, attempt: u32, kind: ProbeKind, said: &str) {
         let Some(container) = self.current(index, attempt) else { return };
         if !matches!(container.state, ContainerState::Running { .. }) {
             return;
         }
-        let message = format!("{} probe failed: {output}", kind.word());
+        let message = format!("{} probe {said}", kind.word());
         self.event(Some(index), true, "Unhealthy", message);
     }
 }

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 pub enum State {
     /// Just heard of. The first look at its object decides where it goes.
     Admitting,
-    /// Its spec asks for what this node cannot honour. Nothing runs; it stays until deleted.
+    /// This node cannot honour its spec, or has no room. Nothing runs; it stays until deleted.
     Refused(Outcome),
     /// Its volumes are being made; `problem` is why they could not be so far.
     WaitingForVolumes { problem: Option<String>, retry: Option<Timestamp> },
@@ -37,8 +37,8 @@ pub enum State {
 pub enum Ending {
     /// The API asked for its deletion.
     Deleted,
-    /// The node decided so: `activeDeadlineSeconds` ran out.
-    Failed(Outcome),
+    /// It is over before its containers are: `activeDeadlineSeconds` ran out, or the API says so.
+    Over(Outcome),
     /// The object has disappeared under it.
     Orphaned,
 }
@@ -70,8 +70,8 @@ pub enum Event {
     Exited { container: usize, attempt: u32, exit: ExitSeen },
     /// A probe crossed its threshold.
     Probed { container: usize, attempt: u32, kind: ProbeKind, healthy: bool },
-    /// A probe failed, below its threshold or not.
-    ProbeFailed { container: usize, attempt: u32, kind: ProbeKind, output: String },
+    /// A probe failed, below its threshold or not; `said` is what its event says after the kind.
+    ProbeFailed { container: usize, attempt: u32, kind: ProbeKind, said: String },
     /// An image arrived in the node's store.
     ImagesChanged,
     /// The status asked for as final is stored in the API.

@@ -25,7 +25,7 @@ use super::tcp::positive;
 use super::{NetView, ours, theirs};
 use crate::net::datagram::{DATAGRAM_BYTES_MAX, Datagram, Inbox};
 use crate::net::interface::{Reservation, Side};
-use crate::net::{Destination, Dialer};
+use crate::net::{Destination, Dialer, Protocol};
 
 /// Datagrams a guest may send after one check, and gets at most in one receive.
 const BATCH_MAX: usize = 16;
@@ -88,7 +88,7 @@ impl Binding {
         if data.len() > DATAGRAM_BYTES_MAX {
             return Err(ErrorCode::DatagramTooLarge);
         }
-        let destination = match self.dialer.destination(to) {
+        let destination = match self.dialer.destination(to, Protocol::Udp, self.local.port()) {
             Ok(destination) => destination,
             // What refuses a datagram says so by ICMP at best: it is lost.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),

@@ -30,6 +30,11 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
             return Ok(Response::builder().status(status).body(Body::empty())?);
         }
+        "redirect" => {
+            let location = format!("/{value}");
+            let response = Response::builder().status(StatusCode::FOUND);
+            return Ok(response.header("location", location).body(Body::empty())?);
+        }
         "trap" => std::process::abort(),
         "spin" => loop {
             std::hint::black_box(0);
