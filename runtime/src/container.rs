@@ -228,7 +228,8 @@ impl Container {
         self.0.end(Ending::Kill);
     }
 
-    /// Closes its listeners, lets open connections and requests finish, and ends it: 143, or 137 where `grace` ran out.
+    /// Closes its listeners, lets open connections and requests finish, but for connections on which nothing was said,
+    /// and ends it: 143, or 137 where `grace` ran out.
     /// A command that listens nowhere is ended at once: it could not be told.
     pub async fn stop(&self, grace: Duration) -> Exit {
         let inner = &self.0;
@@ -242,6 +243,7 @@ impl Container {
             exit = self.exited() => return exit,
             () = inner.activity.idle() => inner.end(Ending::Stop),
             () = tokio::time::sleep(grace) => inner.end(Ending::Kill),
+            never = inner.activity.end_silent() => match never {},
         }
         self.exited().await
     }

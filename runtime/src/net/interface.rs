@@ -330,6 +330,7 @@ pub(crate) async fn connect(target: Target, from: SocketAddr, to: SocketAddr) ->
     match target {
         Target::Listener { queue, owner } => {
             let open = owner.enter();
+            owner.watch(far.watched());
             let incoming = Incoming { stream: far, open };
             queue.send(incoming).await.ok()?;
         }

@@ -16,4 +16,5 @@ pub(crate) use dial::{Destination, Dialer, Reached};
 pub(crate) use interface::{Interface, PortTaken, Reservation};
 pub use outside::{Outside, Protocol, Route};
 pub use stream::Stream;
+pub(crate) use stream::Watched;
 pub use switch::Switch;

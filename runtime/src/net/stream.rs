@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -31,6 +31,8 @@ struct PipeState {
     chunks: VecDeque<Bytes>,
     /// Bytes queued, plus the overhead of each chunk.
     charged: usize,
+    /// Something was written once.
+    used: bool,
     write_closed: bool,
     read_closed: bool,
     reader: Option<Waker>,
@@ -58,6 +60,7 @@ impl PipeState {
     }
 
     fn push(&mut self, bytes: Bytes) {
+        self.used = true;
         self.charged += bytes.len() + CHUNK_OVERHEAD;
         self.chunks.push_back(bytes);
         if let Some(reader) = self.reader.take() {
@@ -215,8 +218,38 @@ impl Stream {
         self.peer
     }
 
+    pub(crate) fn watched(&self) -> Watched {
+        Watched { read: Arc::downgrade(&self.read.0), write: Arc::downgrade(&self.write.0) }
+    }
+
     pub(crate) fn into_ends(self) -> (ReadEnd, WriteEnd) {
         (self.read, self.write)
+    }
+}
+
+/// A look at one end of a connection that does not hold it open.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    read: Weak<Pipe>,
+    write: Weak<Pipe>,
+}
+
+impl Watched {
+    pub(crate) fn is_gone(&self) -> bool {
+        self.read.strong_count() == 0 && self.write.strong_count() == 0
+    }
+
+    /// Ends both directions where neither was used yet.
+    pub(crate) fn end_if_silent(&self) {
+        let (Some(read), Some(write)) = (self.read.upgrade(), self.write.upgrade()) else { return };
+        // Both at once, so that nothing is said in between. Nobody else holds two pipes.
+        let (mut read, mut write) = (read.state.lock(), write.state.lock());
+        if !read.used && !write.used {
+            for state in [&mut *read, &mut *write] {
+                state.write_closed = true;
+                state.wake_all();
+            }
+        }
     }
 }
 
@@ -319,6 +352,21 @@ mod tests {
         drop(b);
         let error = a.write_all(b"x").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_ended_from_beside_while_it_is_silent() {
+        let (mut a, b) = pair();
+        let watched = b.watched();
+        a.write_all(b"x").await.unwrap();
+        watched.end_if_silent();
+        a.write_all(b"y").await.unwrap();
+        drop((a, b));
+        assert!(watched.is_gone());
+        let (mut a, mut b) = pair();
+        b.watched().end_if_silent();
+        assert_eq!(a.read(&mut [0; 1]).await.unwrap(), 0);
+        assert_eq!(b.read(&mut [0; 1]).await.unwrap(), 0);
     }
 
     #[test]

@@ -209,6 +209,20 @@ async fn a_stopping_server_finishes_its_connection_and_takes_no_new_one() {
 }
 
 #[tokio::test]
+async fn a_connection_on_which_nothing_was_said_does_not_hold_up_a_stop() {
+    let net = Net::new();
+    let sandbox = net.sandbox("10.0.0.1");
+    let (container, recorder) = start(&sandbox, &["serve", "0.0.0.0:80"]).await;
+    recorder.says("listening").await;
+    let to = SocketAddr::from(([10, 0, 0, 1], 80));
+    let mut silent = net.switch.connect(SOMEONE.into(), to).await.unwrap();
+    recorder.says("accepted").await;
+    let exit = soon("the exit", container.stop(Duration::from_secs(3600))).await;
+    assert_eq!((exit.code, exit.cause), (143, ExitCause::Stopped));
+    assert_eq!(silent.read(&mut [0; 1]).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_connection_that_outlives_the_grace_is_cut() {
     let net = Net::new();
     let sandbox = net.sandbox("10.0.0.1");
