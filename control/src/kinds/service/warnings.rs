@@ -2,9 +2,9 @@
 //!
 //! Source: `pkg/api/service/warnings.go`.
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 
-use super::needs::{CLUSTER_IP, EXTERNAL_NAME, Needs as _};
+use super::needs::{CLUSTER_IP, EXTERNAL_NAME, LOAD_BALANCER, Needs as _};
 use crate::kinds::warn;
 
 const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
@@ -59,7 +59,34 @@ pub fn of(service: &Service) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if !is_headless && !external_name {
+        warnings.extend(not_yet(spec));
+    }
     warnings
+}
+
+/// Ours: what routes nothing in this network so far.
+fn not_yet(spec: &ServiceSpec) -> impl Iterator<Item = String> {
+    let is_local = |policy: &Option<String>| policy.as_deref() == Some("Local");
+    let everywhere = "has no effect yet: every ready endpoint gets traffic";
+    [
+        (is_local(&spec.internal_traffic_policy), "internalTrafficPolicy", everywhere),
+        (is_local(&spec.external_traffic_policy), "externalTrafficPolicy", everywhere),
+        (spec.traffic_distribution.is_some(), "trafficDistribution", everywhere),
+        (
+            spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty()),
+            "externalIPs",
+            "has no effect yet: these addresses are not opened",
+        ),
+        (
+            spec.type_() == LOAD_BALANCER,
+            "type",
+            "\"LoadBalancer\" gets no address yet: the cluster IP and the node ports work",
+        ),
+    ]
+    .into_iter()
+    .filter(|(applies, ..)| *applies)
+    .map(|(_, field, why)| format!("spec.{field}: {why}"))
 }
 
 /// The warnings about the texts of a list at `path`.
@@ -109,6 +136,15 @@ mod tests {
                     "spec.loadBalancerSourceRanges[0]: CIDR value \"10.0.0.1/24\" is ambiguous in this context (should be \"10.0.0.0/24\" or \"10.0.0.1/32\"?)",
                     "spec.externalName is ignored when spec.type is not \"ExternalName\"",
                     "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"",
+                    "spec.trafficDistribution: has no effect yet: every ready endpoint gets traffic",
+                    "spec.externalIPs: has no effect yet: these addresses are not opened",
+                    "spec.type: \"LoadBalancer\" gets no address yet: the cluster IP and the node ports work",
+                ],
+            ),
+            (
+                json!({"type": "ClusterIP", "internalTrafficPolicy": "Local"}),
+                vec![
+                    "spec.internalTrafficPolicy: has no effect yet: every ready endpoint gets traffic",
                 ],
             ),
             (
