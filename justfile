@@ -4,9 +4,10 @@
 ci:
     .ci/run
 
-# Unit tests of one crate, such as `just unit control`.
-unit crate *filter:
-    cargo test -p copepod-{{crate}} --lib -- {{filter}}
+# Unit tests whose name contains the filter. The whole workspace, since `-p` would choose other features of the
+# dependencies and build them anew.
+unit *filter:
+    cargo test --workspace --lib -- {{filter}}
 
 # End-to-end tests whose name contains the filter.
 e2e *filter:
