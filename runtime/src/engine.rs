@@ -150,11 +150,6 @@ impl Runtime {
         self.shared.artifacts.lock().remove(digest);
     }
 
-    /// The threads that run guests, for what hands them their connections.
-    pub fn guests(&self) -> &Handle {
-        &self.shared.guests
-    }
-
     /// Attaches an address to the switch.
     pub fn sandbox(
         &self,

@@ -208,7 +208,6 @@ impl Cluster {
                 ..NetworkConfig::default()
             },
             control.client(Identity::component("copepod-network")),
-            &runtime,
         )?;
         let cluster = Self { control, dialer, network, nodes: Mutex::default(), temporary };
         for number in 0..settings.nodes {

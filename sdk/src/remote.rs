@@ -100,7 +100,6 @@ impl NodeProcess {
         let network = Network::start(
             NetworkConfig { bind_address: options.bind_address, ..NetworkConfig::default() },
             client.clone(),
-            &runtime,
         )?;
         let config = NodeConfig {
             allowed_image_dirs: options.allowed_image_dirs,

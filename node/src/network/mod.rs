@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use copepod_runtime::{Outside, Protocol as Carrier, Route, Runtime, Switch};
+use copepod_runtime::{Outside, Protocol as Carrier, Route, Switch};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -87,9 +87,6 @@ pub struct Network {
     listed: watch::Sender<bool>,
     stop: CancellationToken,
     tasks: tokio_util::task::TaskTracker,
-    /// Where connections from real sockets are served: on the guests' threads, so that a request meets its instance
-    /// without waking another thread, and never takes time from the API server's.
-    guests: tokio::runtime::Handle,
 }
 
 /// Why a network could not be started.
@@ -103,13 +100,8 @@ pub struct NetworkError {
 }
 
 impl Network {
-    /// Begins to watch and to open doors; does not wait for the first list. Connections are served on the runtime's
-    /// threads for guests.
-    pub fn start(
-        config: NetworkConfig,
-        client: kube::Client,
-        runtime: &Runtime,
-    ) -> Result<Arc<Self>, NetworkError> {
+    /// Begins to watch and to open doors; does not wait for the first list.
+    pub fn start(config: NetworkConfig, client: kube::Client) -> Result<Arc<Self>, NetworkError> {
         let address = config.bind_address;
         // Any free port tells whether the address is this machine's.
         std::net::TcpListener::bind((address, 0))
@@ -122,7 +114,6 @@ impl Network {
             listed: watch::Sender::new(false),
             stop: CancellationToken::new(),
             tasks: tokio_util::task::TaskTracker::new(),
-            guests: runtime.guests().clone(),
         });
         network.spawn(watch_services(network.clone(), client.clone()));
         network.spawn(watch_slices(network.clone(), client.clone()));
