@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Operation, Plugin, Review, Surroundings};
+use super::{Plugin, Review, Surroundings};
 use crate::status::ApiError;
 
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
@@ -34,14 +34,10 @@ impl Plugin for DefaultTolerationSeconds {
         _surroundings: &Surroundings,
         review: &mut Review<'_>,
     ) -> Result<(), ApiError> {
-        let concerns_pod = review.info.group_resource() == "pods" && review.subresource.is_none();
-        match (&mut review.object, review.operation) {
-            (Some(pod), Operation::Create | Operation::Update) if concerns_pod => {
-                tolerate(pod, self.seconds);
-                Ok(())
-            }
-            _ => Ok(()),
+        if let Some(pod) = review.pod() {
+            tolerate(pod, self.seconds);
         }
+        Ok(())
     }
 }
 

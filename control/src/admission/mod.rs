@@ -50,6 +50,14 @@ pub struct Review<'a> {
     pub reservations: &'a mut Vec<Reservation>,
 }
 
+impl Review<'_> {
+    /// The pod that is created or updated; `None` of other kinds and of subresources.
+    pub fn pod(&mut self) -> Option<&mut Draft> {
+        let concerns_pod = self.info.group_resource() == "pods" && self.subresource.is_none();
+        self.object.as_deref_mut().filter(|_| concerns_pod)
+    }
+}
+
 /// Something taken for a write that is under way; given back when dropped. By then the cache has
 /// seen a committed write, and so knows the thing as used.
 pub struct Reservation(Option<Box<dyn FnOnce() + Send>>);

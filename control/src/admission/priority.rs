@@ -28,10 +28,9 @@ impl Plugin for Priority {
         _surroundings: &Surroundings,
         review: &mut Review<'_>,
     ) -> Result<(), ApiError> {
-        let concerns_pod = review.info.group_resource() == "pods" && review.subresource.is_none();
-        let name = review.name;
-        match (&mut review.object, review.operation) {
-            (Some(pod), Operation::Create) if concerns_pod => prioritise(pod).map_err(|why| {
+        let (operation, name) = (review.operation, review.name);
+        match review.pod() {
+            Some(pod) if operation == Operation::Create => prioritise(pod).map_err(|why| {
                 ApiError::forbidden(About { group: "", resource: "pods", name }, &why)
             }),
             _ => Ok(()),

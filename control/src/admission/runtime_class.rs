@@ -23,12 +23,12 @@ impl Plugin for RuntimeClass {
         _surroundings: &Surroundings,
         review: &mut Review<'_>,
     ) -> Result<(), ApiError> {
-        let concerns_pod = review.info.group_resource() == "pods" && review.subresource.is_none();
-        match (&review.object, review.operation) {
-            (Some(pod), Operation::Create) if concerns_pod => {
-                let Some(why) = problem(pod) else { return Ok(()) };
+        let (operation, name) = (review.operation, review.name);
+        let Some(pod) = review.pod() else { return Ok(()) };
+        match problem(pod) {
+            Some(why) if operation == Operation::Create => {
                 let prefix = pod["metadata"]["generateName"].as_str().unwrap_or_default();
-                let name = if review.name.is_empty() { prefix } else { review.name };
+                let name = if name.is_empty() { prefix } else { name };
                 Err(ApiError::forbidden(About { group: "", resource: "pods", name }, &why))
             }
             _ => Ok(()),

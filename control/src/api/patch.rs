@@ -116,14 +116,7 @@ fn misfit(form: Form, value: &Value, validation: FieldValidation) -> Option<Stri
         }
         (Form::Merge | Form::Strategic, other) => (other, MAP),
     };
-    let given = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
+    let given = schema::check::word(value);
     let why = format!("json: cannot unmarshal {given} into Go value of type {wanted}");
     Some(match form {
         Form::Json | Form::Merge if !lenient => format!("error decoding patch: {why}"),

@@ -55,7 +55,7 @@ impl Place<'_> {
 }
 
 /// Go's word for a JSON value's type.
-fn word(value: &Value) -> &'static str {
+pub fn word(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
