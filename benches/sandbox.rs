@@ -381,6 +381,7 @@ impl Ours {
             memory_limit: None,
             cpu_limit_millis: None,
             http_port: 80,
+            reuse: None,
             output: first_byte.clone(),
             stdin: Stdin::Closed,
         };

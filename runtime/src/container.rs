@@ -24,6 +24,7 @@ use crate::limits::{Account, Metered};
 use crate::net::guest::NetCtx;
 use crate::net::{Dialer, PortTaken, Reservation};
 use crate::output::{Output, OutputStream, Pipe};
+use crate::reuse::Reuse;
 
 pub struct ContainerSpec {
     pub name: String,
@@ -39,6 +40,8 @@ pub struct ContainerSpec {
     pub cpu_limit_millis: Option<u64>,
     /// Where an HTTP component is served; without meaning for a command.
     pub http_port: u16,
+    /// `None`: an HTTP component gets a fresh instance for each request.
+    pub reuse: Option<Reuse>,
     pub output: Arc<dyn Output>,
     /// For a command; an HTTP component's is closed.
     pub stdin: Stdin,
@@ -196,8 +199,12 @@ impl Container {
                 shared.guests.spawn(run_command(inner.clone(), spec.stdin));
             }
             World::Http => {
-                let handler =
-                    HttpHandler::new(inner.clone(), shared.guests.clone(), spec.http_port);
+                let handler = HttpHandler::new(
+                    inner.clone(),
+                    shared.guests.clone(),
+                    spec.http_port,
+                    spec.reuse,
+                );
                 let served = dialer.interface.serve_http(spec.http_port, handler);
                 let port = spec.http_port;
                 let served = served.map_err(|PortTaken| StartError::PortInUse { port })?;

@@ -150,6 +150,12 @@ impl Runtime {
         self.shared.artifacts.lock().remove(digest);
     }
 
+    /// The threads that guests run on, for work of the embedder that calls them: it then waits for no other thread.
+    /// Work that takes long there delays guests.
+    pub fn handle(&self) -> &Handle {
+        &self.shared.guests
+    }
+
     /// Attaches an address to the switch.
     pub fn sandbox(
         &self,

@@ -21,16 +21,20 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Sleep;
 use tokio_rustls::client::TlsStream;
+use wasmtime::Store;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::io::TokioIo;
+use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types as wasi;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{RequestOptions, WasiHttpHooks, WasiHttpView};
 
 use crate::activity::Open;
 use crate::container::{self, Exit};
+use crate::context::Ctx;
 use crate::limits::Metered;
 use crate::net::{Dialer, Reached, Stream};
+use crate::reuse::{Instance, Reuse, Warm};
 use crate::tls;
 
 /// A request's or response's body.
@@ -58,6 +62,8 @@ struct Inner {
     authority: String,
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Where instances may serve again.
+    warm: Option<Warm<(Store<Ctx>, Proxy)>>,
 }
 
 /// A place for one request at an [`HttpHandler`].
@@ -109,7 +115,12 @@ impl Drop for Waiting<'_> {
 }
 
 impl HttpHandler {
-    pub(crate) fn new(container: Arc<container::Inner>, guests: Handle, port: u16) -> Self {
+    pub(crate) fn new(
+        container: Arc<container::Inner>,
+        guests: Handle,
+        port: u16,
+        reuse: Option<Reuse>,
+    ) -> Self {
         let authority = container.authority(port);
         HttpHandler(Arc::new(Inner {
             container,
@@ -117,6 +128,7 @@ impl HttpHandler {
             authority,
             running: Arc::new(Semaphore::new(RUNNING_MAX)),
             waiting: AtomicUsize::new(0),
+            warm: reuse.map(Warm::new),
         }))
     }
 
@@ -217,7 +229,12 @@ impl HttpHandler {
     async fn run(&self, request: Request<Body>, respond: Respond, broken: &AtomicBool) -> Ran {
         let container = &self.0.container;
         let guest = async {
-            let (mut store, proxy) = container.artifact.proxy(|| container.ctx(None)).await?;
+            let warm = self.0.warm.as_ref();
+            let mut instance = match warm.and_then(Warm::take) {
+                Some(instance) => instance,
+                None => Instance::new(container.artifact.proxy(|| container.ctx(None)).await?),
+            };
+            let (store, proxy) = &mut instance.what;
             let scheme = match request.uri().scheme() {
                 Some(scheme) if *scheme == Scheme::HTTPS => wasi::Scheme::Https,
                 _ => wasi::Scheme::Http,
@@ -225,10 +242,17 @@ impl HttpHandler {
             let mut http = store.data_mut().http();
             let request = http.new_incoming_request(scheme, request)?;
             let response = http.new_response_outparam(respond)?;
-            let called =
-                proxy.wasi_http_incoming_handler().call_handle(&mut store, request, response).await;
+            let called = proxy
+                .wasi_http_incoming_handler()
+                .call_handle(&mut *store, request, response)
+                .await;
             // Said before the store drops: that ends the body, which must not pass for whole.
             broken.store(called.as_ref().is_err_and(|error| !is_success(error)), Ordering::Release);
+            if called.is_ok()
+                && let Some(warm) = warm
+            {
+                warm.put(instance, &self.0.guests, &container.ended);
+            }
             called
         };
         let result = tokio::select! {

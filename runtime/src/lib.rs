@@ -18,6 +18,7 @@ mod http;
 mod limits;
 mod net;
 mod output;
+mod reuse;
 mod sandbox;
 mod tls;
 
@@ -29,6 +30,7 @@ pub use engine::{PoolConfig, Runtime, RuntimeConfig, RuntimeError};
 pub use http::{Body, HttpError, HttpHandler, Reserved};
 pub use net::{Outside, Protocol, Route, Stream, Switch};
 pub use output::{Output, OutputStream};
+pub use reuse::Reuse;
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec};
 
 /// The version of the engine that runs the guests.

@@ -106,6 +106,7 @@ impl Means {
             memory_limit: env::memory_limit(container),
             cpu_limit_millis: env::cpu_limit_millis(container),
             http_port: http_port(container),
+            reuse: None,
             output,
             stdin: Stdin::Closed,
         })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use copepod_runtime::{
-    Body, Container, ExitCause, HttpError, HttpHandler, Route, Sandbox, StartError,
+    Body, Container, ExitCause, HttpError, HttpHandler, Reuse, Route, Sandbox, StartError,
 };
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
@@ -34,6 +34,40 @@ async fn text(response: Response<Body>) -> String {
 async fn ask(handler: &HttpHandler, path: &str) -> (StatusCode, String) {
     let response = soon("the response", handler.call(get(path))).await.unwrap();
     (response.status(), soon("the body", text(response)).await)
+}
+
+#[tokio::test]
+async fn where_it_may_an_instance_serves_again_up_to_its_number() {
+    let net = Net::new();
+    let sandbox = net.sandbox("10.0.0.1");
+    let (mut spec, _) = spec(http().await, &[]);
+    spec.reuse = Some(Reuse { requests: 3, age: Duration::from_secs(600) });
+    let container = sandbox.start(spec).unwrap();
+    let handler = net.switch.http(FIRST.into()).unwrap();
+    // An instance that is not back yet when the next request comes leaves it to a fresh one.
+    let third = async {
+        loop {
+            let (status, text) = ask(&handler, "/hello").await;
+            assert_eq!(status, StatusCode::OK);
+            match text.strip_prefix("hello service.example, call ") {
+                Some("1" | "2") => {}
+                Some("3") => return,
+                _ => panic!("{text}"),
+            }
+        }
+    };
+    soon("an instance's third request", third).await;
+    // What breaks off does not serve again.
+    while ask(&handler, "/hello").await.1 != "hello service.example, call 1" {}
+    assert_eq!(ask(&handler, "/panic").await.0, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(ask(&handler, "/hello").await.0, StatusCode::OK);
+    container.kill();
+    let gone = async {
+        while container.stats().memory_bytes > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the instances' end", gone).await;
 }
 
 #[tokio::test]

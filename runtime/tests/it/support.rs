@@ -194,6 +194,7 @@ pub fn spec(artifact: Arc<Artifact>, args: &[&str]) -> (ContainerSpec, Arc<Recor
         memory_limit: None,
         cpu_limit_millis: None,
         http_port: 80,
+        reuse: None,
         output: recorder.clone(),
         stdin: Stdin::Closed,
     };
