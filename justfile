@@ -17,6 +17,11 @@ e2e *filter:
 bench *names:
     cargo bench {{names}}
 
+# The `wasmtime serve` that the load run compares with, of the same version as ours. Takes many minutes.
+wasmtime:
+    cargo install wasmtime-cli --version "$(sed -n 's/.*WASMTIME_VERSION: &str = "\(.*\)";/\1/p' runtime/src/lib.rs)" \
+        --locked --root target/tools --target-dir target/tools/build
+
 # A cluster on the user's data folder.
 up *flags:
     cargo run --release -- up {{flags}}

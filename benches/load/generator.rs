@@ -24,6 +24,8 @@ pub struct Load {
     /// Answers other than 200, and connections that broke.
     pub failures: u64,
     pub took: Duration,
+    /// How long each took; empty where the generator does not say.
+    pub seconds: Vec<f64>,
 }
 
 impl Generator {
@@ -50,28 +52,33 @@ impl Generator {
 async fn own(to: SocketAddr, connections: usize, period: Duration) -> anyhow::Result<Load> {
     let start = Instant::now();
     let running: Vec<_> = (0..connections).map(|_| tokio::spawn(ask(to, start + period))).collect();
-    let mut load = Load { requests: 0, failures: 0, took: Duration::ZERO };
+    let mut load = Load { requests: 0, failures: 0, took: Duration::ZERO, seconds: Vec::new() };
     for connection in running {
-        let (requests, failures) = connection.await?;
-        load.requests += requests;
+        let (seconds, failures) = connection.await?;
+        load.requests += seconds.len() as u64;
         load.failures += failures;
+        load.seconds.extend(seconds);
     }
     load.took = start.elapsed();
     Ok(load)
 }
 
-/// Requests answered with 200 on one connection, and failures; ends with the first connection that breaks.
-async fn ask(to: SocketAddr, until: Instant) -> (u64, u64) {
-    let Ok(mut connection) = Connection::open(to).await else { return (0, 1) };
-    let (mut requests, mut failures) = (0, 0);
-    while Instant::now() < until {
+/// How long each request that was answered with 200 took on one connection, and the number of failures; ends with the
+/// first connection that breaks.
+async fn ask(to: SocketAddr, until: Instant) -> (Vec<f64>, u64) {
+    let Ok(mut connection) = Connection::open(to).await else { return (Vec::new(), 1) };
+    let (mut seconds, mut failures) = (Vec::new(), 0);
+    loop {
+        let start = Instant::now();
+        if start >= until {
+            return (seconds, failures);
+        }
         match connection.ask().await {
-            Ok(true) => requests += 1,
+            Ok(true) => seconds.push(start.elapsed().as_secs_f64()),
             Ok(false) => failures += 1,
-            Err(_) => return (requests, failures + 1),
+            Err(_) => return (seconds, failures + 1),
         }
     }
-    (requests, failures)
 }
 
 struct Connection {
@@ -162,5 +169,5 @@ fn read_wrk(said: &str) -> Option<Load> {
         .map(|errors| errors.split([' ', ',']).filter_map(number).sum())
         .unwrap_or(0.0);
     let took = Duration::try_from_secs_f64(requests as f64 / rate).ok()?;
-    Some(Load { requests, failures: (not_200 + broken) as u64, took })
+    Some(Load { requests, failures: (not_200 + broken) as u64, took, seconds: Vec::new() })
 }

@@ -19,6 +19,7 @@ mod http;
 mod objects;
 mod raw;
 mod replicas;
+mod serve;
 mod up;
 
 use figures::Figures;

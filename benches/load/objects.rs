@@ -1,5 +1,6 @@
 //! The objects that the parts create, and waiting for them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,16 +17,27 @@ pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A Deployment of the HTTP guest.
 pub fn deployment(name: &str, replicas: usize) -> anyhow::Result<Deployment> {
+    deployment_of(name, replicas, IMAGE, &[])
+}
+
+/// A Deployment of an HTTP component, its pods annotated.
+pub fn deployment_of(
+    name: &str,
+    replicas: usize,
+    image: &str,
+    annotations: &[(&str, &str)],
+) -> anyhow::Result<Deployment> {
+    let annotations: BTreeMap<_, _> = annotations.iter().copied().collect();
     Ok(serde_json::from_value(json!({
         "metadata": {"name": name},
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": {"app": name}},
             "template": {
-                "metadata": {"labels": {"app": name}},
+                "metadata": {"labels": {"app": name}, "annotations": annotations},
                 "spec": {"containers": [{
                     "name": "web",
-                    "image": IMAGE,
+                    "image": image,
                     "imagePullPolicy": "IfNotPresent",
                     "ports": [{"name": "http", "containerPort": 8080}],
                 }]},

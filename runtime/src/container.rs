@@ -197,6 +197,7 @@ impl Container {
         match inner.artifact.world() {
             World::Command => {
                 shared.guests.spawn(run_command(inner.clone(), spec.stdin));
+                shared.awake.started(&shared.guests);
             }
             World::Http => {
                 let handler = HttpHandler::new(

@@ -19,6 +19,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use crate::aot::AotCache;
 use crate::artifact::{self, Artifact, LoadError};
+use crate::awake::Awake;
 use crate::context::{self, Ctx};
 use crate::net::Switch;
 use crate::sandbox::{Sandbox, SandboxError, SandboxSpec};
@@ -72,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) on_demand: Lane,
     pub(crate) cache: AotCache,
     pub(crate) guests: Handle,
+    pub(crate) awake: Arc<Awake>,
     artifacts: Mutex<HashMap<String, Arc<OnceCell<Arc<Artifact>>>>>,
 }
 
@@ -114,6 +116,7 @@ impl Runtime {
             on_demand,
             cache,
             guests: guests.handle().clone(),
+            awake: Awake::new(),
             artifacts: Mutex::default(),
         });
         Ok(Arc::new(Runtime { shared, guests: Some(guests) }))

@@ -10,6 +10,7 @@
 mod activity;
 mod aot;
 mod artifact;
+mod awake;
 mod container;
 mod context;
 mod engine;
