@@ -13,6 +13,11 @@ unit *filter:
 e2e *filter:
     cargo test --test e2e -- {{filter}}
 
+# The examples in C, JavaScript and Python: builds them and tests them in a cluster. Needs make, Python 3 with venv and
+# Node.js with npm; their compilers go into folders of the examples.
+guests-all:
+    COPEPOD_TEST_GUESTS=all cargo test --workspace --test e2e -- languages
+
 # Benches and the load run; figures go into benches/README.md.
 bench *names:
     cargo bench {{names}}

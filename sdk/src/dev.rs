@@ -450,7 +450,8 @@ fn is_source(root: &Path, path: &Path) -> bool {
     let below = path.strip_prefix(root).unwrap_or(path);
     let ignored = |part: &std::ffi::OsStr| {
         let part = part.to_string_lossy();
-        part == "target" || part.starts_with('.') || part.ends_with('~') || part == "Cargo.lock"
+        let built = ["target", "build", "node_modules", "Cargo.lock"];
+        built.contains(&&*part) || part.starts_with('.') || part.ends_with('~')
     };
     !below.components().any(|component| ignored(component.as_os_str()))
 }
@@ -508,7 +509,10 @@ mod tests {
             ("/d/manifests/a.yaml", true),
             ("/d/target/x.wasm", false),
             ("/d/.git/index", false),
+            ("/d/build/x.wasm", false),
+            ("/d/node_modules/a/index.js", false),
             ("/d/Cargo.lock", false),
+            ("/d/build.mjs", true),
         ] {
             assert_eq!(is_source(root, Path::new(path)), source, "{path}");
         }

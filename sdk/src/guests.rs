@@ -1,146 +1,147 @@
-//! Building guests with their own toolchain. Cargo for now; another is one more file like this.
+//! Building guests with their own toolchain: one file each, told by a file in the guest's folder.
+
+mod cargo;
+mod make;
+mod npm;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use serde::Deserialize;
 use tokio::process::Command;
-
-/// The target that Rust guests are built for.
-const TARGET: &str = "wasm32-wasip2";
 
 /// A built guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guest {
     /// The name of the program, which its image bears too.
     pub name: String,
-    /// The component on disk.
+    /// The component or module on disk.
     pub wasm: PathBuf,
 }
 
 /// Why a guest was not built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    #[error("{dir}: no guest here: neither it nor a folder in it has a Cargo.toml")]
+    #[error(
+        "{dir}: no guest here: neither it nor a folder in it has a Cargo.toml, a package.json or a Makefile"
+    )]
     NoGuest { dir: String },
     #[error("{dir}: {source}")]
     Folder { dir: String, source: std::io::Error },
-    #[error("`{program}` cannot be run: {source}; install Rust from https://rustup.rs")]
-    NoToolchain { program: &'static str, source: std::io::Error },
+    #[error("`{program}` cannot be run: {source}; {help}")]
+    NoToolchain { program: &'static str, source: std::io::Error, help: &'static str },
     #[error(
-        "the Rust target {TARGET} cannot be installed; run `rustup target add {TARGET}`:\n{output}"
+        "the Rust target {target} cannot be installed; run `rustup target add {target}`:\n{output}"
     )]
-    NoTarget { output: String },
+    NoTarget { target: &'static str, output: String },
     #[error("{dir}: the guest does not build:\n{output}")]
     Failed { dir: String, output: String },
-    #[error("{dir}: the build made no .wasm file; is there a binary (src/main.rs) in it?")]
-    NoArtifact { dir: String },
+    #[error("{dir}: the build made no .wasm file; {help}")]
+    NoArtifact { dir: String, help: &'static str },
+}
+
+/// What builds a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Toolchain {
+    Cargo,
+    Make,
+    Npm,
+}
+
+impl Toolchain {
+    /// In the order in which a folder is asked: of one with several, the first counts.
+    const ALL: [Toolchain; 3] = [Toolchain::Cargo, Toolchain::Npm, Toolchain::Make];
+
+    fn mark(self) -> &'static str {
+        match self {
+            Toolchain::Cargo => cargo::MARK,
+            Toolchain::Make => make::MARK,
+            Toolchain::Npm => npm::MARK,
+        }
+    }
+
+    fn of(dir: &Path) -> Option<Toolchain> {
+        Toolchain::ALL.into_iter().find(|toolchain| dir.join(toolchain.mark()).is_file())
+    }
+
+    async fn build(self, dir: &Path) -> Result<Vec<Guest>, BuildError> {
+        match self {
+            Toolchain::Cargo => cargo::build(dir).await,
+            Toolchain::Make => make::build(dir).await,
+            Toolchain::Npm => npm::build(dir).await,
+        }
+    }
 }
 
 /// Builds the guest in `dir`, or each guest in the folders of `dir`.
 pub async fn build(dir: &Path) -> Result<Vec<Guest>, BuildError> {
-    ensure_target().await?;
     let mut guests = Vec::new();
-    for package in packages(dir)? {
-        guests.extend(cargo_build(&package).await?);
+    for (package, toolchain) in packages(dir)? {
+        guests.extend(toolchain.build(&package).await?);
     }
     Ok(guests)
 }
 
-/// The folders with a `Cargo.toml`: `dir` itself, or else those directly in it.
-fn packages(dir: &Path) -> Result<Vec<PathBuf>, BuildError> {
+/// The folders with a guest: `dir` itself, or else those directly in it.
+fn packages(dir: &Path) -> Result<Vec<(PathBuf, Toolchain)>, BuildError> {
     let fails = |source| BuildError::Folder { dir: dir.display().to_string(), source };
-    if dir.join("Cargo.toml").is_file() {
-        return Ok(vec![dir.to_owned()]);
+    if let Some(toolchain) = Toolchain::of(dir) {
+        return Ok(vec![(dir.to_owned(), toolchain)]);
     }
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(fails)? {
         let path = entry.map_err(fails)?.path();
-        if path.join("Cargo.toml").is_file() {
-            found.push(path);
+        if let Some(toolchain) = Toolchain::of(&path) {
+            found.push((path, toolchain));
         }
     }
-    found.sort();
+    found.sort_by(|(left, _), (right, _)| left.cmp(right));
     if found.is_empty() {
         return Err(BuildError::NoGuest { dir: dir.display().to_string() });
     }
     Ok(found)
 }
 
-/// Installs the Rust target where rustup manages the toolchain and it is missing.
-async fn ensure_target() -> Result<(), BuildError> {
-    let sysroot = Command::new("rustc")
-        .args(["--print", "sysroot"])
-        .output()
-        .await
-        .map_err(|source| BuildError::NoToolchain { program: "rustc", source })?;
-    let sysroot = PathBuf::from(String::from_utf8_lossy(&sysroot.stdout).trim());
-    if sysroot.join("lib/rustlib").join(TARGET).is_dir() {
-        return Ok(());
-    }
-    let added = Command::new("rustup")
-        .args(["target", "add", TARGET])
-        .output()
-        .await
-        .map_err(|source| BuildError::NoToolchain { program: "rustup", source })?;
-    if added.status.success() {
-        return Ok(());
-    }
-    Err(BuildError::NoTarget { output: String::from_utf8_lossy(&added.stderr).into_owned() })
-}
-
-/// One line of cargo's JSON output, as far as it matters here.
-#[derive(Deserialize)]
-struct Message {
-    reason: String,
-    #[serde(default)]
-    filenames: Vec<PathBuf>,
-    target: Option<Target>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
-}
-
-async fn cargo_build(package: &Path) -> Result<Vec<Guest>, BuildError> {
-    let dir = package.display().to_string();
-    let output = Command::new("cargo")
-        .args(["build", "--release", "--target", TARGET])
-        .arg("--message-format=json-render-diagnostics")
-        .current_dir(package)
-        // Wrappers and flags that were meant for the host's build do not suit a guest.
-        .env_remove("RUSTC_WORKSPACE_WRAPPER")
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+/// Runs a tool in a guest's folder; what it said is told only where it fails.
+async fn run(
+    dir: &Path,
+    program: &'static str,
+    args: &[&str],
+    help: &'static str,
+) -> Result<(), BuildError> {
+    let output = Command::new(program)
+        .args(args)
+        .current_dir(dir)
         .stdin(Stdio::null())
         .output()
         .await
-        .map_err(|source| BuildError::NoToolchain { program: "cargo", source })?;
-    if !output.status.success() {
-        let output = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(BuildError::Failed { dir, output });
+        .map_err(|source| BuildError::NoToolchain { program, source, help })?;
+    if output.status.success() {
+        return Ok(());
     }
-    let guests = artifacts(&String::from_utf8_lossy(&output.stdout));
-    if guests.is_empty() { Err(BuildError::NoArtifact { dir }) } else { Ok(guests) }
+    let said = [output.stdout, output.stderr].concat();
+    let output = String::from_utf8_lossy(&said).into_owned();
+    Err(BuildError::Failed { dir: dir.display().to_string(), output })
 }
 
-fn artifacts(messages: &str) -> Vec<Guest> {
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
-        .filter(|message| message.reason == "compiler-artifact")
-        .filter_map(|message| {
-            let target = message.target?;
-            let is_guest = target.kind.iter().any(|kind| kind == "bin" || kind == "cdylib");
-            let wasm = message
-                .filenames
-                .into_iter()
-                .find(|file| file.extension().is_some_and(|extension| extension == "wasm"))?;
-            is_guest.then_some(Guest { name: target.name, wasm })
-        })
-        .collect()
+/// What a build left in the folder `build`.
+fn wasm_in(dir: &Path, help: &'static str) -> Result<Vec<Guest>, BuildError> {
+    let named = || dir.display().to_string();
+    let entries = std::fs::read_dir(dir.join("build"));
+    let entries = entries.map_err(|_| BuildError::NoArtifact { dir: named(), help })?;
+    let mut guests = Vec::new();
+    for entry in entries {
+        let wasm = entry.map_err(|source| BuildError::Folder { dir: named(), source })?.path();
+        if wasm.extension().is_some_and(|extension| extension == "wasm")
+            && let Some(name) = wasm.file_stem().and_then(|stem| stem.to_str())
+        {
+            guests.push(Guest { name: name.to_owned(), wasm: wasm.clone() });
+        }
+    }
+    guests.sort_by(|left, right| left.name.cmp(&right.name));
+    if guests.is_empty() {
+        return Err(BuildError::NoArtifact { dir: named(), help });
+    }
+    Ok(guests)
 }
 
 #[cfg(test)]
@@ -148,18 +149,53 @@ mod tests {
     use super::*;
 
     #[test]
-    fn artifacts_are_the_wasm_programs() {
-        let messages = r#"{"reason":"compiler-artifact","target":{"name":"dep","kind":["lib"]},"filenames":["/t/dep.rlib"]}
-{"reason":"compiler-artifact","target":{"name":"hello","kind":["bin"]},"filenames":["/t/hello.wasm"]}
-{"reason":"build-finished","success":true}"#;
-        let guest = Guest { name: "hello".to_owned(), wasm: "/t/hello.wasm".into() };
-        assert_eq!(artifacts(messages), [guest]);
-    }
-
-    #[test]
     fn a_folder_without_guests_is_named() {
         let dir = tempfile::tempdir().expect("a folder");
         let error = packages(dir.path()).expect_err("there is no guest");
         assert!(error.to_string().contains("no guest here"), "{error}");
+    }
+
+    #[test]
+    fn a_guests_toolchain_is_told_by_the_files_in_its_folder() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for (folder, mark) in [("a", "package.json"), ("b", "Makefile"), ("c", "README.md")] {
+            std::fs::create_dir(dir.path().join(folder)).expect("a folder");
+            std::fs::write(dir.path().join(folder).join(mark), "").expect("a file");
+        }
+        let found = |found: Vec<(PathBuf, Toolchain)>| -> Vec<Toolchain> {
+            found.into_iter().map(|(_, toolchain)| toolchain).collect()
+        };
+        let packages_in = || found(packages(dir.path()).expect("guests"));
+        assert_eq!(packages_in(), [Toolchain::Npm, Toolchain::Make]);
+        // A folder that is a guest itself is the only one.
+        std::fs::write(dir.path().join("Cargo.toml"), "").expect("a file");
+        assert_eq!(packages_in(), [Toolchain::Cargo]);
+    }
+
+    #[tokio::test]
+    async fn a_guest_of_a_makefile_is_what_it_leaves_in_build() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let makefile = |recipe: &str| {
+            std::fs::write(dir.path().join("Makefile"), format!("all:\n\t{recipe}\n"))
+                .expect("a file");
+        };
+        makefile("@echo there is no compiler >&2; exit 1");
+        let error = build(dir.path()).await.expect_err("it fails");
+        assert!(error.to_string().contains("there is no compiler"), "{error}");
+        makefile("@true");
+        let error = build(dir.path()).await.expect_err("there is no component");
+        assert!(error.to_string().contains("build/NAME.wasm"), "{error}");
+        makefile("@mkdir -p build; touch build/words.wasm build/words.o");
+        let guests = build(dir.path()).await.expect("a guest");
+        let wasm = dir.path().join("build/words.wasm");
+        assert_eq!(guests, [Guest { name: "words".to_owned(), wasm }]);
+    }
+
+    #[tokio::test]
+    async fn a_missing_tool_is_named_with_what_installs_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let error = run(dir.path(), "no-such-tool", &[], "install it").await;
+        let error = error.expect_err("there is no such tool").to_string();
+        assert!(error.contains("`no-such-tool`") && error.contains("install it"), "{error}");
     }
 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use copepod_sdk::guests::{self, Guest};
 use copepod_sdk::{Cluster, ClusterBuilder, Runtime, RuntimeConfig};
 use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt;
@@ -221,11 +222,18 @@ where
 
 /// GET, on a connection of its own: status and body.
 pub async fn get(url: &str) -> Result<(u16, String), String> {
+    send(Method::GET, url, "").await
+}
+
+/// Status and body of a request on a connection of its own.
+pub async fn send(method: Method, url: &str, body: &str) -> Result<(u16, String), String> {
     let client: Client<_, Full<Bytes>> =
         Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
     let url: hyper::Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
     let answer = tokio::time::timeout(Duration::from_secs(10), async {
-        let response = client.get(url).await.map_err(|error| format!("{error:?}"))?;
+        let request = Request::builder().method(method).uri(url);
+        let request = request.body(Full::from(body.to_owned())).map_err(|e| e.to_string())?;
+        let response = client.request(request).await.map_err(|error| format!("{error:?}"))?;
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.map_err(|error| error.to_string())?;
         Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
