@@ -19,12 +19,20 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use crate::aot::AotCache;
 use crate::artifact::{self, Artifact, LoadError};
+use crate::compile::Compiler;
 use crate::context::{self, Ctx};
+use crate::fair::Turns;
 use crate::net::Switch;
 use crate::sandbox::{Sandbox, SandboxError, SandboxSpec};
 
 /// Running guests yield at each tick: the bound of how long a kill, or another guest, waits.
 const EPOCH: Duration = Duration::from_millis(5);
+
+/// How deep a guest may recurse; beyond, it traps. As wasmtime has it, and as much as native threads of WASI's own
+/// toolchains get for their shadow stack.
+const WASM_STACK: usize = 512 << 10;
+/// What the host's functions have of the same stack below a guest that has used up its own.
+const HOST_STACK: usize = 1536 << 10;
 
 #[derive(Debug, Clone, Default)]
 pub struct RuntimeConfig {
@@ -72,6 +80,8 @@ pub(crate) struct Shared {
     pub(crate) on_demand: Lane,
     pub(crate) cache: AotCache,
     pub(crate) guests: Handle,
+    pub(crate) turns: Arc<Turns>,
+    pub(crate) compiler: Compiler,
     artifacts: Mutex<HashMap<String, Arc<OnceCell<Arc<Artifact>>>>>,
 }
 
@@ -114,6 +124,8 @@ impl Runtime {
             on_demand,
             cache,
             guests: guests.handle().clone(),
+            turns: Turns::new(threads),
+            compiler: Compiler::new(cores()),
             artifacts: Mutex::default(),
         });
         Ok(Arc::new(Runtime { shared, guests: Some(guests) }))
@@ -125,7 +137,8 @@ impl Runtime {
         let cell = self.cell(digest);
         let artifact = cell.get_or_try_init(|| async {
             let (shared, digest) = (self.shared.clone(), digest.to_owned());
-            let loaded = self.blocking(move || artifact::load(&shared, &digest, &wasm));
+            let compiler = self.shared.compiler.clone();
+            let loaded = compiler.run(move || artifact::load(&shared, &digest, &wasm));
             loaded.await.unwrap_or_else(|| {
                 let reason = "the compiler failed on it".to_owned();
                 Err(LoadError::Invalid { reason })
@@ -200,6 +213,8 @@ fn engine_config() -> Config {
     config.concurrency_support(false);
     config.epoch_interruption(true);
     config.memory_init_cow(true);
+    config.max_wasm_stack(WASM_STACK);
+    config.async_stack_size(WASM_STACK + HOST_STACK);
     config
 }
 
