@@ -155,7 +155,7 @@ impl Scene {
         };
         let runtime = Runtime::new(RuntimeConfig::default())?;
         let command = runtime.load("bench:hostile", read("hostile-guest")?).await?;
-        let http = runtime.load("bench:hostile-http", read("hostile-http-guest")?).await?;
+        let http = runtime.load("bench:hostile-http", read("hostile_http_guest")?).await?;
         let switch = Switch::new();
         let sandbox = attach(&runtime, &switch, [10, 0, 0, 2])?;
         sandbox.start(spec(&http, &[], Arc::default()))?;

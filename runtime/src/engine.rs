@@ -28,6 +28,10 @@ use crate::sandbox::{Sandbox, SandboxError, SandboxSpec};
 /// Running guests yield at each tick: the bound of how long a kill, or another guest, waits.
 const EPOCH: Duration = Duration::from_millis(5);
 
+/// How many polls a thread of the guests takes from its own queue before it looks at what came from outside. Tokio's own
+/// choice follows the polls' usual length: some long ones after many short ones, and a request waited for seconds.
+const LOOK_OUTSIDE_EVERY: u32 = 2;
+
 /// How deep a guest may recurse; beyond, it traps. As wasmtime has it, and as much as native threads of WASI's own
 /// toolchains get for their shadow stack.
 const WASM_STACK: usize = 512 << 10;
@@ -113,6 +117,7 @@ impl Runtime {
         let guests = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("guest")
+            .global_queue_interval(LOOK_OUTSIDE_EVERY)
             .enable_all()
             .build()
             .map_err(RuntimeError::Threads)?;
