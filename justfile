@@ -27,6 +27,10 @@ wasmtime:
     cargo install wasmtime-cli --version "$(sed -n 's/.*WASMTIME_VERSION: &str = "\(.*\)";/\1/p' runtime/src/lib.rs)" \
         --locked --root target/tools --target-dir target/tools/build
 
+# Feeds the load path arbitrary bytes for some seconds.
+fuzz seconds="300":
+    fuzz/run load {{seconds}}
+
 # A cluster on the user's data folder.
 up *flags:
     cargo run --release -- up {{flags}}

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use copepod_runtime::{
-    Artifact, Body, ContainerSpec, Output, OutputStream, Outside, Protocol, Route, Runtime,
-    RuntimeConfig, Sandbox, SandboxSpec, Stdin, Switch,
+    Artifact, Body, ContainerSpec, Limits, Output, OutputStream, Outside, Protocol,
+    RESOLUTION_DEFAULT, Route, Runtime, RuntimeConfig, Sandbox, SandboxSpec, Stdin, Switch,
 };
 use figures::{Figure, Figures, median, time};
 use http_body_util::{BodyExt, Empty};
@@ -143,8 +143,9 @@ impl House {
             env: Vec::new(),
             mounts: Vec::new(),
             working_dir: None,
-            memory_limit: None,
-            cpu_limit_millis: None,
+            limits: Limits::default(),
+            clock_resolution: RESOLUTION_DEFAULT,
+            determinism: None,
             http_port: PORT,
             reuse: None,
             output: self.nowhere.clone(),

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use copepod_runtime::{
-    Body, ContainerSpec, HttpHandler, Output, OutputStream, Outside, Protocol, Route, Runtime,
-    RuntimeConfig, Sandbox, SandboxSpec, Stdin, Switch,
+    Body, ContainerSpec, HttpHandler, Limits, Output, OutputStream, Outside, Protocol,
+    RESOLUTION_DEFAULT, Route, Runtime, RuntimeConfig, Sandbox, SandboxSpec, Stdin, Switch,
 };
 use figures::{Figure, Figures, median, quantile, time};
 use http_body_util::{BodyExt, Empty};
@@ -290,8 +290,9 @@ impl Ours {
             env: Vec::new(),
             mounts: Vec::new(),
             working_dir: None,
-            memory_limit: None,
-            cpu_limit_millis: None,
+            limits: Limits::default(),
+            clock_resolution: RESOLUTION_DEFAULT,
+            determinism: None,
             http_port: PORT,
             reuse: None,
             output: Arc::new(Nowhere),

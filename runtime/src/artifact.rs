@@ -18,6 +18,7 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use crate::aot;
 use crate::context::{Ctx, OFFERED, OFFERED_VERSION};
 use crate::engine::{Lane, Shared};
+use crate::size::{self, TooLarge};
 
 /// What an artifact is, by what it exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub enum LoadError {
     UnknownImports { missing: Vec<String>, offered: Vec<String> },
     #[error("exports {world}, a world that is not supported yet; build for WASI 0.2")]
     UnsupportedWorld { world: String },
+    #[error("too large: {reason}")]
+    TooLarge { reason: TooLarge },
     #[error("read or write the cache of compiled code")]
     Io(#[from] std::io::Error),
 }
@@ -79,6 +82,24 @@ enum Pre {
     Http(ProxyPre<Ctx>),
 }
 
+/// Whether it could be run here, and as what; nothing is compiled. What is found sound here may still not validate.
+pub fn judge(wasm: &[u8]) -> Result<World, LoadError> {
+    Ok(examine(wasm)?.1)
+}
+
+/// Everything that is judged before compiling, and the component to compile.
+fn examine(wasm: &[u8]) -> Result<(std::borrow::Cow<'_, [u8]>, World), LoadError> {
+    if !Parser::is_component(wasm) && !Parser::is_core_wasm(wasm) {
+        return Err(LoadError::NotWasm { found: describe(wasm) });
+    }
+    size::check(wasm)
+        .map_err(|error| LoadError::Invalid { reason: error.to_string() })?
+        .map_err(|reason| LoadError::TooLarge { reason })?;
+    let component = to_component(wasm)?;
+    let world = judge_interfaces(&Interfaces::parse(&component)?)?;
+    Ok((component, world))
+}
+
 /// Loads from the cache where it can, else compiles and fills the cache. Blocks.
 pub(crate) fn load(
     shared: &Arc<Shared>,
@@ -88,8 +109,7 @@ pub(crate) fn load(
     if let Some(cached) = load_cached(shared, digest) {
         return Ok(cached);
     }
-    let component = to_component(wasm)?;
-    judge(&Interfaces::parse(&component)?)?;
+    let component = examine(wasm)?.0;
     let code = shared.on_demand.engine.precompile_component(&component).map_err(invalid)?;
     if let Err(error) = shared.cache.store(digest, &code) {
         // The artifact runs all the same; the next process compiles again.
@@ -124,7 +144,7 @@ fn link(
             (lane, component(lane).map_err(invalid)?)
         }
     };
-    let world = judge(&Interfaces::of(&component))?;
+    let world = judge_interfaces(&Interfaces::of(&component))?;
     Ok(Arc::new(Artifact {
         digest: digest.to_owned(),
         world,
@@ -218,10 +238,6 @@ impl Artifact {
 fn to_component(wasm: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, LoadError> {
     if Parser::is_component(wasm) {
         return Ok(wasm.into());
-    }
-    if !Parser::is_core_wasm(wasm) {
-        let found = describe(wasm);
-        return Err(LoadError::NotWasm { found });
     }
     adapt(wasm).map(Into::into).map_err(|reason| LoadError::Invalid {
         reason: format!("cannot adapt this core module from WASI preview 1: {reason}"),
@@ -350,7 +366,7 @@ impl Interfaces {
 }
 
 /// The world, or why it cannot run.
-fn judge(interfaces: &Interfaces) -> Result<World, LoadError> {
+fn judge_interfaces(interfaces: &Interfaces) -> Result<World, LoadError> {
     let world = world(&interfaces.exports)?;
     let missing: Vec<_> =
         interfaces.imports.iter().filter(|import| !is_offered(import)).cloned().collect();
@@ -443,7 +459,7 @@ mod tests {
 
     #[test]
     fn all_unknown_imports_are_listed() {
-        let error = judge(&Interfaces {
+        let error = judge_interfaces(&Interfaces {
             imports: names(&[
                 "wasi:io/streams@0.2.1",
                 "wasi:nn/graph@0.2.0",

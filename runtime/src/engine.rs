@@ -20,12 +20,24 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use crate::aot::AotCache;
 use crate::artifact::{self, Artifact, LoadError};
 use crate::awake::Awake;
+use crate::compile::Compiler;
 use crate::context::{self, Ctx};
+use crate::fair::Turns;
 use crate::net::Switch;
 use crate::sandbox::{Sandbox, SandboxError, SandboxSpec};
 
 /// Running guests yield at each tick: the bound of how long a kill, or another guest, waits.
 const EPOCH: Duration = Duration::from_millis(5);
+
+/// How many polls a thread of the guests takes from its own queue before it looks at what came from outside. Tokio's own
+/// choice follows the polls' usual length: some long ones after many short ones, and a request waited for seconds.
+const LOOK_OUTSIDE_EVERY: u32 = 2;
+
+/// How deep a guest may recurse; beyond, it traps. As wasmtime has it, and as much as native threads of WASI's own
+/// toolchains get for their shadow stack.
+const WASM_STACK: usize = 512 << 10;
+/// What the host's functions have of the same stack below a guest that has used up its own.
+const HOST_STACK: usize = 1536 << 10;
 
 #[derive(Debug, Clone, Default)]
 pub struct RuntimeConfig {
@@ -74,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) cache: AotCache,
     pub(crate) guests: Handle,
     pub(crate) awake: Arc<Awake>,
+    pub(crate) turns: Arc<Turns>,
+    pub(crate) compiler: Compiler,
     artifacts: Mutex<HashMap<String, Arc<OnceCell<Arc<Artifact>>>>>,
 }
 
@@ -105,6 +119,7 @@ impl Runtime {
         let guests = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("guest")
+            .global_queue_interval(LOOK_OUTSIDE_EVERY)
             .enable_all()
             .build()
             .map_err(RuntimeError::Threads)?;
@@ -117,6 +132,8 @@ impl Runtime {
             cache,
             guests: guests.handle().clone(),
             awake: Awake::new(),
+            turns: Turns::new(threads),
+            compiler: Compiler::new(cores()),
             artifacts: Mutex::default(),
         });
         Ok(Arc::new(Runtime { shared, guests: Some(guests) }))
@@ -128,7 +145,8 @@ impl Runtime {
         let cell = self.cell(digest);
         let artifact = cell.get_or_try_init(|| async {
             let (shared, digest) = (self.shared.clone(), digest.to_owned());
-            let loaded = self.blocking(move || artifact::load(&shared, &digest, &wasm));
+            let compiler = self.shared.compiler.clone();
+            let loaded = compiler.run(move || artifact::load(&shared, &digest, &wasm));
             loaded.await.unwrap_or_else(|| {
                 let reason = "the compiler failed on it".to_owned();
                 Err(LoadError::Invalid { reason })
@@ -209,6 +227,8 @@ fn engine_config() -> Config {
     config.concurrency_support(false);
     config.epoch_interruption(true);
     config.memory_init_cow(true);
+    config.max_wasm_stack(WASM_STACK);
+    config.async_stack_size(WASM_STACK + HOST_STACK);
     config
 }
 

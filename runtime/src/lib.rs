@@ -11,9 +11,14 @@ mod activity;
 mod aot;
 mod artifact;
 mod awake;
+mod bounds;
+mod clocks;
+mod compile;
 mod container;
 mod context;
 mod engine;
+mod fair;
+mod files;
 pub mod folder;
 mod http;
 mod limits;
@@ -21,9 +26,12 @@ mod net;
 mod output;
 mod reuse;
 mod sandbox;
+mod size;
 mod tls;
 
-pub use artifact::{Artifact, LoadError, World};
+pub use artifact::{Artifact, LoadError, World, judge};
+pub use bounds::{CountLimits, CpuLimits, Limits, MemoryLimits, OutputLimits, TimeLimits};
+pub use clocks::{Determinism, RESOLUTION_DEFAULT};
 pub use container::{
     Container, ContainerSpec, ContainerStats, Exit, ExitCause, Mount, StartError, Stdin,
 };
@@ -33,6 +41,7 @@ pub use net::{Outside, Protocol, Route, Stream, Switch};
 pub use output::{Output, OutputStream};
 pub use reuse::Reuse;
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec};
+pub use size::TooLarge;
 
 /// The version of the engine that runs the guests.
 pub const WASMTIME_VERSION: &str = "48.0.8";

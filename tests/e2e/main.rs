@@ -6,6 +6,7 @@ mod examples;
 mod healing;
 mod kubectl;
 mod languages;
+mod limits;
 mod mistakes;
 mod pods;
 mod processes;

@@ -2,15 +2,20 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::limits::Account;
+
 /// Datagrams kept for a slow reader; further ones are dropped.
 const QUEUE_MAX: usize = 512;
 /// Bytes kept for a slow reader.
 const QUEUE_BYTES_MAX: usize = 1024 * 1024;
+/// Charged for each datagram beside its bytes.
+const DATAGRAM_OVERHEAD: usize = 64;
 /// The largest payload of UDP over IPv4.
 pub(crate) const DATAGRAM_BYTES_MAX: usize = 65_507;
 
@@ -30,14 +35,27 @@ struct InboxState {
     queue: VecDeque<Datagram>,
     bytes: usize,
     reader: Option<Waker>,
+    /// Whom the queue is charged to.
+    payer: Option<Arc<Account>>,
 }
 
 impl Inbox {
+    /// From now on, what is queued is memory of the receiver's container; what it has no room for is dropped.
+    pub(crate) fn charge_to(&self, account: &Arc<Account>) {
+        self.state.lock().payer = Some(account.clone());
+    }
+
     pub(crate) fn push(&self, datagram: Datagram) {
         let mut state = self.state.lock();
         let bytes = state.bytes + datagram.data.len();
         if state.queue.len() >= QUEUE_MAX || bytes > QUEUE_BYTES_MAX {
             return;
+        }
+        if let Some(payer) = &state.payer {
+            if payer.is_full() {
+                return;
+            }
+            payer.hold(datagram.data.len() + DATAGRAM_OVERHEAD);
         }
         state.bytes = bytes;
         state.queue.push_back(datagram);
@@ -50,6 +68,9 @@ impl Inbox {
         let mut state = self.state.lock();
         let datagram = state.queue.pop_front()?;
         state.bytes -= datagram.data.len();
+        if let Some(payer) = &state.payer {
+            payer.release(datagram.data.len() + DATAGRAM_OVERHEAD);
+        }
         Some(datagram)
     }
 
@@ -60,6 +81,14 @@ impl Inbox {
             return Poll::Pending;
         }
         Poll::Ready(())
+    }
+}
+
+impl Drop for InboxState {
+    fn drop(&mut self) {
+        if let Some(payer) = &self.payer {
+            payer.release(self.bytes + self.queue.len() * DATAGRAM_OVERHEAD);
+        }
     }
 }
 

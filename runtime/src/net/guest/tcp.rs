@@ -22,6 +22,7 @@ use wasmtime_wasi::p2::{
 use super::network::{check_local, check_remote, error_code};
 use super::{NetView, ours, theirs};
 use crate::activity::Open;
+use crate::limits::Place;
 use crate::net::interface::{Incoming, Listener, Reservation};
 use crate::net::stream::{PeerGone, Read, ReadEnd, Stream, WriteEnd};
 
@@ -103,11 +104,12 @@ struct Socket {
     family: IpAddressFamily,
     state: State,
     options: Options,
+    _place: Place,
 }
 
 impl Socket {
-    fn new(family: IpAddressFamily) -> Self {
-        Socket { family, state: State::Unbound, options: Options::default() }
+    fn new(family: IpAddressFamily, place: Place) -> Self {
+        Socket { family, state: State::Unbound, options: Options::default(), _place: place }
     }
 
     /// Moves a connect on; ready when there is something to do for the guest.
@@ -171,7 +173,7 @@ impl NetView<'_> {
 
 impl tcp_create_socket::Host for NetView<'_> {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
-        Ok(theirs(self.table.push(Socket::new(family))?))
+        Ok(theirs(self.table.push(Socket::new(family, self.socket_place()?))?))
     }
 }
 
@@ -250,6 +252,7 @@ impl HostTcpSocket for NetView<'_> {
         &mut self,
         this: Resource<TcpSocket>,
     ) -> SocketResult<(Resource<DynInputStream>, Resource<DynOutputStream>)> {
+        let account = self.net.account.clone();
         let socket = self.tcp(&this)?;
         if matches!(socket.state, State::Connecting { .. }) {
             let _ = socket.poll(&mut Context::from_waker(Waker::noop()));
@@ -267,6 +270,7 @@ impl HostTcpSocket for NetView<'_> {
                 return Err(ErrorCode::NotInProgress.into());
             }
         };
+        stream.charge_to(&account);
         let connection = Connection::new(stream, bound, None);
         let (read, write) = (connection.read.clone(), connection.write.clone());
         socket.state = State::Connected(connection);
@@ -311,19 +315,25 @@ impl HostTcpSocket for NetView<'_> {
         this: Resource<TcpSocket>,
     ) -> SocketResult<(Resource<TcpSocket>, Resource<DynInputStream>, Resource<DynOutputStream>)>
     {
+        let account = self.net.account.clone();
+        // Where there is none, the connection goes on waiting in the backlog.
+        let place = self.socket_place();
         let socket = self.tcp(&this)?;
         let State::Listening(_, listener) = &mut socket.state else {
             return Err(ErrorCode::InvalidState.into());
         };
+        let place = place?;
         let Some(Incoming { stream, open }) = listener.accept() else {
             return Err(ErrorCode::WouldBlock.into());
         };
+        stream.charge_to(&account);
         let connection = Connection::new(stream, None, Some(open));
         let (read, write) = (connection.read.clone(), connection.write.clone());
         let accepted = Socket {
             family: socket.family,
             state: State::Connected(connection),
             options: socket.options.clone(),
+            _place: place,
         };
         let accepted = self.table.push(accepted)?;
         let (input, output) = self.push_streams(read, write, &accepted)?;

@@ -23,6 +23,7 @@ use wasmtime_wasi::runtime::AbortOnDropJoinHandle;
 use super::network::{check_local, check_remote, error_code};
 use super::tcp::positive;
 use super::{NetView, ours, theirs};
+use crate::limits::{Account, Place, REAL_SOCKET_PRICE};
 use crate::net::datagram::{DATAGRAM_BYTES_MAX, Datagram, Inbox};
 use crate::net::interface::{Reservation, Side};
 use crate::net::{Destination, Dialer, Protocol};
@@ -45,6 +46,7 @@ struct Socket {
     hop_limit: u8,
     receive_buffer: u64,
     send_buffer: u64,
+    _place: Place,
 }
 
 /// A bound port: its inbox, and the real socket once a route led outside.
@@ -54,6 +56,7 @@ struct Binding {
     _port: Reservation,
     inbox: Arc<Inbox>,
     nat: Arc<Mutex<Nat>>,
+    account: Arc<Account>,
     real: Mutex<Option<Real>>,
 }
 
@@ -78,6 +81,7 @@ impl Nat {
 }
 
 struct Real {
+    _place: Place,
     /// Sends: tokio's would lose what is sent before its reactor has first seen the socket.
     sender: Arc<std::net::UdpSocket>,
     _reader: AbortOnDropJoinHandle<()>,
@@ -132,6 +136,8 @@ impl Binding {
         if let Some(real) = &*real {
             return Ok(real.sender.clone());
         }
+        let place = self.account.reserve(REAL_SOCKET_PRICE);
+        let place = place.map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let any: SocketAddr = match to {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -141,6 +147,7 @@ impl Binding {
         let receiver = tokio::net::UdpSocket::from_std(socket.try_clone()?)?;
         let sender = Arc::new(socket);
         *real = Some(Real {
+            _place: place,
             sender: sender.clone(),
             _reader: wasmtime_wasi::runtime::spawn(receive(receiver, self.inbox.clone())),
         });
@@ -223,6 +230,7 @@ impl udp_create_socket::Host for NetView<'_> {
             hop_limit: 64,
             receive_buffer: 208 * 1024,
             send_buffer: 208 * 1024,
+            _place: self.socket_place()?,
         };
         Ok(theirs(self.table.push(socket)?))
     }
@@ -238,7 +246,7 @@ impl HostUdpSocket for NetView<'_> {
         local: IpSocketAddress,
     ) -> SocketResult<()> {
         self.check_network(&network)?;
-        let dialer = self.net.dialer.clone();
+        let (dialer, account) = (self.net.dialer.clone(), self.net.account.clone());
         let socket = self.udp(&this)?;
         let local = SocketAddr::from(local);
         check_local(local, socket.family)?;
@@ -250,12 +258,14 @@ impl HostUdpSocket for NetView<'_> {
         let scope = dialer.interface.scope_of(local.ip()).ok_or(ErrorCode::AddressNotBindable)?;
         let (port, inbox) =
             dialer.interface.bind_udp(scope, local.port()).map_err(|_| ErrorCode::AddressInUse)?;
+        inbox.charge_to(&account);
         socket.state = State::BindStarted(Arc::new(Binding {
             local: SocketAddr::new(local.ip(), port.port()),
             dialer,
             _port: port,
             inbox,
             nat: Arc::default(),
+            account,
             real: Mutex::new(None),
         }));
         Ok(())
