@@ -1,6 +1,8 @@
 //! HTTP in and out. In: each request gets an instance of its own, dropped when the guest returns; between requests there is
-//! none. Out: `wasi:http/outgoing-handler` over the sandbox's dialer; a request to an HTTP component in the switch is a
-//! direct call, without a connection.
+//! none; how one of WASI 0.3 is called stands in `http/service.rs`. Out: `wasi:http` over the sandbox's dialer; a request
+//! to an HTTP component in the switch is a direct call, without a connection.
+
+mod service;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -21,14 +23,18 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Sleep;
 use tokio_rustls::client::TlsStream;
+use wasmtime::Store;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::io::TokioIo;
+use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types as wasi;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{RequestOptions, WasiHttpHooks, WasiHttpView};
 
 use crate::activity::Open;
+use crate::artifact::Instance;
 use crate::container::{self, Exit};
+use crate::context::Ctx;
 use crate::limits::Metered;
 use crate::net::{Dialer, Reached, Stream};
 use crate::tls;
@@ -217,16 +223,16 @@ impl HttpHandler {
     async fn run(&self, request: Request<Body>, respond: Respond, broken: &AtomicBool) -> Ran {
         let container = &self.0.container;
         let guest = async {
-            let (mut store, proxy) = container.artifact.proxy(|| container.ctx(None)).await?;
-            let scheme = match request.uri().scheme() {
-                Some(scheme) if *scheme == Scheme::HTTPS => wasi::Scheme::Https,
-                _ => wasi::Scheme::Http,
+            let (mut store, instance) = container.artifact.instance(|| container.ctx(None)).await?;
+            let called = match instance {
+                Instance::Http(proxy) => call(&mut store, &proxy, request, respond).await,
+                Instance::AsyncHttp(service) => {
+                    service::call(&mut store, &service, request, respond).await
+                }
+                Instance::Command(_) | Instance::AsyncCommand(_) => {
+                    Err(wasmtime::format_err!("not an HTTP component"))
+                }
             };
-            let mut http = store.data_mut().http();
-            let request = http.new_incoming_request(scheme, request)?;
-            let response = http.new_response_outparam(respond)?;
-            let called =
-                proxy.wasi_http_incoming_handler().call_handle(&mut store, request, response).await;
             // Said before the store drops: that ends the body, which must not pass for whole.
             broken.store(called.as_ref().is_err_and(|error| !is_success(error)), Ordering::Release);
             called
@@ -289,6 +295,23 @@ impl HttpHandler {
         });
         true
     }
+}
+
+/// Calls a handler of WASI 0.2, to its return.
+async fn call(
+    store: &mut Store<Ctx>,
+    proxy: &Proxy,
+    request: Request<Body>,
+    respond: Respond,
+) -> wasmtime::Result<()> {
+    let scheme = match request.uri().scheme() {
+        Some(scheme) if *scheme == Scheme::HTTPS => wasi::Scheme::Https,
+        _ => wasi::Scheme::Http,
+    };
+    let mut http = store.data_mut().http();
+    let request = http.new_incoming_request(scheme, request)?;
+    let response = http.new_response_outparam(respond)?;
+    proxy.wasi_http_incoming_handler().call_handle(store, request, response).await
 }
 
 type Respond = oneshot::Sender<Result<Response<HyperOutgoingBody>, wasi::ErrorCode>>;

@@ -83,6 +83,7 @@ impl AsyncWrite for Pipe {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let bytes = &bytes[..bytes.len().min(WRITE_BYTES_MAX)];
         self.output.write(self.stream, bytes);
         Poll::Ready(Ok(bytes.len()))
     }
