@@ -45,6 +45,10 @@ impl Ctx {
     pub(crate) fn into_store(self, engine: &wasmtime::Engine) -> Store<Ctx> {
         let mut store = Store::new(engine, self);
         store.limiter(|ctx| &mut ctx.limiter);
+        // WASI 0.3's streams, futures and tasks; on the engines of 0.2 there are none.
+        if let Some(handles) = store.concurrent_resource_table() {
+            handles.set_max_capacity(HANDLES_MAX);
+        }
         store.set_epoch_deadline(1);
         // Wasmtime's own yield lets timers slip by hundreds of milliseconds under load: its wake-up overtakes them.
         store.epoch_deadline_callback(|_| {

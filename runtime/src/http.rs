@@ -48,6 +48,8 @@ pub type HttpError = wasmtime_wasi_http::Error;
 const RUNNING_MAX: usize = 1000;
 /// Requests that wait for a running one to end; further ones are answered 503.
 const WAITING_MAX: usize = 10_000;
+/// Most bytes of a body that the host takes of a guest of WASI 0.3 at a time.
+const CHUNK_3_MAX: usize = 64 * 1024;
 /// What is read of a request's body that its component did not want; Go's server reads as much.
 const REST_MAX: usize = 256 * 1024;
 /// Where a guest sets no time-out of its own.
@@ -352,6 +354,10 @@ impl WasiHttpHooks for Client {
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let dialer = self.dialer.clone();
         Box::new(send(dialer, request, options))
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_3_MAX
     }
 }
 

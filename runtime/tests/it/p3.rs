@@ -152,6 +152,26 @@ async fn passing_the_memory_limit_is_out_of_memory() {
 }
 
 #[tokio::test]
+async fn a_guest_that_hoards_streams_traps_before_the_host_feels_it() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (container, recorder) = start(&sandbox, &["hoard"]).await;
+    let exit = soon("the exit", container.exited()).await;
+    assert_eq!(exit.code, 134);
+    assert!(recorder.stderr().contains("resource table"), "{}", recorder.stderr());
+}
+
+#[tokio::test]
+async fn a_world_of_0_2_may_import_interfaces_of_0_3() {
+    let wasm = support::guest("p3-import-guest.wasm");
+    let artifact = support::runtime().load("test:p3-import", wasm).await.unwrap();
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (spec, recorder) = spec(artifact, &[]);
+    let container = sandbox.start(spec).unwrap();
+    assert_eq!(soon("the exit", container.exited()).await.code, 0);
+    assert_eq!(recorder.stdout(), "8 random bytes\n");
+}
+
+#[tokio::test]
 async fn connections_cross_between_guests_of_both_versions() {
     let net = Net::new();
     let (server, client) = (net.sandbox("10.0.0.1"), net.sandbox("10.0.0.2"));

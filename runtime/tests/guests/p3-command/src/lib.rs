@@ -55,6 +55,12 @@ impl wasip3::exports::cli::run::Guest for Component {
                     std::hint::black_box(&all);
                 }
             }
+            "hoard" => {
+                let mut all = Vec::new();
+                loop {
+                    all.push(wit_stream::new::<u8>());
+                }
+            }
             "write" => write(arg(2), arg(3)).await,
             "read" => read(arg(2)).await,
             "clocks" => clocks().await,
