@@ -18,6 +18,7 @@ use wasmtime_wasi_http::{p2 as http2, p3 as http3};
 use crate::aot;
 use crate::context::{Ctx, OFFERED, OFFERED_3, OFFERED_3_VERSION, OFFERED_VERSION};
 use crate::engine::{Lane, Lanes, Shared, Wasi};
+use crate::exit_code;
 
 /// What an artifact is, by what it exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,13 +267,19 @@ fn adapt(core: &[u8]) -> Result<Vec<u8>, String> {
     if !starts {
         return Err("it exports no _start function, so it is a library, not a command".to_owned());
     }
+    let exits = exit_code::redirect(core);
+    let exit_adapter = exits.as_ref().map(|_| exit_code::adapter()).transpose()?;
     wit_component::ComponentEncoder::default()
-        .module(core)
+        .module(exits.as_deref().unwrap_or(core))
         .and_then(|encoder| {
             encoder.adapter(
                 WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
                 WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
             )
+        })
+        .and_then(|encoder| match exit_adapter {
+            Some(adapter) => encoder.adapter(exit_code::ADAPTER_NAME, adapter),
+            None => Ok(encoder),
         })
         .and_then(|mut encoder| encoder.encode())
         .map_err(|error| format!("{error:#}"))

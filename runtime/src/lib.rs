@@ -13,6 +13,7 @@ mod artifact;
 mod container;
 mod context;
 mod engine;
+mod exit_code;
 pub mod folder;
 mod http;
 mod limits;

@@ -151,8 +151,7 @@ async fn a_core_module_of_preview_1_runs() {
     let (spec, recorder) = spec(artifact, &[]);
     let exit = soon("exit", sandbox.start(spec).unwrap().exited()).await;
     assert_eq!(recorder.stdout(), "hello from preview 1\n");
-    // The adapter carries success and failure only.
-    assert_eq!((exit.code, exit.cause), (1, ExitCause::Error));
+    assert_eq!((exit.code, exit.cause), (7, ExitCause::Error));
 }
 
 /// A core module by hand: `fd_write(1, "hello…")`, then `proc_exit(7)`.
