@@ -569,6 +569,33 @@ async fn a_guest_goes_on_after_its_response() {
 }
 
 #[tokio::test]
+async fn a_caller_that_goes_away_ends_its_instance() {
+    let net = Net::new();
+    let sandbox = net.sandbox("10.0.0.1");
+    let (container, _) = serve(&sandbox).await;
+    let handler = net.switch.http(FIRST.into()).unwrap();
+    for path in ["/wait?3600000", "/spin"] {
+        let calling = tokio::spawn({
+            let handler = handler.clone();
+            async move { handler.call(get(path)).await }
+        });
+        let begun = async {
+            while container.stats().memory_bytes == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("the instance", begun).await;
+        calling.abort();
+        no_instance(&container).await;
+    }
+    // One that goes away in the middle of the body: the guest's next write fails, and it ends.
+    let response = soon("the head", handler.call(get("/late?50"))).await.unwrap();
+    drop(response);
+    no_instance(&container).await;
+    assert_eq!(container.stats().errors, 0);
+}
+
+#[tokio::test]
 async fn the_end_of_the_container_cuts_its_requests_off() {
     let net = Net::new();
     let sandbox = net.sandbox("10.0.0.1");
