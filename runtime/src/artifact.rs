@@ -9,23 +9,24 @@ use parking_lot::Mutex;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
 };
-use wasmparser::{Parser, Payload};
+use wasmparser::{CanonicalFunction, CanonicalOption, Parser, Payload};
 use wasmtime::component::Component;
 use wasmtime::{PoolConcurrencyLimitError, Store};
-use wasmtime_wasi::p2::bindings::{Command, CommandPre};
-use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
+use wasmtime_wasi::{p2, p3};
+use wasmtime_wasi_http::{p2 as http2, p3 as http3};
 
 use crate::aot;
-use crate::context::{Ctx, OFFERED, OFFERED_VERSION};
-use crate::engine::{Lane, Shared};
+use crate::context::{Ctx, OFFERED, OFFERED_3, OFFERED_3_VERSION, OFFERED_VERSION};
+use crate::engine::{Lane, Lanes, Shared, Wasi};
+use crate::exit_code;
 use crate::size::{self, TooLarge};
 
 /// What an artifact is, by what it exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum World {
-    /// `wasi:cli/run` 0.2: runs to its exit.
+    /// `wasi:cli/run` 0.2 or 0.3: runs to its exit.
     Command,
-    /// `wasi:http/incoming-handler` 0.2: called for each request.
+    /// `wasi:http/incoming-handler` 0.2 or `wasi:http/handler` 0.3: called for each request.
     Http,
 }
 
@@ -36,16 +37,16 @@ pub enum LoadError {
     #[error("invalid WebAssembly: {reason}")]
     Invalid { reason: String },
     #[error(
-        "exports neither wasi:cli/run nor wasi:http/incoming-handler, so there is nothing to start (exports: {})",
+        "exports neither wasi:cli/run nor wasi:http/incoming-handler nor wasi:http/handler, so there is nothing to start (exports: {})",
         list(exports)
     )]
     NoWorld { exports: Vec<String> },
     #[error("imports what is not offered here: {} (offered: {})", list(missing), list(offered))]
     UnknownImports { missing: Vec<String>, offered: Vec<String> },
-    #[error("exports {world}, a world that is not supported yet; build for WASI 0.2")]
-    UnsupportedWorld { world: String },
     #[error("too large: {reason}")]
     TooLarge { reason: TooLarge },
+    #[error("this node has no engine for WASI 0.3; its log says why")]
+    NoEngine,
     #[error("read or write the cache of compiled code")]
     Io(#[from] std::io::Error),
 }
@@ -61,6 +62,7 @@ fn list(names: &[String]) -> String {
 pub struct Artifact {
     digest: String,
     world: World,
+    wasi: Wasi,
     first: Pre,
     /// The same code on the on-demand engine, made when the pool is first found full.
     overflow: Mutex<Option<Pre>>,
@@ -76,19 +78,62 @@ impl std::fmt::Debug for Artifact {
     }
 }
 
+/// Linked for its export: the world of its version of WASI.
 #[derive(Clone)]
 enum Pre {
-    Command(CommandPre<Ctx>),
-    Http(ProxyPre<Ctx>),
+    Command(p2::bindings::CommandPre<Ctx>),
+    AsyncCommand(p3::bindings::CommandPre<Ctx>),
+    Http(http2::bindings::ProxyPre<Ctx>),
+    AsyncHttp(http3::bindings::ServicePre<Ctx>),
+}
+
+/// What can be called.
+pub(crate) enum Instance {
+    Command(p2::bindings::Command),
+    AsyncCommand(p3::bindings::Command),
+    Http(http2::bindings::Proxy),
+    AsyncHttp(http3::bindings::Service),
+}
+
+impl Pre {
+    fn new(lane: &Lane, component: &Component, export: Export) -> wasmtime::Result<Pre> {
+        let linked = lane.linker.instantiate_pre(component)?;
+        match export {
+            Export::Run => p2::bindings::CommandPre::new(linked).map(Pre::Command),
+            Export::AsyncRun => p3::bindings::CommandPre::new(linked).map(Pre::AsyncCommand),
+            Export::Handler => http2::bindings::ProxyPre::new(linked).map(Pre::Http),
+            Export::AsyncHandler => http3::bindings::ServicePre::new(linked).map(Pre::AsyncHttp),
+        }
+    }
+
+    fn component(&self) -> &Component {
+        match self {
+            Pre::Command(pre) => pre.instance_pre().component(),
+            Pre::AsyncCommand(pre) => pre.instance_pre().component(),
+            Pre::Http(pre) => pre.instance_pre().component(),
+            Pre::AsyncHttp(pre) => pre.instance_pre().component(),
+        }
+    }
+
+    async fn instance(&self, store: &mut Store<Ctx>) -> wasmtime::Result<Instance> {
+        match self {
+            Pre::Command(pre) => pre.instantiate_async(store).await.map(Instance::Command),
+            Pre::AsyncCommand(pre) => {
+                pre.instantiate_async(store).await.map(Instance::AsyncCommand)
+            }
+            Pre::Http(pre) => pre.instantiate_async(store).await.map(Instance::Http),
+            Pre::AsyncHttp(pre) => pre.instantiate_async(store).await.map(Instance::AsyncHttp),
+        }
+    }
 }
 
 /// Whether it could be run here, and as what; nothing is compiled. What is found sound here may still not validate.
 pub fn judge(wasm: &[u8]) -> Result<World, LoadError> {
-    Ok(examine(wasm)?.1)
+    Ok(examine(wasm)?.2.world())
 }
 
 /// Everything that is judged before compiling, and the component to compile.
-fn examine(wasm: &[u8]) -> Result<(std::borrow::Cow<'_, [u8]>, World), LoadError> {
+fn examine(wasm: &[u8]) -> Result<(std::borrow::Cow<'_, [u8]>, Interfaces, Export), LoadError> {
     if !Parser::is_component(wasm) && !Parser::is_core_wasm(wasm) {
         return Err(LoadError::NotWasm { found: describe(wasm) });
     }
@@ -96,8 +141,9 @@ fn examine(wasm: &[u8]) -> Result<(std::borrow::Cow<'_, [u8]>, World), LoadError
         .map_err(|error| LoadError::Invalid { reason: error.to_string() })?
         .map_err(|reason| LoadError::TooLarge { reason })?;
     let component = to_component(wasm)?;
-    let world = judge_interfaces(&Interfaces::parse(&component)?)?;
-    Ok((component, world))
+    let interfaces = Interfaces::parse(&component)?;
+    let export = judge_interfaces(&interfaces)?;
+    Ok((component, interfaces, export))
 }
 
 /// Loads from the cache where it can, else compiles and fills the cache. Blocks.
@@ -109,22 +155,32 @@ pub(crate) fn load(
     if let Some(cached) = load_cached(shared, digest) {
         return Ok(cached);
     }
-    let component = examine(wasm)?.0;
-    let code = shared.on_demand.engine.precompile_component(&component).map_err(invalid)?;
-    if let Err(error) = shared.cache.store(digest, &code) {
+    let (component, interfaces, _) = examine(wasm)?;
+    let wasi = interfaces.wasi();
+    let lanes = shared.lanes(wasi).ok_or(LoadError::NoEngine)?;
+    let code = lanes.on_demand.engine.precompile_component(&component).map_err(invalid)?;
+    if let Err(error) = lanes.cache.store(digest, &code) {
         // The artifact runs all the same; the next process compiles again.
         tracing::warn!(digest, "cannot keep compiled code: {error}");
     }
-    if let Some(cached) = load_cached(shared, digest) {
+    if let Some(cached) = from_cache(shared, wasi, digest) {
         return Ok(cached);
     }
-    link(shared, digest, |lane| aot::adopt(&lane.engine, &code))
+    link(shared, wasi, digest, |lane| aot::adopt(&lane.engine, &code))
 }
 
 /// Maps compiled code from the cache; `None` where there is none, or none that is sound.
 pub(crate) fn load_cached(shared: &Arc<Shared>, digest: &str) -> Option<Arc<Artifact>> {
-    let file = shared.cache.verified(digest)?;
-    let linked = link(shared, digest, |lane| aot::map(&lane.engine, &file));
+    from_cache(shared, Wasi::V2, digest).or_else(|| from_cache(shared, Wasi::V3, digest))
+}
+
+fn from_cache(shared: &Arc<Shared>, wasi: Wasi, digest: &str) -> Option<Arc<Artifact>> {
+    // Without a cache there is no need to make engines in order to look.
+    if !shared.keeps_code() {
+        return None;
+    }
+    let file = shared.lanes(wasi)?.cache.verified(digest)?;
+    let linked = link(shared, wasi, digest, |lane| aot::map(&lane.engine, &file));
     linked
         .inspect_err(|error| tracing::warn!(digest, "unusable compiled code in the cache: {error}"))
         .ok()
@@ -133,33 +189,33 @@ pub(crate) fn load_cached(shared: &Arc<Shared>, digest: &str) -> Option<Arc<Arti
 /// In the pool, or on demand where the component does not fit the pool's slots.
 fn link(
     shared: &Arc<Shared>,
+    wasi: Wasi,
     digest: &str,
     component: impl Fn(&Lane) -> wasmtime::Result<Component>,
 ) -> Result<Arc<Artifact>, LoadError> {
-    let pooled = shared.pooled.as_ref().and_then(|lane| Some((lane, component(lane).ok()?)));
-    let (lane, component) = match pooled {
-        Some(pooled) => pooled,
-        None => {
-            let lane = &shared.on_demand;
-            (lane, component(lane).map_err(invalid)?)
-        }
-    };
-    let world = judge_interfaces(&Interfaces::of(&component))?;
+    let lanes = shared.lanes(wasi).ok_or(LoadError::NoEngine)?;
+    let (lane, component) = place(lanes, component).map_err(invalid)?;
+    let export = judge_interfaces(&Interfaces::of(&component))?;
     Ok(Arc::new(Artifact {
         digest: digest.to_owned(),
-        world,
-        first: pre(lane, &component, world).map_err(invalid)?,
+        world: export.world(),
+        wasi,
+        first: Pre::new(lane, &component, export).map_err(invalid)?,
         overflow: Mutex::new(None),
         shared: shared.clone(),
     }))
 }
 
-fn pre(lane: &Lane, component: &Component, world: World) -> wasmtime::Result<Pre> {
-    let linked = lane.linker.instantiate_pre(component)?;
-    match world {
-        World::Command => CommandPre::new(linked).map(Pre::Command),
-        World::Http => ProxyPre::new(linked).map(Pre::Http),
+fn place(
+    lanes: &Lanes,
+    component: impl Fn(&Lane) -> wasmtime::Result<Component>,
+) -> wasmtime::Result<(&Lane, Component)> {
+    if let Some(lane) = lanes.pooled()
+        && let Ok(component) = component(lane)
+    {
+        return Ok((lane, component));
     }
+    Ok((&lanes.on_demand, component(&lanes.on_demand)?))
 }
 
 fn invalid(error: wasmtime::Error) -> LoadError {
@@ -176,44 +232,18 @@ impl Artifact {
     }
 
     /// An instance in a store of its own, from the pool or, where that is full, on demand.
-    pub(crate) async fn command(
+    pub(crate) async fn instance(
         &self,
         ctx: impl Fn() -> wasmtime::Result<Ctx>,
-    ) -> wasmtime::Result<(Store<Ctx>, Command)> {
-        let command = |pre: Pre| match pre {
-            Pre::Command(pre) => Ok(pre),
-            Pre::Http(_) => Err(wasmtime::format_err!("not a command")),
-        };
-        let pre = command(self.first.clone())?;
-        let mut store = ctx()?.into_store(pre.engine());
-        match pre.instantiate_async(&mut store).await {
+    ) -> wasmtime::Result<(Store<Ctx>, Instance)> {
+        let mut store = ctx()?.into_store(self.first.component().engine());
+        match self.first.instance(&mut store).await {
             Err(error) if error.is::<PoolConcurrencyLimitError>() => {}
             instance => return Ok((store, instance?)),
         }
-        let pre = command(self.overflow()?)?;
-        let mut store = ctx()?.into_store(pre.engine());
-        let instance = pre.instantiate_async(&mut store).await?;
-        Ok((store, instance))
-    }
-
-    /// As [`command`](Self::command), for a request.
-    pub(crate) async fn proxy(
-        &self,
-        ctx: impl Fn() -> wasmtime::Result<Ctx>,
-    ) -> wasmtime::Result<(Store<Ctx>, Proxy)> {
-        let proxy = |pre: Pre| match pre {
-            Pre::Http(pre) => Ok(pre),
-            Pre::Command(_) => Err(wasmtime::format_err!("not an HTTP component")),
-        };
-        let pre = proxy(self.first.clone())?;
-        let mut store = ctx()?.into_store(pre.engine());
-        match pre.instantiate_async(&mut store).await {
-            Err(error) if error.is::<PoolConcurrencyLimitError>() => {}
-            instance => return Ok((store, instance?)),
-        }
-        let pre = proxy(self.overflow()?)?;
-        let mut store = ctx()?.into_store(pre.engine());
-        let instance = pre.instantiate_async(&mut store).await?;
+        let pre = self.overflow()?;
+        let mut store = ctx()?.into_store(pre.component().engine());
+        let instance = pre.instance(&mut store).await?;
         Ok((store, instance))
     }
 
@@ -222,13 +252,12 @@ impl Artifact {
         if let Some(pre) = &*overflow {
             return Ok(pre.clone());
         }
-        let pooled = match &self.first {
-            Pre::Command(pre) => pre.instance_pre().component().clone(),
-            Pre::Http(pre) => pre.instance_pre().component().clone(),
-        };
-        let lane = &self.shared.on_demand;
+        let pooled = self.first.component();
+        let lanes = self.shared.lanes(self.wasi);
+        let lane = &lanes.ok_or_else(|| wasmtime::format_err!("no engine"))?.on_demand;
         let component = aot::adopt(&lane.engine, &pooled.serialize()?)?;
-        let made = pre(lane, &component, self.world)?;
+        let export = judge_interfaces(&Interfaces::of(&component))?;
+        let made = Pre::new(lane, &component, export)?;
         *overflow = Some(made.clone());
         Ok(made)
     }
@@ -254,13 +283,19 @@ fn adapt(core: &[u8]) -> Result<Vec<u8>, String> {
     if !starts {
         return Err("it exports no _start function, so it is a library, not a command".to_owned());
     }
+    let exits = exit_code::redirect(core);
+    let exit_adapter = exits.as_ref().map(|_| exit_code::adapter()).transpose()?;
     wit_component::ComponentEncoder::default()
-        .module(core)
+        .module(exits.as_deref().unwrap_or(core))
         .and_then(|encoder| {
             encoder.adapter(
                 WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
                 WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
             )
+        })
+        .and_then(|encoder| match exit_adapter {
+            Some(adapter) => encoder.adapter(exit_code::ADAPTER_NAME, adapter),
+            None => Ok(encoder),
         })
         .and_then(|mut encoder| encoder.encode())
         .map_err(|error| format!("{error:#}"))
@@ -325,6 +360,8 @@ fn describe(bytes: &[u8]) -> String {
 struct Interfaces {
     imports: Vec<String>,
     exports: Vec<String>,
+    /// It lifts, lowers or uses something asynchronous, itself or within.
+    is_async: bool,
 }
 
 impl Interfaces {
@@ -339,6 +376,11 @@ impl Interfaces {
             match payload.map_err(broken)? {
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
                 Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentCanonicalSection(functions) => {
+                    for function in functions {
+                        found.is_async |= is_async(&function.map_err(broken)?);
+                    }
+                }
                 Payload::ComponentImportSection(imports) if depth == 0 => {
                     for import in imports {
                         found.imports.push(import.map_err(broken)?.name.name.to_owned());
@@ -361,49 +403,99 @@ impl Interfaces {
         Interfaces {
             imports: ty.imports(engine).map(|(name, _)| name.to_owned()).collect(),
             exports: ty.exports(engine).map(|(name, _)| name.to_owned()).collect(),
+            is_async: engine.get_concurrency_support(),
+        }
+    }
+
+    /// The engines it needs: those of 0.3 where anything of it is in sight.
+    fn wasi(&self) -> Wasi {
+        let mut names = self.imports.iter().chain(&self.exports);
+        let third = |name: &String| {
+            name.starts_with("wasi:")
+                && name.split_once('@').is_some_and(|(_, version)| is_compatible(version, "0.3"))
+        };
+        match self.is_async || names.any(third) {
+            true => Wasi::V3,
+            false => Wasi::V2,
         }
     }
 }
 
-/// The world, or why it cannot run.
-fn judge_interfaces(interfaces: &Interfaces) -> Result<World, LoadError> {
-    let world = world(&interfaces.exports)?;
+fn is_async(function: &CanonicalFunction) -> bool {
+    match function {
+        CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => {
+            options.contains(&CanonicalOption::Async)
+        }
+        CanonicalFunction::ResourceNew { .. }
+        | CanonicalFunction::ResourceDrop { .. }
+        | CanonicalFunction::ResourceRep { .. } => false,
+        // Tasks, streams, futures, waiting.
+        _ => true,
+    }
+}
+
+/// What is called in a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Export {
+    /// `wasi:cli/run` 0.2.
+    Run,
+    /// `wasi:cli/run` 0.3.
+    AsyncRun,
+    /// `wasi:http/incoming-handler` 0.2.
+    Handler,
+    /// `wasi:http/handler` 0.3.
+    AsyncHandler,
+}
+
+impl Export {
+    /// One that exports several is called at the first of these.
+    const ALL: [(Export, &str, &str); 4] = [
+        (Export::AsyncHandler, "wasi:http/handler", "0.3"),
+        (Export::Handler, "wasi:http/incoming-handler", "0.2"),
+        (Export::AsyncRun, "wasi:cli/run", "0.3"),
+        (Export::Run, "wasi:cli/run", "0.2"),
+    ];
+
+    fn world(self) -> World {
+        match self {
+            Export::Run | Export::AsyncRun => World::Command,
+            Export::Handler | Export::AsyncHandler => World::Http,
+        }
+    }
+}
+
+/// What is called in it, or why it cannot run.
+fn judge_interfaces(interfaces: &Interfaces) -> Result<Export, LoadError> {
+    let export = export(&interfaces.exports)?;
     let missing: Vec<_> =
         interfaces.imports.iter().filter(|import| !is_offered(import)).cloned().collect();
     if missing.is_empty() {
-        return Ok(world);
+        return Ok(export);
     }
-    Err(LoadError::UnknownImports {
-        missing,
-        offered: OFFERED.iter().map(|name| format!("{name}@{OFFERED_VERSION}")).collect(),
-    })
+    let second = OFFERED.iter().map(|name| format!("{name}@{OFFERED_VERSION}"));
+    let third = OFFERED_3.iter().map(|name| format!("{name}@{OFFERED_3_VERSION}"));
+    Err(LoadError::UnknownImports { missing, offered: second.chain(third).collect() })
 }
 
-fn world(exports: &[String]) -> Result<World, LoadError> {
-    let has = |interface: &str, version: &str| {
-        exports.iter().find(|export| {
-            export.split_once('@').is_some_and(|(name, exported)| {
-                name == interface && is_compatible(exported, version)
-            })
+fn export(exports: &[String]) -> Result<Export, LoadError> {
+    let has = |interface: &str, series: &str| {
+        exports.iter().any(|export| {
+            export
+                .split_once('@')
+                .is_some_and(|(name, version)| name == interface && is_compatible(version, series))
         })
     };
-    if has("wasi:http/incoming-handler", "0.2").is_some() {
-        return Ok(World::Http);
-    }
-    if has("wasi:cli/run", "0.2").is_some() {
-        return Ok(World::Command);
-    }
-    let next = has("wasi:http/handler", "0.3").or_else(|| has("wasi:cli/run", "0.3"));
-    match next {
-        Some(world) => Err(LoadError::UnsupportedWorld { world: world.clone() }),
+    let found = Export::ALL.iter().find(|(_, interface, series)| has(interface, series));
+    match found {
+        Some((export, ..)) => Ok(*export),
         None => Err(LoadError::NoWorld { exports: exports.to_vec() }),
     }
 }
 
 fn is_offered(import: &str) -> bool {
-    import.split_once('@').is_some_and(|(name, version)| {
-        OFFERED.contains(&name) && is_compatible(version, OFFERED_VERSION)
-    })
+    let Some((name, version)) = import.split_once('@') else { return false };
+    (OFFERED.contains(&name) && is_compatible(version, OFFERED_VERSION))
+        || (OFFERED_3.contains(&name) && is_compatible(version, OFFERED_3_VERSION))
 }
 
 /// `0.2.7` fits `0.2`; a pre-release fits nothing but itself.
@@ -439,22 +531,34 @@ mod tests {
 
     #[test]
     fn the_world_is_found_by_its_export_in_any_patch_version() {
-        for (export, expected) in [
-            ("wasi:cli/run@0.2.0", World::Command),
-            ("wasi:cli/run@0.2.12", World::Command),
-            ("wasi:http/incoming-handler@0.2.3", World::Http),
+        for (exports, expected) in [
+            (&["wasi:cli/run@0.2.0"][..], Export::Run),
+            (&["wasi:cli/run@0.2.12"], Export::Run),
+            (&["wasi:cli/run@0.3.0"], Export::AsyncRun),
+            (&["wasi:cli/run@0.2.0", "wasi:cli/run@0.3.2"], Export::AsyncRun),
+            (&["wasi:http/incoming-handler@0.2.3"], Export::Handler),
+            (&["wasi:cli/run@0.2.3", "wasi:http/handler@0.3.1"], Export::AsyncHandler),
         ] {
-            assert_eq!(world(&names(&[export])).unwrap(), expected);
+            assert_eq!(export(&names(exports)).unwrap(), expected);
+        }
+        for unknown in ["a:b/c", "wasi:cli/run@0.3.0-rc-2026-03-15", "wasi:cli/run"] {
+            assert!(matches!(export(&names(&[unknown])), Err(LoadError::NoWorld { .. })));
         }
     }
 
     #[test]
-    fn a_world_of_the_next_wasi_is_refused_by_name() {
-        for export in ["wasi:cli/run@0.3.0", "wasi:http/handler@0.3.0"] {
-            let error = world(&names(&[export])).unwrap_err();
-            assert!(error.to_string().contains(export), "{error}");
+    fn anything_of_wasi_0_3_asks_for_its_engines() {
+        for (imports, export, is_async, expected) in [
+            ("wasi:io/streams@0.2.1", "wasi:cli/run@0.2.0", false, Wasi::V2),
+            ("acme:db/store@0.3.0", "wasi:cli/run@0.2.0", false, Wasi::V2),
+            ("wasi:random/random@0.3.0", "wasi:cli/run@0.2.0", false, Wasi::V3),
+            ("wasi:io/streams@0.2.1", "wasi:http/handler@0.3.0", false, Wasi::V3),
+            ("wasi:io/streams@0.2.1", "wasi:cli/run@0.2.0", true, Wasi::V3),
+        ] {
+            let imports = names(&[imports]);
+            let interfaces = Interfaces { imports, exports: names(&[export]), is_async };
+            assert_eq!(interfaces.wasi(), expected, "{interfaces:?}");
         }
-        assert!(matches!(world(&names(&["a:b/c"])), Err(LoadError::NoWorld { .. })));
     }
 
     #[test]
@@ -462,16 +566,20 @@ mod tests {
         let error = judge_interfaces(&Interfaces {
             imports: names(&[
                 "wasi:io/streams@0.2.1",
+                "wasi:cli/stdin@0.3.2",
                 "wasi:nn/graph@0.2.0",
+                "wasi:io/streams@0.3.0",
                 "wasi:io/streams@0.2.0-rc-2023-11-10",
                 "acme:db/store",
             ]),
             exports: names(&["wasi:cli/run@0.2.0"]),
+            is_async: false,
         });
         let Err(LoadError::UnknownImports { missing, offered }) = error else {
             panic!("{error:?}");
         };
-        assert_eq!(missing.len(), 3);
+        assert_eq!(missing.len(), 4);
         assert!(offered.contains(&"wasi:io/streams@0.2".to_owned()));
+        assert!(offered.contains(&"wasi:cli/stdin@0.3".to_owned()));
     }
 }

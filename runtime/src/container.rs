@@ -12,11 +12,12 @@ use parking_lot::Mutex;
 use tokio::io::AsyncRead;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use wasmtime::component::Accessor;
 use wasmtime_wasi::cli::AsyncStdinStream;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx};
 
 use crate::activity::Activity;
-use crate::artifact::{Artifact, World};
+use crate::artifact::{Artifact, Instance, World};
 use crate::bounds::Limits;
 use crate::clocks::{self, Determinism};
 use crate::context::Ctx;
@@ -439,8 +440,19 @@ async fn run_command(inner: Arc<Inner>, stdin: Stdin) {
     };
     let guest = async {
         let ctx = || inner.ctx(stdin.as_ref());
-        let (mut store, command) = inner.artifact.command(ctx).await?;
-        command.wasi_cli_run().call_run(&mut store).await
+        let (mut store, instance) = inner.artifact.instance(ctx).await?;
+        match instance {
+            Instance::Command(command) => command.wasi_cli_run().call_run(&mut store).await,
+            // Done when `run` returns, whatever the guest has begun beside it.
+            Instance::AsyncCommand(command) => {
+                let run =
+                    async |store: &Accessor<Ctx>| command.wasi_cli_run().call_run(store).await;
+                store.run_concurrent(run).await?
+            }
+            Instance::Http(_) | Instance::AsyncHttp(_) => {
+                Err(wasmtime::format_err!("not a command"))
+            }
+        }
     };
     let exit = tokio::select! {
         biased;

@@ -8,6 +8,7 @@ use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::engine::Wasi;
 use crate::fair;
 use crate::files::{self, Files, Open};
 use crate::http::Client;
@@ -73,6 +74,10 @@ impl Ctx {
     pub(crate) fn into_store(self, engine: &wasmtime::Engine) -> Store<Ctx> {
         let mut store = Store::new(engine, self);
         store.limiter(|ctx| &mut ctx.limiter);
+        // WASI 0.3's streams, futures and tasks; on the engines of 0.2 there are none.
+        if let Some(handles) = store.concurrent_resource_table() {
+            handles.set_max_capacity(HANDLES_MAX);
+        }
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|ctx| {
             ctx.data().limiter.check()?;
@@ -97,7 +102,7 @@ impl WasiHttpView for Ctx {
 }
 
 /// Everything a guest may import. Sockets are ours, the rest is wasmtime-wasi's.
-pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Ctx>> {
+pub(crate) fn linker(engine: &wasmtime::Engine, wasi: Wasi) -> wasmtime::Result<Linker<Ctx>> {
     use wasmtime_wasi::cli::{WasiCli, WasiCliView};
     use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
     use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
@@ -120,10 +125,18 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Ctx>>
     files::add_to_linker(l)?;
     guest::add_to_linker(l, Ctx::net)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)?;
+    if wasi == Wasi::V3 {
+        wasmtime_wasi::p3::cli::add_to_linker(l)?;
+        wasmtime_wasi::p3::clocks::add_to_linker(l)?;
+        wasmtime_wasi::p3::filesystem::add_to_linker(l)?;
+        wasmtime_wasi::p3::random::add_to_linker(l)?;
+        guest::p3::add_to_linker(l, Ctx::net)?;
+        wasmtime_wasi_http::p3::add_to_linker(l)?;
+    }
     Ok(linker)
 }
 
-/// The interfaces of [`linker`], for messages about what a component wants beyond them.
+/// The interfaces of [`linker`] of WASI 0.2, for messages about what a component wants beyond them.
 pub(crate) const OFFERED: &[&str] = &[
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -158,3 +171,33 @@ pub(crate) const OFFERED: &[&str] = &[
 
 /// The version of WASI that [`OFFERED`] stands for; any 0.2 is compatible.
 pub(crate) const OFFERED_VERSION: &str = "0.2";
+
+/// The interfaces of WASI 0.3, which components get beside those of 0.2.
+pub(crate) const OFFERED_3: &[&str] = &[
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:cli/types",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/system-clock",
+    "wasi:clocks/types",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:http/client",
+    "wasi:http/types",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/types",
+];
+
+/// The version of WASI that [`OFFERED_3`] stands for; any 0.3 is compatible.
+pub(crate) const OFFERED_3_VERSION: &str = "0.3";

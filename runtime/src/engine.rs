@@ -1,13 +1,15 @@
 //! Engines, the epoch clock and the guests' threads.
 //!
-//! Two engines compile alike and differ in where instances live: a pool of slots that starts in microseconds, and
-//! on-demand memory for what does not fit the pool, or not any more. The same compiled code loads in both.
-//! Concurrency support of the component model is off: what runs here is WASI 0.2, and a request then costs two fifths less.
+//! Two pairs of engines, chosen by the WASI that a component needs ([`Wasi`]). For WASI 0.2 concurrency support of the
+//! component model is off: a request then costs two fifths less. For 0.3 it is on; that pair is made when the first
+//! such component loads. Code of one pair does not load in the other.
+//! The engines of a pair compile alike and differ in where instances live: a pool of slots that starts in microseconds,
+//! and on-demand memory for what does not fit the pool, or not any more. The same compiled code loads in both.
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +17,9 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use wasmtime::component::Linker;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{
+    Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig,
+};
 
 use crate::aot::AotCache;
 use crate::artifact::{self, Artifact, LoadError};
@@ -28,6 +32,9 @@ use crate::sandbox::{Sandbox, SandboxError, SandboxSpec};
 
 /// Running guests yield at each tick: the bound of how long a kill, or another guest, waits.
 const EPOCH: Duration = Duration::from_millis(5);
+/// Slots that stay warm in the pool of WASI 0.2, and in that of 0.3.
+const WARM_MAX: u32 = 1000;
+const WARM_3_MAX: u32 = 200;
 
 /// How many polls a thread of the guests takes from its own queue before it looks at what came from outside. Tokio's own
 /// choice follows the polls' usual length: some long ones after many short ones, and a request waited for seconds.
@@ -50,15 +57,34 @@ pub struct RuntimeConfig {
 
 #[derive(Debug, Clone)]
 pub struct PoolConfig {
-    /// Instances the pool holds at a time; each reserves 4 GiB of address space, none of memory. Where the system
-    /// grants less, the pool is made smaller. Further instances are allocated on demand. 0: no pool.
+    /// Instances the pools hold at a time; each reserves 4 GiB of address space, none of memory. A fifth of them are
+    /// for components of WASI 0.3, whose pool is reserved when the first of them loads. Where the system grants less,
+    /// a pool is made smaller. Further instances are allocated on demand. 0: no pool.
     pub instances: u32,
 }
 
 impl Default for PoolConfig {
     fn default() -> Self {
-        PoolConfig { instances: 10_000 }
+        PoolConfig { instances: 12_500 }
     }
+}
+
+impl PoolConfig {
+    fn share(&self, wasi: Wasi) -> u32 {
+        let third = self.instances / 5;
+        match wasi {
+            Wasi::V2 => self.instances - third,
+            Wasi::V3 => third,
+        }
+    }
+}
+
+/// Which WASI a component needs: what decides on its engines. Preview 1 is adapted to 0.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wasi {
+    V2,
+    /// Offers 0.2 as well: components mix them.
+    V3,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -80,15 +106,79 @@ pub struct Runtime {
 
 /// What artifacts, sandboxes and containers keep of the runtime.
 pub(crate) struct Shared {
-    /// `None` where the system grants no pool.
-    pub(crate) pooled: Option<Lane>,
-    pub(crate) on_demand: Lane,
-    pub(crate) cache: AotCache,
+    v2: Lanes,
+    v3: OnceLock<Option<Lanes>>,
+    config: RuntimeConfig,
+    clock: EpochClock,
     pub(crate) guests: Handle,
     pub(crate) awake: Arc<Awake>,
     pub(crate) turns: Arc<Turns>,
     pub(crate) compiler: Compiler,
     artifacts: Mutex<HashMap<String, Arc<OnceCell<Arc<Artifact>>>>>,
+}
+
+impl Shared {
+    /// `None` where the system does not allow such engines; 0.2's always are.
+    pub(crate) fn lanes(&self, wasi: Wasi) -> Option<&Lanes> {
+        match wasi {
+            Wasi::V2 => Some(&self.v2),
+            Wasi::V3 => self.v3.get_or_init(|| self.lanes_3()).as_ref(),
+        }
+    }
+
+    /// Whether compiled code outlives the process.
+    pub(crate) fn keeps_code(&self) -> bool {
+        self.config.cache_dir.is_some()
+    }
+
+    fn lanes_3(&self) -> Option<Lanes> {
+        let dir = self.config.cache_dir.as_deref();
+        let lanes = Lanes::new(Wasi::V3, &self.config.pool, dir, &self.clock);
+        lanes.inspect_err(|error| tracing::error!("no engine for WASI 0.3: {error}")).ok()
+    }
+}
+
+/// A pair of engines, and the folder of the code that loads in both.
+pub(crate) struct Lanes {
+    /// Made at first use; `None` where the system grants no pool.
+    pooled: OnceLock<Option<Lane>>,
+    pub(crate) on_demand: Lane,
+    pub(crate) cache: AotCache,
+    wasi: Wasi,
+    instances: u32,
+    clock: EpochClock,
+}
+
+impl Lanes {
+    fn new(
+        wasi: Wasi,
+        pool: &PoolConfig,
+        cache_dir: Option<&Path>,
+        clock: &EpochClock,
+    ) -> Result<Lanes, RuntimeError> {
+        let on_demand = Lane::new(wasi, &engine_config(wasi)).map_err(RuntimeError::Engine)?;
+        let cache = AotCache::open(cache_dir, &on_demand.engine).map_err(|source| {
+            RuntimeError::Cache { dir: cache_dir.map(Path::to_owned).unwrap_or_default(), source }
+        })?;
+        clock.tick(&on_demand.engine);
+        Ok(Lanes {
+            pooled: OnceLock::new(),
+            on_demand,
+            cache,
+            wasi,
+            instances: pool.share(wasi),
+            clock: clock.clone(),
+        })
+    }
+
+    pub(crate) fn pooled(&self) -> Option<&Lane> {
+        let make = || {
+            let lane = pooled_lane(self.wasi, self.instances)?;
+            self.clock.tick(&lane.engine);
+            Some(lane)
+        };
+        self.pooled.get_or_init(make).as_ref()
+    }
 }
 
 /// An engine with everything that a guest may import.
@@ -98,9 +188,9 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    fn new(config: &Config) -> wasmtime::Result<Lane> {
+    fn new(wasi: Wasi, config: &Config) -> wasmtime::Result<Lane> {
         let engine = Engine::new(config)?;
-        let linker = context::linker(&engine)?;
+        let linker = context::linker(&engine, wasi)?;
         Ok(Lane { engine, linker })
     }
 }
@@ -109,12 +199,9 @@ impl Runtime {
     /// Needs no tokio runtime around it; guests get their own.
     pub fn new(config: RuntimeConfig) -> Result<Arc<Runtime>, RuntimeError> {
         allow_open_files();
-        let on_demand = Lane::new(&engine_config()).map_err(RuntimeError::Engine)?;
-        let pooled = pooled_lane(config.pool.instances).map_err(RuntimeError::Engine)?;
-        let cache =
-            AotCache::open(config.cache_dir.as_deref(), &on_demand.engine).map_err(|source| {
-                RuntimeError::Cache { dir: config.cache_dir.clone().unwrap_or_default(), source }
-            })?;
+        let clock = EpochClock::default();
+        let v2 = Lanes::new(Wasi::V2, &config.pool, config.cache_dir.as_deref(), &clock)?;
+        v2.pooled();
         let threads = config.guest_threads.unwrap_or_else(cores).max(1);
         let guests = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
@@ -123,13 +210,12 @@ impl Runtime {
             .enable_all()
             .build()
             .map_err(RuntimeError::Threads)?;
-        let engines = pooled.iter().chain([&on_demand]);
-        tick_epochs(engines.map(|lane| lane.engine.clone()).collect())
-            .map_err(RuntimeError::Threads)?;
+        clock.start().map_err(RuntimeError::Threads)?;
         let shared = Arc::new(Shared {
-            pooled,
-            on_demand,
-            cache,
+            v2,
+            v3: OnceLock::new(),
+            config,
+            clock,
             guests: guests.handle().clone(),
             awake: Awake::new(),
             turns: Turns::new(threads),
@@ -222,9 +308,12 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn engine_config() -> Config {
+fn engine_config(wasi: Wasi) -> Config {
     let mut config = Config::new();
-    config.concurrency_support(false);
+    match wasi {
+        Wasi::V2 => config.concurrency_support(false),
+        Wasi::V3 => config.concurrency_support(true).wasm_component_model_async(true),
+    };
     config.epoch_interruption(true);
     config.memory_init_cow(true);
     config.max_wasm_stack(WASM_STACK);
@@ -233,23 +322,28 @@ fn engine_config() -> Config {
 }
 
 /// The pool, halved until the system grants its address space.
-fn pooled_lane(instances: u32) -> wasmtime::Result<Option<Lane>> {
+fn pooled_lane(wasi: Wasi, instances: u32) -> Option<Lane> {
     let mut instances = instances;
     while instances > 0 {
-        let mut config = engine_config();
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
-        match Lane::new(&config) {
-            Ok(lane) => return Ok(Some(lane)),
+        let mut config = engine_config(wasi);
+        let pool = pool(wasi, instances);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        match Lane::new(wasi, &config) {
+            Ok(lane) => return Some(lane),
             Err(error) => tracing::debug!(instances, "no pool of this size: {error:#}"),
         }
         instances /= 2;
     }
-    Ok(None)
+    None
 }
 
-fn pool(instances: u32) -> PoolingAllocationConfig {
+fn pool(wasi: Wasi, instances: u32) -> PoolingAllocationConfig {
     // Adapted and shimmed components are made of up to four core instances, with about a table each.
     let parts = instances.saturating_mul(4);
+    let warm = match wasi {
+        Wasi::V2 => WARM_MAX,
+        Wasi::V3 => WARM_3_MAX,
+    };
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(instances)
         .total_core_instances(parts)
@@ -260,46 +354,75 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .linear_memory_keep_resident(2 << 20)
         .table_keep_resident(64 << 10)
         .async_stack_keep_resident(64 << 10)
-        .max_unused_warm_slots(1000);
+        .max_unused_warm_slots(warm);
     if PoolingAllocationConfig::is_pagemap_scan_available() {
         pool.pagemap_scan(Enabled::Yes);
     }
     pool
 }
 
-/// Ticks on a thread of its own, so that no busy executor can hold the clock; ends with the engines.
-fn tick_epochs(engines: Vec<Engine>) -> io::Result<()> {
-    let engines: Vec<_> = engines.iter().map(Engine::weak).collect();
-    let tick = move || {
-        loop {
-            std::thread::sleep(EPOCH);
-            let mut alive = false;
-            for engine in engines.iter().filter_map(|engine| engine.upgrade()) {
-                engine.increment_epoch();
-                alive = true;
+/// The engines whose epochs tick; one that is made later joins.
+#[derive(Clone, Default)]
+struct EpochClock(Arc<Mutex<Vec<EngineWeak>>>);
+
+impl EpochClock {
+    fn tick(&self, engine: &Engine) {
+        self.0.lock().push(engine.weak());
+    }
+
+    /// Ticks on a thread of its own, so that no busy executor can hold the clock; ends with the engines.
+    fn start(&self) -> io::Result<()> {
+        let engines = self.0.clone();
+        let tick = move || {
+            loop {
+                std::thread::sleep(EPOCH);
+                let mut alive = false;
+                for engine in engines.lock().iter().filter_map(EngineWeak::upgrade) {
+                    engine.increment_epoch();
+                    alive = true;
+                }
+                if !alive {
+                    return;
+                }
             }
-            if !alive {
-                return;
-            }
-        }
-    };
-    std::thread::Builder::new().name("guest-epochs".to_owned()).spawn(tick).map(drop)
+        };
+        std::thread::Builder::new().name("guest-epochs".to_owned()).spawn(tick).map(drop)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aot;
     use std::hash::{DefaultHasher, Hash, Hasher};
 
+    fn hash(lane: &Lane) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        lane.engine.precompile_compatibility_hash().hash(&mut hasher);
+        hasher.finish()
+    }
+
     #[test]
-    fn both_engines_load_the_same_compiled_code() {
-        let hash = |engine: &Engine| {
-            let mut hasher = DefaultHasher::new();
-            engine.precompile_compatibility_hash().hash(&mut hasher);
-            hasher.finish()
+    fn code_loads_in_both_engines_of_its_pair_and_in_no_other() {
+        let code = |wasi| {
+            let on_demand = Lane::new(wasi, &engine_config(wasi)).unwrap();
+            let pooled = pooled_lane(wasi, 10).unwrap();
+            assert_eq!(hash(&on_demand), hash(&pooled));
+            let code = on_demand.engine.precompile_component(b"\0asm\x0d\0\x01\0").unwrap();
+            aot::adopt(&pooled.engine, &code).unwrap();
+            (on_demand, code)
         };
-        let on_demand = Lane::new(&engine_config()).unwrap();
-        let pooled = pooled_lane(10).unwrap().unwrap();
-        assert_eq!(hash(&on_demand.engine), hash(&pooled.engine));
+        let ((v2, code_2), (v3, code_3)) = (code(Wasi::V2), code(Wasi::V3));
+        assert_ne!(hash(&v2), hash(&v3));
+        assert!(aot::adopt(&v2.engine, &code_3).is_err());
+        assert!(aot::adopt(&v3.engine, &code_2).is_err());
+    }
+
+    #[test]
+    fn the_pools_share_one_budget() {
+        for instances in [0, 1, 10, 12_500] {
+            let pool = PoolConfig { instances };
+            assert_eq!(pool.share(Wasi::V2) + pool.share(Wasi::V3), instances);
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! HTTP in and out. In: each request gets an instance of its own, dropped when the guest returns; between requests there is
-//! none. Out: `wasi:http/outgoing-handler` over the sandbox's dialer; a request to an HTTP component in the switch is a
-//! direct call, without a connection.
+//! none; how one of WASI 0.3 is called stands in `http/service.rs`. Out: `wasi:http` over the sandbox's dialer; a request
+//! to an HTTP component in the switch is a direct call, without a connection.
+
+mod service;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -30,11 +32,12 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{RequestOptions, WasiHttpHooks, WasiHttpView};
 
 use crate::activity::Open;
+use crate::artifact::Instance;
 use crate::container::{self, Exit};
 use crate::context::Ctx;
 use crate::limits::{Account, Metered, Place};
 use crate::net::{Dialer, Reached, Stream};
-use crate::reuse::{Instance, Reuse, Warm};
+use crate::reuse::{Reuse, Used, Warm};
 use crate::tls;
 
 /// A request's or response's body.
@@ -63,7 +66,7 @@ struct Inner {
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
     /// Where instances may serve again.
-    warm: Option<Warm<(Store<Ctx>, Proxy)>>,
+    warm: Option<Warm<(Store<Ctx>, Instance)>>,
 }
 
 /// A place for one request at an [`HttpHandler`].
@@ -250,28 +253,26 @@ impl HttpHandler {
         let container = &self.0.container;
         let guest = async {
             let warm = self.0.warm.as_ref();
-            let mut instance = match warm.and_then(Warm::take) {
-                Some(instance) => instance,
-                None => Instance::new(container.artifact.proxy(|| container.ctx(None)).await?),
+            let mut used = match warm.and_then(Warm::take) {
+                Some(used) => used,
+                None => Used::new(container.artifact.instance(|| container.ctx(None)).await?),
             };
-            let (store, proxy) = &mut instance.what;
-            let scheme = match request.uri().scheme() {
-                Some(scheme) if *scheme == Scheme::HTTPS => wasi::Scheme::Https,
-                _ => wasi::Scheme::Http,
+            let (store, instance) = &mut used.what;
+            let called = match instance {
+                Instance::Http(proxy) => call(store, proxy, request, respond).await,
+                Instance::AsyncHttp(service) => {
+                    service::call(store, service, request, respond).await
+                }
+                Instance::Command(_) | Instance::AsyncCommand(_) => {
+                    Err(wasmtime::format_err!("not an HTTP component"))
+                }
             };
-            let mut http = store.data_mut().http();
-            let request = http.new_incoming_request(scheme, request)?;
-            let response = http.new_response_outparam(respond)?;
-            let called = proxy
-                .wasi_http_incoming_handler()
-                .call_handle(&mut *store, request, response)
-                .await;
             // Said before the store drops: that ends the body, which must not pass for whole.
             broken.store(called.as_ref().is_err_and(|error| !is_success(error)), Ordering::Release);
             if called.is_ok()
                 && let Some(warm) = warm
             {
-                warm.put(instance, &self.0.guests, &container.ended);
+                warm.put(used, &self.0.guests, &container.ended);
             }
             called
         };
@@ -354,6 +355,23 @@ async fn until<T>(
     }
 }
 
+/// Calls a handler of WASI 0.2, to its return.
+async fn call(
+    store: &mut Store<Ctx>,
+    proxy: &Proxy,
+    request: Request<Body>,
+    respond: Respond,
+) -> wasmtime::Result<()> {
+    let scheme = match request.uri().scheme() {
+        Some(scheme) if *scheme == Scheme::HTTPS => wasi::Scheme::Https,
+        _ => wasi::Scheme::Http,
+    };
+    let mut http = store.data_mut().http();
+    let request = http.new_incoming_request(scheme, request)?;
+    let response = http.new_response_outparam(respond)?;
+    proxy.wasi_http_incoming_handler().call_handle(store, request, response).await
+}
+
 type Respond = oneshot::Sender<Result<Response<HyperOutgoingBody>, wasi::ErrorCode>>;
 
 fn gone(_: HttpError) -> Response<Body> {
@@ -400,6 +418,10 @@ impl WasiHttpHooks for Client {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
         BODY_CHUNK
     }
 }

@@ -17,6 +17,7 @@ mod compile;
 mod container;
 mod context;
 mod engine;
+mod exit_code;
 mod fair;
 mod files;
 pub mod folder;

@@ -26,15 +26,15 @@ impl Default for Reuse {
 }
 
 /// An instance and what it has behind it.
-pub(crate) struct Instance<T> {
+pub(crate) struct Used<T> {
     pub(crate) what: T,
     born: Instant,
     served: u32,
 }
 
-impl<T> Instance<T> {
+impl<T> Used<T> {
     pub(crate) fn new(what: T) -> Self {
-        Instance { what, born: Instant::now(), served: 0 }
+        Used { what, born: Instant::now(), served: 0 }
     }
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Warm<T> {
 
 struct Resting<T> {
     /// In the order in which they were put.
-    instances: Vec<Instance<T>>,
+    instances: Vec<Used<T>>,
     /// A task waits for the eldest to come of age.
     watched: bool,
     /// The container has ended: nothing rests any more.
@@ -60,7 +60,7 @@ impl<T: Send + 'static> Warm<T> {
         Warm { reuse, resting: Arc::new(Mutex::new(resting)) }
     }
 
-    pub(crate) fn take(&self) -> Option<Instance<T>> {
+    pub(crate) fn take(&self) -> Option<Used<T>> {
         while let Some(instance) = self.pop() {
             if instance.born.elapsed() < self.reuse.age {
                 return Some(instance);
@@ -69,26 +69,21 @@ impl<T: Send + 'static> Warm<T> {
         None
     }
 
-    fn pop(&self) -> Option<Instance<T>> {
+    fn pop(&self) -> Option<Used<T>> {
         self.resting.lock().instances.pop()
     }
 
     /// Keeps an instance that has served once more, where it may serve again; until `ended`.
-    pub(crate) fn put(
-        &self,
-        mut instance: Instance<T>,
-        guests: &Handle,
-        ended: &CancellationToken,
-    ) {
-        instance.served += 1;
-        if instance.served >= self.reuse.requests || instance.born.elapsed() >= self.reuse.age {
+    pub(crate) fn put(&self, mut used: Used<T>, guests: &Handle, ended: &CancellationToken) {
+        used.served += 1;
+        if used.served >= self.reuse.requests || used.born.elapsed() >= self.reuse.age {
             return;
         }
         let mut resting = self.resting.lock();
         if resting.closed {
             return;
         }
-        resting.instances.push(instance);
+        resting.instances.push(used);
         if !resting.watched {
             resting.watched = true;
             let (age, ended) = (self.reuse.age, ended.clone());
@@ -102,7 +97,7 @@ async fn watch<T>(resting: Arc<Mutex<Resting<T>>>, age: Duration, ended: Cancell
     loop {
         let (next, old) = {
             let mut resting = resting.lock();
-            let is_old = |instance: &mut Instance<T>| instance.born.elapsed() >= age;
+            let is_old = |instance: &mut Used<T>| instance.born.elapsed() >= age;
             let old: Vec<_> = resting.instances.extract_if(.., is_old).collect();
             let next = resting.instances.iter().map(|instance| instance.born + age).min();
             resting.watched = next.is_some();
@@ -147,7 +142,7 @@ mod tests {
     #[tokio::test]
     async fn an_instance_serves_its_number_of_requests() {
         let (warm, guests, ended) = warm(3, Duration::from_secs(600));
-        let mut instance = Instance::new(7);
+        let mut instance = Used::new(7);
         for _ in 0..2 {
             warm.put(instance, &guests, &ended);
             instance = warm.take().unwrap();
@@ -161,10 +156,10 @@ mod tests {
         let (warm, guests, ended) = warm(100, Duration::from_millis(20));
         // The watch ends with the last instance, and begins anew with the next.
         for nth in 0..2 {
-            warm.put(Instance::new(nth), &guests, &ended);
+            warm.put(Used::new(nth), &guests, &ended);
             until(|| warm.resting.lock().instances.is_empty()).await;
         }
-        let old = Instance { what: 3, born: Instant::now() - Duration::from_secs(1), served: 0 };
+        let old = Used { what: 3, born: Instant::now() - Duration::from_secs(1), served: 0 };
         warm.resting.lock().instances.push(old);
         assert!(warm.take().is_none());
     }
@@ -172,11 +167,11 @@ mod tests {
     #[tokio::test]
     async fn nothing_rests_once_the_container_has_ended() {
         let (warm, guests, ended) = warm(100, Duration::from_secs(600));
-        warm.put(Instance::new(1), &guests, &ended);
+        warm.put(Used::new(1), &guests, &ended);
         ended.cancel();
         until(|| warm.resting.lock().closed).await;
         assert!(warm.take().is_none());
-        warm.put(Instance::new(2), &guests, &ended);
+        warm.put(Used::new(2), &guests, &ended);
         assert!(warm.take().is_none());
     }
 }

@@ -16,6 +16,8 @@ const QUEUE_MAX: usize = 512;
 const QUEUE_BYTES_MAX: usize = 1024 * 1024;
 /// Charged for each datagram beside its bytes.
 const DATAGRAM_OVERHEAD: usize = 64;
+/// Readers that wait at a time; when there are more they are all woken, and those that still wait come again.
+const READERS_MAX: usize = 16;
 /// The largest payload of UDP over IPv4.
 pub(crate) const DATAGRAM_BYTES_MAX: usize = 65_507;
 
@@ -34,9 +36,18 @@ pub(crate) struct Inbox {
 struct InboxState {
     queue: VecDeque<Datagram>,
     bytes: usize,
-    reader: Option<Waker>,
     /// Whom the queue is charged to.
     payer: Option<Arc<Account>>,
+    /// WASI 0.3 allows several at a time; of 0.2 there is one.
+    readers: Vec<Waker>,
+}
+
+impl InboxState {
+    fn wake(&mut self) {
+        for reader in self.readers.drain(..) {
+            reader.wake();
+        }
+    }
 }
 
 impl Inbox {
@@ -59,9 +70,7 @@ impl Inbox {
         }
         state.bytes = bytes;
         state.queue.push_back(datagram);
-        if let Some(reader) = state.reader.take() {
-            reader.wake();
-        }
+        state.wake();
     }
 
     pub(crate) fn pop(&self) -> Option<Datagram> {
@@ -77,7 +86,12 @@ impl Inbox {
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state.lock();
         if state.queue.is_empty() {
-            state.reader = Some(cx.waker().clone());
+            if !state.readers.iter().any(|reader| reader.will_wake(cx.waker())) {
+                if state.readers.len() >= READERS_MAX {
+                    state.wake();
+                }
+                state.readers.push(cx.waker().clone());
+            }
             return Poll::Pending;
         }
         Poll::Ready(())

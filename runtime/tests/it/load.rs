@@ -14,10 +14,10 @@ fn cached(dir: &Path) -> std::sync::Arc<Runtime> {
     .unwrap()
 }
 
-/// The files of the cache, by what they end in.
+/// The files of the cache, by what they end in: a folder for each kind of engine.
 fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
-    let engine = std::fs::read_dir(dir).unwrap().next().unwrap().unwrap();
-    let entries = std::fs::read_dir(engine.path()).unwrap();
+    let engines = std::fs::read_dir(dir).unwrap().map(|engine| engine.unwrap().path());
+    let entries = engines.flat_map(|engine| std::fs::read_dir(engine).unwrap());
     entries
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|found| found == extension))
@@ -83,6 +83,35 @@ async fn compiled_code_is_kept_and_found_again() {
 }
 
 #[tokio::test]
+async fn code_for_wasi_0_3_is_found_again_apart_from_that_for_0_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = cached(dir.path());
+    first.load("sha256:02", guest("http_guest.wasm")).await.unwrap();
+    first.load("sha256:03", guest("p3_http_guest.wasm")).await.unwrap();
+    let mut kept = files(dir.path(), "cwasm");
+    kept.sort_by_key(|file| file.file_name().map(ToOwned::to_owned));
+    let [for_2, for_3] = &kept[..] else { panic!("{kept:?}") };
+    assert_ne!(for_2.parent(), for_3.parent());
+
+    let second = cached(dir.path());
+    for digest in ["sha256:02", "sha256:03"] {
+        assert_eq!(second.load_cached(digest).await.unwrap().world(), World::Http);
+    }
+    // Sound code in the wrong folder is not code for its engines.
+    let swap = |from: &Path, to: &Path| {
+        for extension in ["cwasm", "sha256"] {
+            let name = to.join("sha256-04").with_extension(extension);
+            std::fs::copy(from.with_extension(extension), name).unwrap();
+        }
+    };
+    for (from, to) in [(for_2, for_3), (for_3, for_2)] {
+        swap(from, to.parent().unwrap());
+        assert!(cached(dir.path()).load_cached("sha256:04").await.is_none());
+        std::fs::remove_file(to.with_file_name("sha256-04.cwasm")).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn damaged_compiled_code_is_compiled_anew() {
     let dir = tempfile::tempdir().unwrap();
     let wasm = guest("http_guest.wasm");
@@ -122,8 +151,7 @@ async fn a_core_module_of_preview_1_runs() {
     let (spec, recorder) = spec(artifact, &[]);
     let exit = soon("exit", sandbox.start(spec).unwrap().exited()).await;
     assert_eq!(recorder.stdout(), "hello from preview 1\n");
-    // The adapter carries success and failure only.
-    assert_eq!((exit.code, exit.cause), (1, ExitCause::Error));
+    assert_eq!((exit.code, exit.cause), (7, ExitCause::Error));
 }
 
 /// A core module by hand: `fd_write(1, "hello…")`, then `proc_exit(7)`.

@@ -6,4 +6,5 @@ mod http;
 mod load;
 mod mutation;
 mod network;
+mod p3;
 mod support;

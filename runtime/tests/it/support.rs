@@ -71,6 +71,16 @@ pub async fn http() -> Arc<Artifact> {
     runtime().load("test:http", wasm).await.unwrap()
 }
 
+pub async fn p3_command() -> Arc<Artifact> {
+    let wasm = guest("p3_command_guest.wasm");
+    runtime().load("test:p3-command", wasm).await.unwrap()
+}
+
+pub async fn p3_http() -> Arc<Artifact> {
+    let wasm = guest("p3_http_guest.wasm");
+    runtime().load("test:p3-http", wasm).await.unwrap()
+}
+
 /// What lies outside: names, and routes that differ from "the switch".
 #[derive(Default)]
 pub struct World {

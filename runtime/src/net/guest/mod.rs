@@ -1,4 +1,4 @@
-//! The guests' `wasi:sockets` 0.2, on the switch instead of the host's network.
+//! The guests' `wasi:sockets`, on the switch instead of the host's network: 0.2 here, 0.3 in `p3/`.
 //!
 //! The traits that wasmtime-wasi generates are implemented on [`NetView`] and registered interface by interface.
 //! Their resource types are wasmtime-wasi's own, which cannot be built outside that crate; a resource is only a typed
@@ -6,6 +6,7 @@
 
 mod names;
 mod network;
+pub(crate) mod p3;
 mod tcp;
 mod udp;
 
@@ -65,7 +66,7 @@ impl NetView<'_> {
     }
 }
 
-/// Registers every `wasi:sockets` interface.
+/// Registers every `wasi:sockets` interface of 0.2.
 pub(crate) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     view: fn(&mut T) -> NetView<'_>,

@@ -1,4 +1,4 @@
-//! `wasi:sockets/ip-name-lookup`, answered by the sandbox's dialer.
+//! `wasi:sockets/ip-name-lookup` 0.2, answered by the sandbox's dialer.
 
 use std::future::Future;
 use std::io;
@@ -34,6 +34,11 @@ impl Answers {
     }
 }
 
+/// Whether this can be a name at all.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_control() || c == ' ' || c == '/')
+}
+
 fn code(error: &io::Error) -> ErrorCode {
     match error.kind() {
         io::ErrorKind::NotFound => ErrorCode::NameUnresolvable,
@@ -53,7 +58,7 @@ impl Host for NetView<'_> {
         name: String,
     ) -> Result<Resource<ResolveAddressStream>, SocketError> {
         self.check_network(&network)?;
-        if name.is_empty() || name.contains(|c: char| c.is_control() || c == ' ' || c == '/') {
+        if !is_name(&name) {
             return Err(ErrorCode::InvalidArgument.into());
         }
         let dialer = self.net.dialer.clone();

@@ -1,4 +1,5 @@
-//! `wasi:sockets/tcp`: a socket's states, and its streams on an in-memory connection.
+//! A TCP socket's states, and `wasi:sockets/tcp` 0.2 with its streams on an in-memory connection.
+//! WASI 0.3 (`p3/tcp.rs`) takes the same socket through the same states.
 
 use std::future::Future;
 use std::io;
@@ -15,27 +16,28 @@ use wasmtime_wasi::p2::bindings::sockets::network::{
 use wasmtime_wasi::p2::bindings::sockets::tcp::{Host, HostTcpSocket, ShutdownType};
 use wasmtime_wasi::p2::bindings::sockets::tcp_create_socket;
 use wasmtime_wasi::p2::{
-    DynInputStream, DynOutputStream, DynPollable, InputStream, OutputStream, Pollable, SocketError,
+    DynInputStream, DynOutputStream, DynPollable, InputStream, OutputStream, Pollable,
     SocketResult, StreamError, StreamResult, TcpSocket, subscribe,
 };
 
 use super::network::{check_local, check_remote, error_code};
 use super::{NetView, ours, theirs};
 use crate::activity::Open;
-use crate::limits::Place;
-use crate::net::interface::{Incoming, Listener, Reservation};
+use crate::limits::{Account, Place};
+use crate::net::Dialer;
+use crate::net::interface::{Incoming, Interface, Listener, Reservation};
 use crate::net::stream::{PeerGone, Read, ReadEnd, Stream, WriteEnd};
 
 /// Connections that wait to be accepted, where the guest sets no other number.
 const BACKLOG_DEFAULT: usize = 128;
 const BACKLOG_MAX: u64 = 4096;
 /// Most bytes handed to a guest at a time.
-const READ_BYTES_MAX: usize = 64 * 1024;
+pub(super) const READ_BYTES_MAX: usize = 64 * 1024;
 
 type Connect = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
 
-/// What a socket is doing. WASI splits each step in a start and a finish.
-enum State {
+/// What a socket is doing. WASI 0.2 splits each step in a start and a finish.
+pub(super) enum State {
     Unbound,
     BindStarted(Bound),
     Bound(Bound),
@@ -49,22 +51,24 @@ enum State {
         result: io::Result<Stream>,
         bound: Option<Bound>,
     },
-    Connected(Connection),
+    Connected(Arc<Connection>),
     ListenStarted(Bound, Listener),
     Listening(Bound, Listener),
+    /// Listens; the stream of connections that 0.3 hands out has the listener.
+    Streaming(Arc<Bound>),
     /// A connect failed: WASI allows nothing further.
     Closed,
 }
 
-struct Bound {
+pub(super) struct Bound {
     local: SocketAddr,
-    port: Reservation,
+    pub(super) port: Reservation,
 }
 
-/// Both ends are shared with the guest's stream resources: a direction ends when the socket and the stream are gone.
-struct Connection {
-    read: Arc<ReadEnd>,
-    write: Arc<WriteEnd>,
+/// Shared by the socket and the guest's streams: it ends when they all are gone.
+pub(super) struct Connection {
+    pub(super) read: ReadEnd,
+    pub(super) write: WriteEnd,
     local: SocketAddr,
     peer: SocketAddr,
     _bound: Option<Bound>,
@@ -74,15 +78,15 @@ struct Connection {
 
 /// Stored and reported, as a guest expects of a socket; an in-memory connection has no use for them.
 #[derive(Clone)]
-struct Options {
-    backlog: usize,
-    keep_alive: bool,
-    keep_alive_idle_ns: u64,
-    keep_alive_interval_ns: u64,
-    keep_alive_count: u32,
-    hop_limit: u8,
-    receive_buffer: u64,
-    send_buffer: u64,
+pub(super) struct Options {
+    pub(super) backlog: usize,
+    pub(super) keep_alive: bool,
+    pub(super) keep_alive_idle_ns: u64,
+    pub(super) keep_alive_interval_ns: u64,
+    pub(super) keep_alive_count: u32,
+    pub(super) hop_limit: u8,
+    pub(super) receive_buffer: u64,
+    pub(super) send_buffer: u64,
 }
 
 impl Default for Options {
@@ -100,20 +104,167 @@ impl Default for Options {
     }
 }
 
-struct Socket {
-    family: IpAddressFamily,
-    state: State,
-    options: Options,
+pub(super) struct Socket {
+    pub(super) family: IpAddressFamily,
+    pub(super) state: State,
+    pub(super) options: Options,
+    /// 0.3 hands out each direction once.
+    pub(super) sends: bool,
+    pub(super) receives: bool,
     _place: Place,
 }
 
 impl Socket {
-    fn new(family: IpAddressFamily, place: Place) -> Self {
-        Socket { family, state: State::Unbound, options: Options::default(), _place: place }
+    pub(super) fn new(family: IpAddressFamily, place: Place) -> Self {
+        Socket {
+            family,
+            state: State::Unbound,
+            options: Options::default(),
+            sends: false,
+            receives: false,
+            _place: place,
+        }
+    }
+
+    /// One that a listener with these options has accepted.
+    pub(super) fn accepted(
+        family: IpAddressFamily,
+        options: &Options,
+        incoming: Incoming,
+        place: Place,
+        account: &Arc<Account>,
+    ) -> (Self, Arc<Connection>) {
+        let Incoming { stream, open } = incoming;
+        stream.charge_to(account);
+        let connection = Arc::new(Connection::new(stream, None, Some(open)));
+        let socket = Socket {
+            state: State::Connected(connection.clone()),
+            options: options.clone(),
+            ..Socket::new(family, place)
+        };
+        (socket, connection)
+    }
+
+    /// Takes the port; the socket's state is the caller's to change.
+    pub(super) fn bind(
+        &self,
+        interface: &Arc<Interface>,
+        local: SocketAddr,
+    ) -> Result<Bound, ErrorCode> {
+        check_local(local, self.family)?;
+        if !matches!(self.state, State::Unbound) {
+            return Err(self.misplaced());
+        }
+        let scope = interface.scope_of(local.ip()).ok_or(ErrorCode::AddressNotBindable)?;
+        let port = interface.bind_tcp(scope, local.port()).map_err(|_| ErrorCode::AddressInUse)?;
+        let local = SocketAddr::new(local.ip(), port.port());
+        Ok(Bound { local, port })
+    }
+
+    pub(super) fn begin_connect(
+        &mut self,
+        dialer: Dialer,
+        remote: SocketAddr,
+    ) -> Result<(), ErrorCode> {
+        let bound = match self.take() {
+            State::Unbound => None,
+            State::Bound(bound) => Some(bound),
+            other => {
+                self.state = other;
+                return Err(self.misplaced());
+            }
+        };
+        if let Err(code) = check_remote(remote, self.family) {
+            self.state = bound.map_or(State::Unbound, State::Bound);
+            return Err(code);
+        }
+        let port = match &bound {
+            Some(bound) => bound.local.port(),
+            None => dialer.interface.ephemeral_port(),
+        };
+        let connect: Connect = Box::pin(async move { dialer.connect(remote, port).await });
+        self.state = State::Connecting { connect, bound };
+        // Within the switch a connect is mostly done at once.
+        let _ = self.poll(&mut Context::from_waker(Waker::noop()));
+        Ok(())
+    }
+
+    pub(super) fn end_connect(
+        &mut self,
+        account: &Arc<Account>,
+    ) -> Result<Arc<Connection>, ErrorCode> {
+        if matches!(self.state, State::Connecting { .. }) {
+            let _ = self.poll(&mut Context::from_waker(Waker::noop()));
+        }
+        let (stream, bound) = match self.take() {
+            State::ConnectDone { result, bound } => {
+                (result.map_err(|error| error_code(&error))?, bound)
+            }
+            connecting @ State::Connecting { .. } => {
+                self.state = connecting;
+                return Err(ErrorCode::WouldBlock);
+            }
+            other => {
+                self.state = other;
+                return Err(ErrorCode::NotInProgress);
+            }
+        };
+        stream.charge_to(account);
+        let connection = Arc::new(Connection::new(stream, bound, None));
+        self.state = State::Connected(connection.clone());
+        Ok(connection)
+    }
+
+    pub(super) fn local_address(&self) -> Result<SocketAddr, ErrorCode> {
+        match &self.state {
+            State::Bound(bound)
+            | State::ListenStarted(bound, _)
+            | State::Listening(bound, _)
+            | State::Connecting { bound: Some(bound), .. }
+            | State::ConnectDone { bound: Some(bound), .. } => Ok(bound.local),
+            State::Streaming(bound) => Ok(bound.local),
+            State::Connected(connection) => Ok(connection.local),
+            State::Unbound
+            | State::BindStarted(_)
+            | State::Connecting { bound: None, .. }
+            | State::ConnectDone { bound: None, .. }
+            | State::Closed => Err(ErrorCode::InvalidState),
+        }
+    }
+
+    pub(super) fn remote_address(&self) -> Result<SocketAddr, ErrorCode> {
+        match &self.state {
+            State::Connected(connection) => Ok(connection.peer),
+            _ => Err(ErrorCode::InvalidState),
+        }
+    }
+
+    pub(super) fn is_listening(&self) -> bool {
+        matches!(self.state, State::Listening(..) | State::Streaming(_))
+    }
+
+    pub(super) fn set_backlog(&mut self, value: u64) -> Result<(), ErrorCode> {
+        if value == 0 {
+            return Err(ErrorCode::InvalidArgument);
+        }
+        match &self.state {
+            State::Unbound | State::BindStarted(_) | State::Bound(_) => {
+                self.options.backlog = value.min(BACKLOG_MAX) as usize;
+                Ok(())
+            }
+            // The queue's size is fixed once it exists.
+            State::ListenStarted(..) | State::Listening(..) | State::Streaming(_) => {
+                Err(ErrorCode::NotSupported)
+            }
+            State::Connecting { .. }
+            | State::ConnectDone { .. }
+            | State::Connected(_)
+            | State::Closed => Err(ErrorCode::InvalidState),
+        }
     }
 
     /// Moves a connect on; ready when there is something to do for the guest.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.state {
             State::Connecting { connect, bound } => {
                 let result = std::task::ready!(connect.as_mut().poll(cx));
@@ -128,12 +279,13 @@ impl Socket {
             | State::ConnectDone { .. }
             | State::Connected(_)
             | State::ListenStarted(..)
+            | State::Streaming(_)
             | State::Closed => Poll::Ready(()),
         }
     }
 
     /// The code for a step that the state does not allow.
-    fn misplaced(&self) -> ErrorCode {
+    pub(super) fn misplaced(&self) -> ErrorCode {
         match &self.state {
             State::BindStarted(_)
             | State::Connecting { .. }
@@ -143,11 +295,12 @@ impl Socket {
             | State::Bound(_)
             | State::Connected(_)
             | State::Listening(..)
+            | State::Streaming(_)
             | State::Closed => ErrorCode::InvalidState,
         }
     }
 
-    fn take(&mut self) -> State {
+    pub(super) fn take(&mut self) -> State {
         std::mem::replace(&mut self.state, State::Closed)
     }
 }
@@ -159,12 +312,11 @@ impl NetView<'_> {
 
     fn push_streams(
         &mut self,
-        read: Arc<ReadEnd>,
-        write: Arc<WriteEnd>,
+        connection: Arc<Connection>,
         socket: &Resource<Socket>,
     ) -> SocketResult<(Resource<DynInputStream>, Resource<DynOutputStream>)> {
-        let input: DynInputStream = Box::new(Input(read));
-        let output: DynOutputStream = Box::new(Output(write));
+        let input: DynInputStream = Box::new(Input(connection.clone()));
+        let output: DynOutputStream = Box::new(Output(connection));
         let input = self.table.push_child(input, socket)?;
         let output = self.table.push_child(output, socket)?;
         Ok((input, output))
@@ -189,15 +341,8 @@ impl HostTcpSocket for NetView<'_> {
         self.check_network(&network)?;
         let interface = self.net.dialer.interface.clone();
         let socket = self.tcp(&this)?;
-        let local = SocketAddr::from(local);
-        check_local(local, socket.family)?;
-        if !matches!(socket.state, State::Unbound) {
-            return Err(socket.misplaced().into());
-        }
-        let scope = interface.scope_of(local.ip()).ok_or(ErrorCode::AddressNotBindable)?;
-        let port = interface.bind_tcp(scope, local.port()).map_err(|_| ErrorCode::AddressInUse)?;
-        let local = SocketAddr::new(local.ip(), port.port());
-        socket.state = State::BindStarted(Bound { local, port });
+        let bound = socket.bind(&interface, local.into())?;
+        socket.state = State::BindStarted(bound);
         Ok(())
     }
 
@@ -223,29 +368,7 @@ impl HostTcpSocket for NetView<'_> {
     ) -> SocketResult<()> {
         self.check_network(&network)?;
         let dialer = self.net.dialer.clone();
-        let socket = self.tcp(&this)?;
-        let remote = SocketAddr::from(remote);
-        let bound = match socket.take() {
-            State::Unbound => None,
-            State::Bound(bound) => Some(bound),
-            other => {
-                socket.state = other;
-                return Err(socket.misplaced().into());
-            }
-        };
-        if let Err(code) = check_remote(remote, socket.family) {
-            socket.state = bound.map_or(State::Unbound, State::Bound);
-            return Err(code.into());
-        }
-        let port = match &bound {
-            Some(bound) => bound.local.port(),
-            None => dialer.interface.ephemeral_port(),
-        };
-        let connect: Connect = Box::pin(async move { dialer.connect(remote, port).await });
-        socket.state = State::Connecting { connect, bound };
-        // Within the switch a connect is mostly done at once.
-        let _ = socket.poll(&mut Context::from_waker(Waker::noop()));
-        Ok(())
+        Ok(self.tcp(&this)?.begin_connect(dialer, remote.into())?)
     }
 
     fn finish_connect(
@@ -253,28 +376,8 @@ impl HostTcpSocket for NetView<'_> {
         this: Resource<TcpSocket>,
     ) -> SocketResult<(Resource<DynInputStream>, Resource<DynOutputStream>)> {
         let account = self.net.account.clone();
-        let socket = self.tcp(&this)?;
-        if matches!(socket.state, State::Connecting { .. }) {
-            let _ = socket.poll(&mut Context::from_waker(Waker::noop()));
-        }
-        let (stream, bound) = match socket.take() {
-            State::ConnectDone { result, bound } => {
-                (result.map_err(|error| error_code(&error))?, bound)
-            }
-            connecting @ State::Connecting { .. } => {
-                socket.state = connecting;
-                return Err(ErrorCode::WouldBlock.into());
-            }
-            other => {
-                socket.state = other;
-                return Err(ErrorCode::NotInProgress.into());
-            }
-        };
-        stream.charge_to(&account);
-        let connection = Connection::new(stream, bound, None);
-        let (read, write) = (connection.read.clone(), connection.write.clone());
-        socket.state = State::Connected(connection);
-        self.push_streams(read, write, &ours(&this))
+        let connection = self.tcp(&this)?.end_connect(&account)?;
+        self.push_streams(connection, &ours(&this))
     }
 
     async fn start_listen(&mut self, this: Resource<TcpSocket>) -> SocketResult<()> {
@@ -323,50 +426,24 @@ impl HostTcpSocket for NetView<'_> {
             return Err(ErrorCode::InvalidState.into());
         };
         let place = place?;
-        let Some(Incoming { stream, open }) = listener.accept() else {
-            return Err(ErrorCode::WouldBlock.into());
-        };
-        stream.charge_to(&account);
-        let connection = Connection::new(stream, None, Some(open));
-        let (read, write) = (connection.read.clone(), connection.write.clone());
-        let accepted = Socket {
-            family: socket.family,
-            state: State::Connected(connection),
-            options: socket.options.clone(),
-            _place: place,
-        };
+        let incoming = listener.accept().ok_or(ErrorCode::WouldBlock)?;
+        let (accepted, connection) =
+            Socket::accepted(socket.family, &socket.options, incoming, place, &account);
         let accepted = self.table.push(accepted)?;
-        let (input, output) = self.push_streams(read, write, &accepted)?;
+        let (input, output) = self.push_streams(connection, &accepted)?;
         Ok((theirs(accepted), input, output))
     }
 
     fn local_address(&mut self, this: Resource<TcpSocket>) -> SocketResult<IpSocketAddress> {
-        let socket = self.tcp(&this)?;
-        match &socket.state {
-            State::Bound(bound)
-            | State::ListenStarted(bound, _)
-            | State::Listening(bound, _)
-            | State::Connecting { bound: Some(bound), .. }
-            | State::ConnectDone { bound: Some(bound), .. } => Ok(bound.local.into()),
-            State::Connected(connection) => Ok(connection.local.into()),
-            State::Unbound
-            | State::BindStarted(_)
-            | State::Connecting { bound: None, .. }
-            | State::ConnectDone { bound: None, .. }
-            | State::Closed => Err(ErrorCode::InvalidState.into()),
-        }
+        Ok(self.tcp(&this)?.local_address()?.into())
     }
 
     fn remote_address(&mut self, this: Resource<TcpSocket>) -> SocketResult<IpSocketAddress> {
-        match &self.tcp(&this)?.state {
-            State::Connected(connection) => Ok(connection.peer.into()),
-            _ => Err(ErrorCode::InvalidState.into()),
-        }
+        Ok(self.tcp(&this)?.remote_address()?.into())
     }
 
     fn is_listening(&mut self, this: Resource<TcpSocket>) -> wasmtime::Result<bool> {
-        let socket = self.table.get(&ours::<_, Socket>(&this))?;
-        Ok(matches!(socket.state, State::Listening(..)))
+        Ok(self.table.get(&ours::<_, Socket>(&this))?.is_listening())
     }
 
     fn address_family(&mut self, this: Resource<TcpSocket>) -> wasmtime::Result<IpAddressFamily> {
@@ -378,22 +455,7 @@ impl HostTcpSocket for NetView<'_> {
         this: Resource<TcpSocket>,
         value: u64,
     ) -> SocketResult<()> {
-        let socket = self.tcp(&this)?;
-        if value == 0 {
-            return Err(ErrorCode::InvalidArgument.into());
-        }
-        match &socket.state {
-            State::Unbound | State::BindStarted(_) | State::Bound(_) => {
-                socket.options.backlog = value.min(BACKLOG_MAX) as usize;
-                Ok(())
-            }
-            // The queue's size is fixed once it exists.
-            State::ListenStarted(..) | State::Listening(..) => Err(ErrorCode::NotSupported.into()),
-            State::Connecting { .. }
-            | State::ConnectDone { .. }
-            | State::Connected(_)
-            | State::Closed => Err(ErrorCode::InvalidState.into()),
-        }
+        Ok(self.tcp(&this)?.set_backlog(value)?)
     }
 
     fn keep_alive_enabled(&mut self, this: Resource<TcpSocket>) -> SocketResult<bool> {
@@ -440,10 +502,7 @@ impl HostTcpSocket for NetView<'_> {
     }
 
     fn set_keep_alive_count(&mut self, this: Resource<TcpSocket>, value: u32) -> SocketResult<()> {
-        if value == 0 {
-            return Err(ErrorCode::InvalidArgument.into());
-        }
-        self.tcp(&this)?.options.keep_alive_count = value;
+        self.tcp(&this)?.options.keep_alive_count = positive(value)?;
         Ok(())
     }
 
@@ -452,10 +511,7 @@ impl HostTcpSocket for NetView<'_> {
     }
 
     fn set_hop_limit(&mut self, this: Resource<TcpSocket>, value: u8) -> SocketResult<()> {
-        if value == 0 {
-            return Err(ErrorCode::InvalidArgument.into());
-        }
-        self.tcp(&this)?.options.hop_limit = value;
+        self.tcp(&this)?.options.hop_limit = positive(value)?;
         Ok(())
     }
 
@@ -504,25 +560,18 @@ impl HostTcpSocket for NetView<'_> {
     }
 }
 
-pub(super) fn positive(value: u64) -> Result<u64, SocketError> {
-    match value {
-        0 => Err(ErrorCode::InvalidArgument.into()),
-        value => Ok(value),
+pub(super) fn positive<T: Default + PartialEq>(value: T) -> Result<T, ErrorCode> {
+    if value == T::default() {
+        return Err(ErrorCode::InvalidArgument);
     }
+    Ok(value)
 }
 
 impl Connection {
     fn new(stream: Stream, bound: Option<Bound>, open: Option<Open>) -> Self {
         let (local, peer) = (stream.local_addr(), stream.peer_addr());
         let (read, write) = stream.into_ends();
-        Connection {
-            read: Arc::new(read),
-            write: Arc::new(write),
-            local,
-            peer,
-            _bound: bound,
-            _open: open,
-        }
+        Connection { read, write, local, peer, _bound: bound, _open: open }
     }
 }
 
@@ -534,12 +583,12 @@ impl Pollable for Socket {
 }
 
 /// What the guest reads of a connection.
-struct Input(Arc<ReadEnd>);
+struct Input(Arc<Connection>);
 
 #[async_trait::async_trait]
 impl InputStream for Input {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        match self.0.try_read(size.min(READ_BYTES_MAX)) {
+        match self.0.read.try_read(size.min(READ_BYTES_MAX)) {
             Read::Bytes(bytes) => Ok(bytes),
             Read::Pending => Ok(Bytes::new()),
             Read::End => Err(StreamError::Closed),
@@ -550,17 +599,17 @@ impl InputStream for Input {
 #[async_trait::async_trait]
 impl Pollable for Input {
     async fn ready(&mut self) {
-        std::future::poll_fn(|cx| self.0.poll_readable(cx)).await;
+        std::future::poll_fn(|cx| self.0.read.poll_readable(cx)).await;
     }
 }
 
 /// What the guest writes to a connection.
-struct Output(Arc<WriteEnd>);
+struct Output(Arc<Connection>);
 
 #[async_trait::async_trait]
 impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        let written = self.0.write(bytes);
+        let written = self.0.write.write(bytes);
         written.map_err(|PeerGone| StreamError::Closed)
     }
 
@@ -570,13 +619,13 @@ impl OutputStream for Output {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        self.0.room().map_err(|PeerGone| StreamError::Closed)
+        self.0.write.room().map_err(|PeerGone| StreamError::Closed)
     }
 }
 
 #[async_trait::async_trait]
 impl Pollable for Output {
     async fn ready(&mut self) {
-        let _ = std::future::poll_fn(|cx| self.0.poll_writable(cx)).await;
+        let _ = std::future::poll_fn(|cx| self.0.write.poll_writable(cx)).await;
     }
 }

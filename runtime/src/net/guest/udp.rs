@@ -1,4 +1,5 @@
-//! `wasi:sockets/udp`: datagrams through the switch, or through one real socket where the route says so.
+//! `wasi:sockets/udp` 0.2: datagrams through the switch, or through one real socket where the route says so.
+//! WASI 0.3 (`p3/udp.rs`) has the same socket.
 
 use std::collections::HashMap;
 use std::io;
@@ -33,26 +34,75 @@ const BATCH_MAX: usize = 16;
 /// Translations remembered a socket: beyond them the table begins anew.
 const NAT_MAX: usize = 1024;
 
-enum State {
+pub(super) enum State {
     Unbound,
     BindStarted(Arc<Binding>),
     Bound(Arc<Binding>),
 }
 
-struct Socket {
-    family: IpAddressFamily,
-    state: State,
-    remote: Option<SocketAddr>,
-    hop_limit: u8,
-    receive_buffer: u64,
-    send_buffer: u64,
+pub(super) struct Socket {
+    pub(super) family: IpAddressFamily,
+    pub(super) state: State,
+    pub(super) remote: Option<SocketAddr>,
+    pub(super) hop_limit: u8,
+    pub(super) receive_buffer: u64,
+    pub(super) send_buffer: u64,
     _place: Place,
 }
 
+impl Socket {
+    pub(super) fn new(family: IpAddressFamily, place: Place) -> Self {
+        Socket {
+            family,
+            state: State::Unbound,
+            remote: None,
+            hop_limit: 64,
+            receive_buffer: 208 * 1024,
+            send_buffer: 208 * 1024,
+            _place: place,
+        }
+    }
+
+    /// Takes the port; the socket's state is the caller's to change.
+    pub(super) fn bind(
+        &self,
+        dialer: Dialer,
+        account: Arc<Account>,
+        local: SocketAddr,
+    ) -> Result<Arc<Binding>, ErrorCode> {
+        check_local(local, self.family)?;
+        match &self.state {
+            State::Unbound => {}
+            State::BindStarted(_) => return Err(ErrorCode::ConcurrencyConflict),
+            State::Bound(_) => return Err(ErrorCode::InvalidState),
+        }
+        let scope = dialer.interface.scope_of(local.ip()).ok_or(ErrorCode::AddressNotBindable)?;
+        let (port, inbox) =
+            dialer.interface.bind_udp(scope, local.port()).map_err(|_| ErrorCode::AddressInUse)?;
+        inbox.charge_to(&account);
+        Ok(Arc::new(Binding {
+            local: SocketAddr::new(local.ip(), port.port()),
+            dialer,
+            _port: port,
+            inbox,
+            nat: Arc::default(),
+            account,
+            real: Mutex::new(None),
+        }))
+    }
+
+    pub(super) fn bound(&self) -> Result<&Arc<Binding>, ErrorCode> {
+        match &self.state {
+            State::Bound(binding) => Ok(binding),
+            State::Unbound | State::BindStarted(_) => Err(ErrorCode::InvalidState),
+        }
+    }
+}
+
 /// A bound port: its inbox, and the real socket once a route led outside.
-struct Binding {
+pub(super) struct Binding {
     dialer: Dialer,
-    local: SocketAddr,
+    pub(super) local: SocketAddr,
     _port: Reservation,
     inbox: Arc<Inbox>,
     nat: Arc<Mutex<Nat>>,
@@ -88,6 +138,39 @@ struct Real {
 }
 
 impl Binding {
+    /// Sends to `to`, which must be the connected peer where there is one.
+    pub(super) fn send_from(
+        &self,
+        family: IpAddressFamily,
+        connected: Option<SocketAddr>,
+        to: Option<SocketAddr>,
+        data: Bytes,
+    ) -> Result<(), ErrorCode> {
+        let to = match (to, connected) {
+            (None, Some(peer)) => peer,
+            (Some(to), None) => to,
+            (Some(to), Some(peer)) if to == peer => to,
+            (None, None) | (Some(_), Some(_)) => return Err(ErrorCode::InvalidArgument),
+        };
+        check_remote(to, family)?;
+        self.send(to, data)
+    }
+
+    /// The next datagram, unless it comes from another than the connected peer.
+    pub(super) fn next(&self, connected: Option<SocketAddr>) -> Option<Datagram> {
+        loop {
+            let mut datagram = self.inbox.pop()?;
+            datagram.from = self.nat.lock().original(datagram.from);
+            if connected.is_none_or(|peer| peer == datagram.from) {
+                return Some(datagram);
+            }
+        }
+    }
+
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inbox.poll_readable(cx)
+    }
+
     fn send(&self, to: SocketAddr, data: Bytes) -> Result<(), ErrorCode> {
         if data.len() > DATAGRAM_BYTES_MAX {
             return Err(ErrorCode::DatagramTooLarge);
@@ -174,23 +257,6 @@ struct Incoming {
     remote: Option<SocketAddr>,
 }
 
-impl Incoming {
-    /// The next datagram, unless it comes from another than the connected peer.
-    fn next(&self) -> Option<Datagram> {
-        loop {
-            let mut datagram = self.binding.inbox.pop()?;
-            datagram.from = self.binding.nat.lock().original(datagram.from);
-            if self.remote.is_none_or(|remote| remote == datagram.from) {
-                return Some(datagram);
-            }
-        }
-    }
-
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.binding.inbox.poll_readable(cx)
-    }
-}
-
 struct Outgoing {
     binding: Arc<Binding>,
     family: IpAddressFamily,
@@ -200,15 +266,8 @@ struct Outgoing {
 
 impl Outgoing {
     fn send(&self, datagram: OutgoingDatagram) -> Result<(), ErrorCode> {
-        let given = datagram.remote_address.map(SocketAddr::from);
-        let to = match (given, self.remote) {
-            (None, Some(remote)) => remote,
-            (Some(to), None) => to,
-            (Some(to), Some(remote)) if to == remote => to,
-            (None, None) | (Some(_), Some(_)) => return Err(ErrorCode::InvalidArgument),
-        };
-        check_remote(to, self.family)?;
-        self.binding.send(to, Bytes::from(datagram.data))
+        let to = datagram.remote_address.map(SocketAddr::from);
+        self.binding.send_from(self.family, self.remote, to, Bytes::from(datagram.data))
     }
 }
 
@@ -223,16 +282,8 @@ impl udp_create_socket::Host for NetView<'_> {
         &mut self,
         family: IpAddressFamily,
     ) -> SocketResult<Resource<UdpSocket>> {
-        let socket = Socket {
-            family,
-            state: State::Unbound,
-            remote: None,
-            hop_limit: 64,
-            receive_buffer: 208 * 1024,
-            send_buffer: 208 * 1024,
-            _place: self.socket_place()?,
-        };
-        Ok(theirs(self.table.push(socket)?))
+        let place = self.socket_place()?;
+        Ok(theirs(self.table.push(Socket::new(family, place))?))
     }
 }
 
@@ -248,26 +299,8 @@ impl HostUdpSocket for NetView<'_> {
         self.check_network(&network)?;
         let (dialer, account) = (self.net.dialer.clone(), self.net.account.clone());
         let socket = self.udp(&this)?;
-        let local = SocketAddr::from(local);
-        check_local(local, socket.family)?;
-        match &socket.state {
-            State::Unbound => {}
-            State::BindStarted(_) => return Err(ErrorCode::ConcurrencyConflict.into()),
-            State::Bound(_) => return Err(ErrorCode::InvalidState.into()),
-        }
-        let scope = dialer.interface.scope_of(local.ip()).ok_or(ErrorCode::AddressNotBindable)?;
-        let (port, inbox) =
-            dialer.interface.bind_udp(scope, local.port()).map_err(|_| ErrorCode::AddressInUse)?;
-        inbox.charge_to(&account);
-        socket.state = State::BindStarted(Arc::new(Binding {
-            local: SocketAddr::new(local.ip(), port.port()),
-            dialer,
-            _port: port,
-            inbox,
-            nat: Arc::default(),
-            account,
-            real: Mutex::new(None),
-        }));
+        let binding = socket.bind(dialer, account, local.into())?;
+        socket.state = State::BindStarted(binding);
         Ok(())
     }
 
@@ -295,10 +328,7 @@ impl HostUdpSocket for NetView<'_> {
             return Err(SocketError::trap(error));
         }
         let socket = self.udp(&this)?;
-        let State::Bound(binding) = &socket.state else {
-            return Err(ErrorCode::InvalidState.into());
-        };
-        let binding = binding.clone();
+        let binding = socket.bound()?.clone();
         let family = socket.family;
         let remote = remote.map(SocketAddr::from);
         if let Some(remote) = remote {
@@ -313,10 +343,7 @@ impl HostUdpSocket for NetView<'_> {
     }
 
     fn local_address(&mut self, this: Resource<UdpSocket>) -> SocketResult<IpSocketAddress> {
-        match &self.udp(&this)?.state {
-            State::Bound(binding) => Ok(binding.local.into()),
-            State::Unbound | State::BindStarted(_) => Err(ErrorCode::InvalidState.into()),
-        }
+        Ok(self.udp(&this)?.bound()?.local.into())
     }
 
     fn remote_address(&mut self, this: Resource<UdpSocket>) -> SocketResult<IpSocketAddress> {
@@ -333,10 +360,7 @@ impl HostUdpSocket for NetView<'_> {
     }
 
     fn set_unicast_hop_limit(&mut self, this: Resource<UdpSocket>, value: u8) -> SocketResult<()> {
-        if value == 0 {
-            return Err(ErrorCode::InvalidArgument.into());
-        }
-        self.udp(&this)?.hop_limit = value;
+        self.udp(&this)?.hop_limit = positive(value)?;
         Ok(())
     }
 
@@ -380,7 +404,7 @@ impl HostIncomingDatagramStream for NetView<'_> {
     ) -> SocketResult<Vec<IncomingDatagram>> {
         let incoming = self.table.get(&ours::<_, Incoming>(&this))?;
         let max = max_results.min(BATCH_MAX as u64) as usize;
-        let datagrams = std::iter::from_fn(|| incoming.next()).take(max);
+        let datagrams = std::iter::from_fn(|| incoming.binding.next(incoming.remote)).take(max);
         Ok(datagrams
             .map(|datagram| IncomingDatagram {
                 data: datagram.data.into(),
@@ -457,7 +481,7 @@ impl Pollable for Socket {
 #[async_trait::async_trait]
 impl Pollable for Incoming {
     async fn ready(&mut self) {
-        std::future::poll_fn(|cx| self.poll(cx)).await;
+        std::future::poll_fn(|cx| self.binding.poll_readable(cx)).await;
     }
 }
 
