@@ -18,6 +18,7 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use crate::aot;
 use crate::context::{Ctx, OFFERED, OFFERED_VERSION};
 use crate::engine::{Lane, Shared};
+use crate::snapshot::SnapshotError;
 
 /// What an artifact is, by what it exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub enum LoadError {
     UnknownImports { missing: Vec<String>, offered: Vec<String> },
     #[error("exports {world}, a world that is not supported yet; build for WASI 0.2")]
     UnsupportedWorld { world: String },
+    #[error("cannot start from a snapshot: {0}")]
+    Snapshot(#[from] SnapshotError),
     #[error("read or write the cache of compiled code")]
     Io(#[from] std::io::Error),
 }

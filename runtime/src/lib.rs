@@ -19,6 +19,7 @@ mod limits;
 mod net;
 mod output;
 mod sandbox;
+mod snapshot;
 mod tls;
 
 pub use artifact::{Artifact, LoadError, World};
@@ -30,6 +31,7 @@ pub use http::{Body, HttpError, HttpHandler, Reserved};
 pub use net::{Outside, Protocol, Route, Stream, Switch};
 pub use output::{Output, OutputStream};
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec};
+pub use snapshot::SnapshotError;
 
 /// The version of the engine that runs the guests.
 pub const WASMTIME_VERSION: &str = "48.0.8";

@@ -10,4 +10,5 @@ mod mistakes;
 mod pods;
 mod processes;
 mod services;
+mod snapshots;
 mod support;

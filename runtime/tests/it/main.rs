@@ -4,4 +4,5 @@ mod command;
 mod http;
 mod load;
 mod network;
+mod snapshot;
 mod support;
