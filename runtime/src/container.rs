@@ -6,12 +6,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::io::AsyncRead;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use wasmtime_wasi::cli::AsyncStdinStream;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx};
 
@@ -20,6 +21,7 @@ use crate::artifact::{Artifact, World};
 use crate::context::Ctx;
 use crate::engine::Shared;
 use crate::http::HttpHandler;
+use crate::latency::LatencyCounts;
 use crate::limits::{Account, Metered};
 use crate::net::guest::NetCtx;
 use crate::net::{Dialer, PortTaken, Reservation};
@@ -114,7 +116,7 @@ impl Exit {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerStats {
     /// Approximate: see `limits.rs`.
     pub cpu_time: Duration,
@@ -123,6 +125,11 @@ pub struct ContainerStats {
     /// HTTP requests begun, and those that failed.
     pub requests: u64,
     pub errors: u64,
+    /// From the specification to the guest's first instruction; of an HTTP component, to being served.
+    /// `None` until then.
+    pub start_latency: Option<Duration>,
+    /// From an HTTP request's arrival to its response's head.
+    pub request_latency: LatencyCounts,
 }
 
 /// A handle; the container lives on when all handles are dropped, until it exits or its sandbox closes.
@@ -169,6 +176,14 @@ impl Container {
         dialer: &Dialer,
         spec: ContainerSpec,
     ) -> Result<Container, StartError> {
+        let begun = Instant::now();
+        let span = tracing::debug_span!(
+            "start",
+            container = spec.name,
+            digest = spec.artifact.digest(),
+            world = ?spec.artifact.world(),
+        );
+        let _entered = span.enter();
         for mount in &spec.mounts {
             check(mount)?;
         }
@@ -193,7 +208,8 @@ impl Container {
         });
         match inner.artifact.world() {
             World::Command => {
-                shared.guests.spawn(run_command(inner.clone(), spec.stdin));
+                let run = run_command(inner.clone(), spec.stdin, begun);
+                shared.guests.spawn(run.instrument(span.clone()));
             }
             World::Http => {
                 let handler =
@@ -202,6 +218,7 @@ impl Container {
                 let port = spec.http_port;
                 let served = served.map_err(|PortTaken| StartError::PortInUse { port })?;
                 *inner.served.lock() = Some(served);
+                inner.activity.started(begun);
             }
         }
         Ok(Container(inner))
@@ -255,6 +272,8 @@ impl Container {
             memory_bytes: inner.account.memory_bytes(),
             requests: inner.activity.requests.load(Ordering::Relaxed),
             errors: inner.activity.errors.load(Ordering::Relaxed),
+            start_latency: inner.activity.start_latency(),
+            request_latency: inner.activity.latency.counts(),
         }
     }
 }
@@ -294,6 +313,10 @@ impl Inner {
         }
         let net = NetCtx { dialer: blueprint.dialer.clone(), activity: self.activity.clone() };
         Ok(Ctx::new(wasi.build(), net, self.account.clone()))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn authority(&self, port: u16) -> String {
@@ -380,7 +403,7 @@ impl Drop for Finish {
     }
 }
 
-async fn run_command(inner: Arc<Inner>, stdin: Stdin) {
+async fn run_command(inner: Arc<Inner>, stdin: Stdin, begun: Instant) {
     let finish = Finish(inner);
     let inner = &finish.0;
     let stdin = match stdin {
@@ -390,6 +413,8 @@ async fn run_command(inner: Arc<Inner>, stdin: Stdin) {
     let guest = async {
         let ctx = || inner.ctx(stdin.as_ref());
         let (mut store, command) = inner.artifact.command(ctx).await?;
+        inner.activity.started(begun);
+        tracing::debug!("the guest begins");
         command.wasi_cli_run().call_run(&mut store).await
     };
     let exit = tokio::select! {

@@ -11,6 +11,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::http::Client;
 use crate::limits::{Account, HANDLES_MAX, Limiter};
 use crate::net::guest::{self, NetCtx, NetView};
+use crate::trace::Trace;
 
 /// The data of a store.
 pub(crate) struct Ctx {
@@ -34,6 +35,11 @@ impl Ctx {
             table,
             limiter: Limiter::new(account),
         }
+    }
+
+    /// What the guest sends from now on belongs to this trace.
+    pub(crate) fn carry(&mut self, trace: Option<Trace>) {
+        self.client.carry(trace);
     }
 
     fn net(&mut self) -> NetView<'_> {

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::{PathAndQuery, Scheme};
@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Sleep;
 use tokio_rustls::client::TlsStream;
+use tracing::Instrument;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::http::types as wasi;
@@ -32,6 +33,7 @@ use crate::container::{self, Exit};
 use crate::limits::Metered;
 use crate::net::{Dialer, Reached, Stream};
 use crate::tls;
+use crate::trace::Trace;
 
 /// A request's or response's body.
 pub type Body = wasmtime_wasi_http::WasiBody;
@@ -134,7 +136,30 @@ impl HttpHandler {
         self.reserve().ok_or(HttpError::ConnectionRefused)?.call(request).await
     }
 
+    /// Measured, and in a span of its own where one is listened to.
     async fn answer(
+        &self,
+        request: Request<Body>,
+        open: Open,
+    ) -> Result<Response<Body>, HttpError> {
+        let begun = Instant::now();
+        let span = tracing::debug_span!(
+            "request",
+            container = self.0.container.name(),
+            method = %request.method(),
+            path = request.uri().path(),
+            traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok()),
+            status = tracing::field::Empty,
+        );
+        let answer = self.respond_to(request, open).instrument(span.clone()).await;
+        if let Ok(response) = &answer {
+            span.record("status", response.status().as_u16());
+        }
+        self.0.container.activity.latency.add(begun.elapsed());
+        answer
+    }
+
+    async fn respond_to(
         &self,
         request: Request<Body>,
         open: Open,
@@ -156,6 +181,7 @@ impl HttpHandler {
                 drop((open, running));
                 ran
             }
+            .instrument(tracing::debug_span!("guest"))
         });
         let mut abort = AbortOnDrop(Some(task.abort_handle()));
         let response = response.await;
@@ -222,6 +248,7 @@ impl HttpHandler {
                 Some(scheme) if *scheme == Scheme::HTTPS => wasi::Scheme::Https,
                 _ => wasi::Scheme::Http,
             };
+            store.data_mut().carry(Trace::of(request.headers()));
             let mut http = store.data_mut().http();
             let request = http.new_incoming_request(scheme, request)?;
             let response = http.new_response_outparam(respond)?;
@@ -308,6 +335,8 @@ fn status(status: StatusCode) -> Response<Body> {
 /// The HTTP client of a guest.
 pub(crate) struct Client {
     dialer: Dialer,
+    /// That of the request which the guest is serving.
+    trace: Option<Trace>,
 }
 
 type Io = Box<dyn Future<Output = Result<(), HttpError>> + Send>;
@@ -315,18 +344,25 @@ type Sent = Result<(Response<Body>, Io), HttpError>;
 
 impl Client {
     pub(crate) fn new(dialer: Dialer) -> Self {
-        Client { dialer }
+        Client { dialer, trace: None }
+    }
+
+    pub(crate) fn carry(&mut self, trace: Option<Trace>) {
+        self.trace = trace;
     }
 }
 
 impl WasiHttpHooks for Client {
     fn send_request(
         &mut self,
-        request: Request<Body>,
+        mut request: Request<Body>,
         options: Option<RequestOptions>,
         // Tells a WASI 0.3 guest how its response fared; a 0.2 guest's is empty.
         _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
+        if let Some(trace) = &self.trace {
+            trace.carry_into(request.headers_mut(), rand::random());
+        }
         let dialer = self.dialer.clone();
         Box::new(send(dialer, request, options))
     }

@@ -15,12 +15,14 @@ mod context;
 mod engine;
 pub mod folder;
 mod http;
+mod latency;
 mod limits;
 mod net;
 mod output;
 mod sandbox;
 mod snapshot;
 mod tls;
+mod trace;
 
 pub use artifact::{Artifact, LoadError, World};
 pub use container::{
@@ -28,6 +30,7 @@ pub use container::{
 };
 pub use engine::{PoolConfig, Runtime, RuntimeConfig, RuntimeError};
 pub use http::{Body, HttpError, HttpHandler, Reserved};
+pub use latency::{LATENCY_BOUNDS, LatencyCounts};
 pub use net::{Outside, Protocol, Route, Stream, Switch};
 pub use output::{Output, OutputStream};
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec};

@@ -6,6 +6,7 @@ mod examples;
 mod healing;
 mod kubectl;
 mod languages;
+mod metrics;
 mod mistakes;
 mod pods;
 mod processes;

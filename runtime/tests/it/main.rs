@@ -6,3 +6,4 @@ mod load;
 mod network;
 mod snapshot;
 mod support;
+mod trace;
