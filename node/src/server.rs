@@ -3,6 +3,8 @@
 //! Reached by the control plane alone: in memory, or over TLS with a client certificate. It asks
 //! the driver for whatever concerns pods and keeps nothing itself.
 
+mod containers;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -323,10 +325,11 @@ async fn summary(kubelet: &Kubelet) -> Answer {
             let containers: Vec<Value> = pod
                 .containers
                 .iter()
-                .map(|(name, since, used)| {
-                    let mut value = usage(used.cpu_time.as_nanos(), used.memory_bytes);
-                    value["name"] = json!(name);
-                    value["startTime"] = json!(since.map(Time));
+                .map(|used| {
+                    let mut value = usage(used.stats.cpu_time.as_nanos(), used.stats.memory_bytes);
+                    value["name"] = json!(used.name);
+                    value["startTime"] = json!(Time(used.since));
+                    value["userDefinedMetrics"] = containers::user_defined(used, &json!(now));
                     value
                 })
                 .collect();
@@ -348,11 +351,11 @@ async fn summary(kubelet: &Kubelet) -> Answer {
 }
 
 fn pod_cpu(pod: &PodStats) -> Duration {
-    pod.containers.iter().map(|(_, _, used)| used.cpu_time).sum()
+    pod.containers.iter().map(|used| used.stats.cpu_time).sum()
 }
 
 fn pod_memory(pod: &PodStats) -> u64 {
-    pod.containers.iter().map(|(_, _, used)| used.memory_bytes).sum()
+    pod.containers.iter().map(|used| used.stats.memory_bytes).sum()
 }
 
 /// One family of the Prometheus text format; writing into a String cannot fail.
@@ -366,23 +369,8 @@ fn family(out: &mut String, name: &str, kind: &str, help: &str, samples: &[(Stri
 async fn metrics(kubelet: &Kubelet) -> Answer {
     let stats = stats(kubelet).await?;
     let running = stats.iter().filter(|pod| !pod.containers.is_empty()).count();
-    let containers: usize = stats.iter().map(|pod| pod.containers.len()).sum();
+    let running_containers: usize = stats.iter().map(|pod| pod.containers.len()).sum();
     let images = images(kubelet).list().len();
-    let label = |pod: &PodStats, container: &str| {
-        let meta = &pod.pod.metadata;
-        let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
-        format!(
-            "{{container=\"{container}\",namespace=\"{}\",pod=\"{}\"}}",
-            namespace.unwrap_or_default(),
-            name.unwrap_or_default()
-        )
-    };
-    let each = |value: fn(&copepod_runtime::ContainerStats) -> u64| -> Vec<(String, f64)> {
-        let samples = stats.iter().flat_map(|pod| {
-            pod.containers.iter().map(move |(name, _, used)| (label(pod, name), value(used) as f64))
-        });
-        samples.collect()
-    };
     let plain = |value: usize| [(String::new(), value as f64)];
     let mut out = String::new();
     family(
@@ -397,15 +385,10 @@ async fn metrics(kubelet: &Kubelet) -> Answer {
         "kubelet_running_containers",
         "gauge",
         "Containers that run.",
-        &plain(containers),
+        &plain(running_containers),
     );
     family(&mut out, "copepod_node_images", "gauge", "Images in the node's store.", &plain(images));
-    let requests = each(|used| used.requests);
-    let help = "HTTP requests that a container has begun to serve.";
-    family(&mut out, "copepod_container_http_requests_total", "counter", help, &requests);
-    let errors = each(|used| used.errors);
-    let help = "HTTP requests that a container has failed.";
-    family(&mut out, "copepod_container_http_errors_total", "counter", help, &errors);
+    containers::families(&mut out, &stats);
     Ok(respond(StatusCode::OK, METRICS, out))
 }
 
@@ -413,6 +396,7 @@ async fn resource_metrics(kubelet: &Kubelet) -> Answer {
     let stats = stats(kubelet).await?;
     let mut cpu = Vec::new();
     let mut memory = Vec::new();
+    let mut started = Vec::new();
     let mut pod_cpu_samples = Vec::new();
     let mut pod_memory_samples = Vec::new();
     for pod in &stats {
@@ -422,10 +406,11 @@ async fn resource_metrics(kubelet: &Kubelet) -> Answer {
             meta.namespace.as_deref().unwrap_or_default(),
             meta.name.as_deref().unwrap_or_default()
         );
-        for (name, _, used) in &pod.containers {
-            let labels = format!("{{container=\"{name}\",{owner}}}");
-            cpu.push((labels.clone(), used.cpu_time.as_secs_f64()));
-            memory.push((labels, used.memory_bytes as f64));
+        for used in &pod.containers {
+            let labels = format!("{{container=\"{}\",{owner}}}", used.name);
+            started.push((labels.clone(), containers::started(used)));
+            cpu.push((labels.clone(), used.stats.cpu_time.as_secs_f64()));
+            memory.push((labels, used.stats.memory_bytes as f64));
         }
         pod_cpu_samples.push((format!("{{{owner}}}"), pod_cpu(pod).as_secs_f64()));
         pod_memory_samples.push((format!("{{{owner}}}"), pod_memory(pod) as f64));
@@ -437,6 +422,8 @@ async fn resource_metrics(kubelet: &Kubelet) -> Answer {
     let bytes = "Memory used, in bytes.";
     family(&mut out, "container_cpu_usage_seconds_total", "counter", seconds, &cpu);
     family(&mut out, "container_memory_working_set_bytes", "gauge", bytes, &memory);
+    let since = "When a container started, in seconds since 1970.";
+    family(&mut out, "container_start_time_seconds", "gauge", since, &started);
     family(&mut out, "pod_cpu_usage_seconds_total", "counter", seconds, &pod_cpu_samples);
     family(&mut out, "pod_memory_working_set_bytes", "gauge", bytes, &pod_memory_samples);
     family(&mut out, "node_cpu_usage_seconds_total", "counter", seconds, &node_cpu);

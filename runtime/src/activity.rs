@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep};
 
+use crate::latency::Latency;
 use crate::net::Watched;
 
 /// A client that connected just before a stop may begin to speak for so long.
@@ -22,6 +23,9 @@ pub(crate) struct Activity {
     connections: Mutex<Vec<(Instant, Watched)>>,
     pub(crate) requests: AtomicU64,
     pub(crate) errors: AtomicU64,
+    pub(crate) latency: Latency,
+    /// Nanoseconds from the specification to the start; 0 before.
+    started_ns: AtomicU64,
 }
 
 /// Held for as long as one connection or request is open.
@@ -55,6 +59,17 @@ impl Activity {
         for (_, connection) in self.connections.lock().iter().filter(|(since, _)| old(*since)) {
             connection.end_if_silent();
         }
+    }
+
+    /// The container has started, as told to at `begun`.
+    pub(crate) fn started(&self, begun: std::time::Instant) {
+        let ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.started_ns.store(ns.max(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn start_latency(&self) -> Option<Duration> {
+        let ns = self.started_ns.load(Ordering::Relaxed);
+        (ns > 0).then(|| Duration::from_nanos(ns))
     }
 
     pub(crate) fn is_idle(&self) -> bool {

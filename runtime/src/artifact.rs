@@ -11,7 +11,7 @@ use wasi_preview1_component_adapter_provider::{
 };
 use wasmparser::{CanonicalFunction, CanonicalOption, Parser, Payload};
 use wasmtime::component::Component;
-use wasmtime::{PoolConcurrencyLimitError, Store};
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 use wasmtime_wasi::{p2, p3};
 use wasmtime_wasi_http::{p2 as http2, p3 as http3};
 
@@ -20,6 +20,7 @@ use crate::context::{Ctx, OFFERED, OFFERED_3, OFFERED_3_VERSION, OFFERED_VERSION
 use crate::engine::{Lane, Lanes, Shared, Wasi};
 use crate::exit_code;
 use crate::size::{self, TooLarge};
+use crate::snapshot::SnapshotError;
 
 /// What an artifact is, by what it exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub enum LoadError {
     TooLarge { reason: TooLarge },
     #[error("this node has no engine for WASI 0.3; its log says why")]
     NoEngine,
+    #[error("cannot start from a snapshot: {0}")]
+    Snapshot(#[from] SnapshotError),
     #[error("read or write the cache of compiled code")]
     Io(#[from] std::io::Error),
 }
@@ -144,6 +147,12 @@ fn examine(wasm: &[u8]) -> Result<(std::borrow::Cow<'_, [u8]>, Interfaces, Expor
     let interfaces = Interfaces::parse(&component)?;
     let export = judge_interfaces(&interfaces)?;
     Ok((component, interfaces, export))
+}
+
+/// The engine that compiles it, once it is judged.
+pub(crate) fn engine<'a>(shared: &'a Shared, wasm: &[u8]) -> Result<&'a Engine, LoadError> {
+    let wasi = examine(wasm)?.1.wasi();
+    Ok(&shared.lanes(wasi).ok_or(LoadError::NoEngine)?.on_demand.engine)
 }
 
 /// Loads from the cache where it can, else compiles and fills the cache. Blocks.

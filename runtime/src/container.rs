@@ -6,12 +6,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::io::AsyncRead;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use wasmtime::component::Accessor;
 use wasmtime_wasi::cli::AsyncStdinStream;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx};
@@ -24,6 +25,7 @@ use crate::context::Ctx;
 use crate::engine::Shared;
 use crate::fair::Group;
 use crate::http::HttpHandler;
+use crate::latency::LatencyCounts;
 use crate::limits::{Account, Metered};
 use crate::net::guest::NetCtx;
 use crate::net::{Dialer, PortTaken, Reservation};
@@ -132,7 +134,7 @@ impl Exit {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerStats {
     /// Approximate: see `limits.rs`.
     pub cpu_time: Duration,
@@ -141,6 +143,11 @@ pub struct ContainerStats {
     /// HTTP requests begun, and those that failed.
     pub requests: u64,
     pub errors: u64,
+    /// From the specification to the guest's first instruction; of an HTTP component, to being served.
+    /// `None` until then.
+    pub start_latency: Option<Duration>,
+    /// From an HTTP request's arrival to its response's head.
+    pub request_latency: LatencyCounts,
 }
 
 /// A handle; the container lives on when all handles are dropped, until it exits or its sandbox closes.
@@ -191,6 +198,14 @@ impl Container {
         group: &Arc<Group>,
         spec: ContainerSpec,
     ) -> Result<Container, StartError> {
+        let begun = Instant::now();
+        let span = tracing::debug_span!(
+            "start",
+            container = spec.name,
+            digest = spec.artifact.digest(),
+            world = ?spec.artifact.world(),
+        );
+        let _entered = span.enter();
         for mount in &spec.mounts {
             check(mount)?;
         }
@@ -218,7 +233,8 @@ impl Container {
         });
         match inner.artifact.world() {
             World::Command => {
-                shared.guests.spawn(run_command(inner.clone(), spec.stdin));
+                let run = run_command(inner.clone(), spec.stdin, begun);
+                shared.guests.spawn(run.instrument(span.clone()));
                 shared.awake.started(&shared.guests);
             }
             World::Http => {
@@ -232,6 +248,7 @@ impl Container {
                 let port = spec.http_port;
                 let served = served.map_err(|PortTaken| StartError::PortInUse { port })?;
                 *inner.served.lock() = Some(served);
+                inner.activity.started(begun);
             }
         }
         if let Some(deadline) = run_deadline {
@@ -288,6 +305,8 @@ impl Container {
             memory_bytes: inner.account.memory_bytes(),
             requests: inner.activity.requests.load(Ordering::Relaxed),
             errors: inner.activity.errors.load(Ordering::Relaxed),
+            start_latency: inner.activity.start_latency(),
+            request_latency: inner.activity.latency.counts(),
         }
     }
 }
@@ -336,6 +355,10 @@ impl Inner {
             account: self.account.clone(),
         };
         Ok(Ctx::new(wasi.build(), net, self.account.clone()))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn authority(&self, port: u16) -> String {
@@ -431,7 +454,7 @@ async fn end_after(deadline: Duration, inner: Arc<Inner>) {
     }
 }
 
-async fn run_command(inner: Arc<Inner>, stdin: Stdin) {
+async fn run_command(inner: Arc<Inner>, stdin: Stdin, begun: Instant) {
     let finish = Finish(inner);
     let inner = &finish.0;
     let stdin = match stdin {
@@ -441,6 +464,8 @@ async fn run_command(inner: Arc<Inner>, stdin: Stdin) {
     let guest = async {
         let ctx = || inner.ctx(stdin.as_ref());
         let (mut store, instance) = inner.artifact.instance(ctx).await?;
+        inner.activity.started(begun);
+        tracing::debug!("the guest begins");
         match instance {
             Instance::Command(command) => command.wasi_cli_run().call_run(&mut store).await,
             // Done when `run` returns, whatever the guest has begun beside it.

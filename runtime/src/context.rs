@@ -14,6 +14,7 @@ use crate::files::{self, Files, Open};
 use crate::http::Client;
 use crate::limits::{Account, HANDLES_MAX, Limiter};
 use crate::net::guest::{self, NetCtx, NetView};
+use crate::trace::Trace;
 
 /// Calls after which a small table is counted again.
 const COUNT_AFTER: usize = 256;
@@ -63,6 +64,11 @@ impl Ctx {
     /// The open files' counting: see `files.rs`.
     pub(crate) fn files(&mut self) -> Files<'_> {
         Files { table: &mut self.table, account: &self.limiter.account, open: &mut self.open_files }
+    }
+
+    /// What the guest sends from now on belongs to this trace.
+    pub(crate) fn carry(&mut self, trace: Option<Trace>) {
+        self.client.carry(trace);
     }
 
     fn net(&mut self) -> NetView<'_> {

@@ -29,6 +29,7 @@ use crate::context::{self, Ctx};
 use crate::fair::Turns;
 use crate::net::Switch;
 use crate::sandbox::{Sandbox, SandboxError, SandboxSpec};
+use crate::snapshot;
 
 /// Running guests yield at each tick: the bound of how long a kill, or another guest, waits.
 const EPOCH: Duration = Duration::from_millis(5);
@@ -99,7 +100,7 @@ pub enum RuntimeError {
 
 /// Loads artifacts and makes sandboxes. Dropped, its guests end.
 pub struct Runtime {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// `Some` until dropped.
     guests: Option<tokio::runtime::Runtime>,
 }
@@ -254,7 +255,9 @@ impl Runtime {
 
     /// Drops the artifact from memory once no container uses it; its compiled code stays in the cache.
     pub fn forget(&self, digest: &str) {
-        self.shared.artifacts.lock().remove(digest);
+        let mut artifacts = self.shared.artifacts.lock();
+        artifacts.remove(digest);
+        artifacts.remove(&snapshot::key(digest));
     }
 
     /// The threads that guests run on, for work of the embedder that calls them: it then waits for no other thread.
@@ -272,13 +275,13 @@ impl Runtime {
         Sandbox::attach(self.shared.clone(), switch.clone(), spec)
     }
 
-    fn cell(&self, digest: &str) -> Arc<OnceCell<Arc<Artifact>>> {
+    pub(crate) fn cell(&self, digest: &str) -> Arc<OnceCell<Arc<Artifact>>> {
         let mut artifacts = self.shared.artifacts.lock();
         artifacts.entry(digest.to_owned()).or_default().clone()
     }
 
     /// `None` where the work panicked, or the runtime is being dropped.
-    async fn blocking<T: Send + 'static>(
+    pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {

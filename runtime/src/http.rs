@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::{PathAndQuery, Scheme};
@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Sleep;
 use tokio_rustls::client::TlsStream;
+use tracing::Instrument;
 use wasmtime::Store;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::io::TokioIo;
@@ -39,6 +40,7 @@ use crate::limits::{Account, Metered, Place};
 use crate::net::{Dialer, Reached, Stream};
 use crate::reuse::{Reuse, Used, Warm};
 use crate::tls;
+use crate::trace::Trace;
 
 /// A request's or response's body.
 pub type Body = wasmtime_wasi_http::WasiBody;
@@ -152,7 +154,30 @@ impl HttpHandler {
         self.reserve().ok_or(HttpError::ConnectionRefused)?.call(request).await
     }
 
+    /// Measured, and in a span of its own where one is listened to.
     async fn answer(
+        &self,
+        request: Request<Body>,
+        open: Open,
+    ) -> Result<Response<Body>, HttpError> {
+        let begun = Instant::now();
+        let span = tracing::debug_span!(
+            "request",
+            container = self.0.container.name(),
+            method = %request.method(),
+            path = request.uri().path(),
+            traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok()),
+            status = tracing::field::Empty,
+        );
+        let answer = self.respond_to(request, open).instrument(span.clone()).await;
+        if let Ok(response) = &answer {
+            span.record("status", response.status().as_u16());
+        }
+        self.0.container.activity.latency.add(begun.elapsed());
+        answer
+    }
+
+    async fn respond_to(
         &self,
         request: Request<Body>,
         open: Open,
@@ -178,6 +203,7 @@ impl HttpHandler {
                 drop((open, running));
                 ran
             }
+            .instrument(tracing::debug_span!("guest"))
         });
         let mut abort = AbortOnDrop(Some(task.abort_handle()));
         let response = response.await;
@@ -258,6 +284,7 @@ impl HttpHandler {
                 None => Used::new(container.artifact.instance(|| container.ctx(None)).await?),
             };
             let (store, instance) = &mut used.what;
+            store.data_mut().carry(Trace::of(request.headers()));
             let called = match instance {
                 Instance::Http(proxy) => call(store, proxy, request, respond).await,
                 Instance::AsyncHttp(service) => {
@@ -390,6 +417,8 @@ fn status(status: StatusCode) -> Response<Body> {
 pub(crate) struct Client {
     dialer: Dialer,
     account: Arc<Account>,
+    /// That of the request which the guest is serving.
+    trace: Option<Trace>,
 }
 
 type Io = Box<dyn Future<Output = Result<(), HttpError>> + Send>;
@@ -397,14 +426,18 @@ type Sent = Result<(Response<Body>, Io), HttpError>;
 
 impl Client {
     pub(crate) fn new(dialer: Dialer, account: Arc<Account>) -> Self {
-        Client { dialer, account }
+        Client { dialer, account, trace: None }
+    }
+
+    pub(crate) fn carry(&mut self, trace: Option<Trace>) {
+        self.trace = trace;
     }
 }
 
 impl WasiHttpHooks for Client {
     fn send_request(
         &mut self,
-        request: Request<Body>,
+        mut request: Request<Body>,
         options: Option<RequestOptions>,
         // Tells a WASI 0.3 guest how its response fared; a 0.2 guest's is empty.
         _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
@@ -413,6 +446,9 @@ impl WasiHttpHooks for Client {
         let Ok(place) = self.account.socket() else {
             return Box::new(std::future::ready(Err(HttpError::ConnectionLimitReached)));
         };
+        if let Some(trace) = &self.trace {
+            trace.carry_into(request.headers_mut(), rand::random());
+        }
         let dialer = self.dialer.clone();
         Box::new(send(dialer, place, request, options))
     }

@@ -22,13 +22,16 @@ mod fair;
 mod files;
 pub mod folder;
 mod http;
+mod latency;
 mod limits;
 mod net;
 mod output;
 mod reuse;
 mod sandbox;
 mod size;
+mod snapshot;
 mod tls;
+mod trace;
 
 pub use artifact::{Artifact, LoadError, World, judge};
 pub use bounds::{CountLimits, CpuLimits, Limits, MemoryLimits, OutputLimits, TimeLimits};
@@ -38,11 +41,13 @@ pub use container::{
 };
 pub use engine::{PoolConfig, Runtime, RuntimeConfig, RuntimeError};
 pub use http::{Body, HttpError, HttpHandler, Reserved};
+pub use latency::{LATENCY_BOUNDS, LatencyCounts};
 pub use net::{Outside, Protocol, Route, Stream, Switch};
 pub use output::{Output, OutputStream};
 pub use reuse::Reuse;
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec};
 pub use size::TooLarge;
+pub use snapshot::SnapshotError;
 
 /// The version of the engine that runs the guests.
 pub const WASMTIME_VERSION: &str = "48.0.8";

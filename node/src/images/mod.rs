@@ -20,6 +20,7 @@ pub use reference::{FilePath, Reference};
 pub use store::{Imported, StoreError, Stored};
 
 use crate::pods::machine::ImageProblem;
+use crate::pods::snapshot::StartFrom;
 use store::Store;
 
 /// The images of one node.
@@ -29,6 +30,8 @@ pub struct Images {
     allowed_dirs: Vec<PathBuf>,
     /// By digest; what is here starts without a look at the disk.
     artifacts: RwLock<HashMap<Arc<str>, Arc<Artifact>>>,
+    /// The same, initialised.
+    snapshots: RwLock<HashMap<Arc<str>, Arc<Artifact>>>,
     changed: watch::Sender<u64>,
 }
 
@@ -44,6 +47,7 @@ impl Images {
             runtime,
             allowed_dirs,
             artifacts: RwLock::default(),
+            snapshots: RwLock::default(),
             changed: watch::Sender::new(0),
         })
     }
@@ -89,22 +93,30 @@ impl Images {
         let removed = blocking(move || store.remove(&reference)).await?;
         if let Some(digest) = &removed.unused {
             self.artifacts.write().remove(digest.as_str());
+            self.snapshots.write().remove(digest.as_str());
         }
         self.changed.send_modify(|count| *count += 1);
         Ok(removed.found)
     }
 
     /// The digest of an image that can be started without any waiting.
-    pub fn ready(&self, image: &str) -> Option<Arc<str>> {
+    pub fn ready(&self, image: &str, start: StartFrom) -> Option<Arc<str>> {
         let reference = Reference::parse(image).ok()?;
         let digest = self.store.digest(&reference)?;
-        let artifacts = self.artifacts.read();
+        let artifacts = self.of(start).read();
         artifacts.get_key_value(digest.as_str()).map(|(digest, _)| digest.clone())
     }
 
     /// The artifact of a digest that [`Images::ensure`] gave out before.
-    pub fn artifact(&self, digest: &str) -> Option<Arc<Artifact>> {
-        self.artifacts.read().get(digest).cloned()
+    pub fn artifact(&self, digest: &str, start: StartFrom) -> Option<Arc<Artifact>> {
+        self.of(start).read().get(digest).cloned()
+    }
+
+    fn of(&self, start: StartFrom) -> &RwLock<HashMap<Arc<str>, Arc<Artifact>>> {
+        match start {
+            StartFrom::Scratch => &self.artifacts,
+            StartFrom::Snapshot => &self.snapshots,
+        }
     }
 
     /// Looks the image up and makes it ready, compiling it where that was not done before;
@@ -113,9 +125,10 @@ impl Images {
         &self,
         image: &str,
         policy: Option<&str>,
+        start: StartFrom,
     ) -> Result<Arc<str>, ImageProblem> {
         if image.starts_with("file:") {
-            return self.ensure_file(image).await;
+            return self.ensure_file(image, start).await;
         }
         let reference = Reference::parse(image)
             .map_err(|error| ImageProblem::InvalidName { message: error.kubelet_message(image) })?;
@@ -125,43 +138,57 @@ impl Images {
                 _ => ImageProblem::Pull { message: missing(image) },
             });
         };
-        if self.artifact(&digest).is_some() {
+        if self.artifact(&digest, start).is_some() {
             return Ok(digest.into());
         }
-        if let Some(artifact) = self.runtime.load_cached(&digest).await {
-            return Ok(self.keep(&digest, artifact));
+        let cached = match start {
+            StartFrom::Scratch => self.runtime.load_cached(&digest).await,
+            StartFrom::Snapshot => self.runtime.load_cached_snapshot(&digest).await,
+        };
+        if let Some(artifact) = cached {
+            return Ok(self.keep(&digest, start, artifact));
         }
         let store = self.store.clone();
         let wanted = digest.clone();
         let wasm = blocking(move || store.read(&wanted)).await.map_err(|error| {
             ImageProblem::Pull { message: format!("the stored image cannot be read: {error}") }
         })?;
-        self.load(image, &digest, wasm).await
+        self.load(image, &digest, start, wasm).await
     }
 
-    async fn ensure_file(&self, image: &str) -> Result<Arc<str>, ImageProblem> {
+    async fn ensure_file(&self, image: &str, start: StartFrom) -> Result<Arc<str>, ImageProblem> {
         let path = FilePath::parse(image)
             .map_err(|error| ImageProblem::InvalidName { message: error.kubelet_message(image) })?;
         let allowed = self.allowed_dirs.clone();
         let read = blocking(move || path.read(&allowed)).await;
         let wasm = read.map_err(|error| ImageProblem::Pull { message: error.to_string() })?;
         let digest = store::digest(&wasm);
-        if self.artifact(&digest).is_some() {
+        if self.artifact(&digest, start).is_some() {
             return Ok(digest.into());
         }
-        self.load(image, &digest, wasm).await
+        self.load(image, &digest, start, wasm).await
     }
 
-    async fn load(&self, image: &str, digest: &str, wasm: Bytes) -> Result<Arc<str>, ImageProblem> {
-        match self.runtime.load(digest, wasm).await {
-            Ok(artifact) => Ok(self.keep(digest, artifact)),
+    async fn load(
+        &self,
+        image: &str,
+        digest: &str,
+        start: StartFrom,
+        wasm: Bytes,
+    ) -> Result<Arc<str>, ImageProblem> {
+        let loaded = match start {
+            StartFrom::Scratch => self.runtime.load(digest, wasm).await,
+            StartFrom::Snapshot => self.runtime.load_snapshot(digest, wasm).await,
+        };
+        match loaded {
+            Ok(artifact) => Ok(self.keep(digest, start, artifact)),
             Err(error) => Err(ImageProblem::Unusable { message: unusable(image, &error) }),
         }
     }
 
-    fn keep(&self, digest: &str, artifact: Arc<Artifact>) -> Arc<str> {
+    fn keep(&self, digest: &str, start: StartFrom, artifact: Arc<Artifact>) -> Arc<str> {
         let digest: Arc<str> = digest.into();
-        self.artifacts.write().insert(digest.clone(), artifact);
+        self.of(start).write().insert(digest.clone(), artifact);
         digest
     }
 }

@@ -39,7 +39,7 @@ use super::status;
 use crate::ipam::Ipam;
 use crate::volumes;
 
-pub use mailbox::{LogRefusal, Mailbox, Message, PodStats, Question, WantedLog};
+pub use mailbox::{LogRefusal, Mailbox, Message, PodStats, Question, Used, WantedLog};
 use watch::{Change, watch};
 
 /// Changes of pods that wait for the driver; the watch waits when it is full.

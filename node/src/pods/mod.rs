@@ -13,6 +13,7 @@ mod held;
 pub(crate) mod hosts;
 pub(crate) mod logs;
 pub(crate) mod machine;
+pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod termination;
 pub(crate) mod tuning;

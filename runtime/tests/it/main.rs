@@ -7,4 +7,6 @@ mod load;
 mod mutation;
 mod network;
 mod p3;
+mod snapshot;
 mod support;
+mod trace;

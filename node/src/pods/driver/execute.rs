@@ -16,6 +16,7 @@ use super::super::env;
 use super::super::hosts;
 use super::super::logs::{self, LogWriter, Rotation};
 use super::super::machine::{Effect, Event, ProbeKind, StartProblem, State};
+use super::super::snapshot::StartFrom;
 use super::super::termination::Termination;
 use super::{Driver, Due, Message, Uid, name_of};
 use crate::ambient::random_hex;
@@ -137,15 +138,19 @@ impl Driver {
         attempt: u32,
     ) -> Option<Event> {
         let entry = self.entries.get(uid)?;
-        let image = entry.machine.containers.get(container)?.image.clone();
-        if let Some(digest) = self.means.images.ready(&image) {
+        let of = entry.machine.containers.get(container)?;
+        let image = of.image.clone();
+        // A bad annotation is told when the container starts, with all else that its configuration lacks.
+        let start =
+            StartFrom::annotated(&entry.machine.pod, &of.name).unwrap_or(StartFrom::Scratch);
+        if let Some(digest) = self.means.images.ready(&image, start) {
             return Some(Event::Image { container, attempt, result: Ok(digest) });
         }
         let policy =
             entry.machine.container_spec(container).and_then(|spec| spec.image_pull_policy.clone());
         let (means, mailbox, uid) = (self.means.clone(), self.mailbox.clone(), uid.clone());
         self.spawn(async move {
-            let result = means.images.ensure(&image, policy.as_deref()).await;
+            let result = means.images.ensure(&image, policy.as_deref(), start).await;
             let event = Event::Image { container, attempt, result };
             mailbox.send(Message::Machine { uid, event });
         });
@@ -190,8 +195,9 @@ impl Driver {
         let spec = entry.machine.container_spec(index).ok_or_else(|| run("no such container"))?;
         let spec = spec.clone();
         let sandbox = entry.sandbox.as_ref().ok_or_else(|| run("the sandbox is closed"))?;
-        let artifact =
-            self.means.images.artifact(digest).ok_or_else(|| run("the image was removed"))?;
+        let from = StartFrom::annotated(&pod, &spec.name).map_err(StartProblem::Config)?;
+        let artifact = self.means.images.artifact(digest, from);
+        let artifact = artifact.ok_or_else(|| run("the image was removed"))?;
         let folder = self.means.pod_dir(&pod);
         let path = logs::log_path(&folder, &spec.name, attempt);
         let ambient = self.means.ambient().clone();

@@ -70,7 +70,15 @@ pub struct LogRefusal {
 pub struct PodStats {
     pub pod: Arc<Pod>,
     pub start_time: Timestamp,
-    pub containers: Vec<(String, Option<Timestamp>, ContainerStats)>,
+    pub containers: Vec<Used>,
+}
+
+/// What a running container uses.
+pub struct Used {
+    pub name: String,
+    pub since: Timestamp,
+    pub restarts: u32,
+    pub stats: ContainerStats,
 }
 
 /// The way to the driver. Cheap to clone.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::super::container::{ContainerMachine, ContainerState};
 use super::super::logs::{self, LogSource};
-use super::{Driver, Entry, LogRefusal, PodStats, Question, WantedLog};
+use super::{Driver, Entry, LogRefusal, PodStats, Question, Used, WantedLog};
 
 impl Driver {
     pub(super) fn answer(&self, question: Question) {
@@ -116,7 +116,12 @@ fn stats(entry: &Entry) -> PodStats {
             _ => return None,
         };
         let running = slot.running.as_ref()?;
-        Some((machine.name.clone(), Some(since), running.stats()))
+        Some(Used {
+            name: machine.name.clone(),
+            since,
+            restarts: machine.restarts_shown(),
+            stats: running.stats(),
+        })
     });
     PodStats {
         pod: entry.machine.pod.shared(),

@@ -27,6 +27,13 @@ impl wasip2::exports::http::incoming_handler::Guest for Component {
                 let body = read_all(request.consume().unwrap());
                 respond(out, 200, &body);
             }
+            "/headers" => {
+                let headers = request.headers().entries();
+                let lines = headers
+                    .iter()
+                    .map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value)));
+                respond(out, 200, lines.collect::<String>().as_bytes());
+            }
             "/fetch" => {
                 let (status, body) = fetch(query);
                 respond(out, status, &body);
