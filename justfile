@@ -17,6 +17,10 @@ e2e *filter:
 bench *names:
     cargo bench {{names}}
 
+# Feeds the load path arbitrary bytes for some seconds.
+fuzz seconds="300":
+    fuzz/run load {{seconds}}
+
 # A cluster on the user's data folder.
 up *flags:
     cargo run --release -- up {{flags}}

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use copepod_runtime::{
-    Artifact, Container, ContainerSpec, Output, OutputStream, Outside, Protocol, Route, Runtime,
-    RuntimeConfig, Sandbox, SandboxSpec, Stdin, Switch,
+    Artifact, Container, ContainerSpec, Limits, Output, OutputStream, Outside, Protocol,
+    RESOLUTION_DEFAULT, Route, Runtime, RuntimeConfig, Sandbox, SandboxSpec, Stdin, Switch,
 };
 use criterion::Criterion;
 use figures::{Figure, Figures, quantile, time};
@@ -378,8 +378,9 @@ impl Ours {
             env: Vec::new(),
             mounts: Vec::new(),
             working_dir: None,
-            memory_limit: None,
-            cpu_limit_millis: None,
+            limits: Limits::default(),
+            clock_resolution: RESOLUTION_DEFAULT,
+            determinism: None,
             http_port: 80,
             output: first_byte.clone(),
             stdin: Stdin::Closed,

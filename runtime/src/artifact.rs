@@ -19,6 +19,7 @@ use crate::aot;
 use crate::context::{Ctx, OFFERED, OFFERED_3, OFFERED_3_VERSION, OFFERED_VERSION};
 use crate::engine::{Lane, Lanes, Shared, Wasi};
 use crate::exit_code;
+use crate::size::{self, TooLarge};
 
 /// What an artifact is, by what it exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub enum LoadError {
     UnknownImports { missing: Vec<String>, offered: Vec<String> },
     #[error("this node has no engine for WASI 0.3; its log says why")]
     NoEngine,
+    #[error("too large: {reason}")]
+    TooLarge { reason: TooLarge },
     #[error("read or write the cache of compiled code")]
     Io(#[from] std::io::Error),
 }
@@ -124,6 +127,26 @@ impl Pre {
     }
 }
 
+/// Whether it could be run here, and as what; nothing is compiled. What is found sound here may still not validate.
+pub fn judge(wasm: &[u8]) -> Result<World, LoadError> {
+    let (_, interfaces) = examine(wasm)?;
+    Ok(judge_interfaces(&interfaces)?.world())
+}
+
+/// Everything that is judged before compiling, and the component to compile.
+fn examine(wasm: &[u8]) -> Result<(std::borrow::Cow<'_, [u8]>, Interfaces), LoadError> {
+    if !Parser::is_component(wasm) && !Parser::is_core_wasm(wasm) {
+        return Err(LoadError::NotWasm { found: describe(wasm) });
+    }
+    size::check(wasm)
+        .map_err(|error| LoadError::Invalid { reason: error.to_string() })?
+        .map_err(|reason| LoadError::TooLarge { reason })?;
+    let component = to_component(wasm)?;
+    let interfaces = Interfaces::parse(&component)?;
+    judge_interfaces(&interfaces)?;
+    Ok((component, interfaces))
+}
+
 /// Loads from the cache where it can, else compiles and fills the cache. Blocks.
 pub(crate) fn load(
     shared: &Arc<Shared>,
@@ -133,9 +156,7 @@ pub(crate) fn load(
     if let Some(cached) = load_cached(shared, digest) {
         return Ok(cached);
     }
-    let component = to_component(wasm)?;
-    let interfaces = Interfaces::parse(&component)?;
-    judge(&interfaces)?;
+    let (component, interfaces) = examine(wasm)?;
     let wasi = interfaces.wasi();
     let lanes = shared.lanes(wasi).ok_or(LoadError::NoEngine)?;
     let code = lanes.on_demand.engine.precompile_component(&component).map_err(invalid)?;
@@ -175,7 +196,7 @@ fn link(
 ) -> Result<Arc<Artifact>, LoadError> {
     let lanes = shared.lanes(wasi).ok_or(LoadError::NoEngine)?;
     let (lane, component) = place(lanes, component).map_err(invalid)?;
-    let export = judge(&Interfaces::of(&component))?;
+    let export = judge_interfaces(&Interfaces::of(&component))?;
     Ok(Arc::new(Artifact {
         digest: digest.to_owned(),
         world: export.world(),
@@ -236,7 +257,7 @@ impl Artifact {
         let lanes = self.shared.lanes(self.wasi);
         let lane = &lanes.ok_or_else(|| wasmtime::format_err!("no engine"))?.on_demand;
         let component = aot::adopt(&lane.engine, &pooled.serialize()?)?;
-        let export = judge(&Interfaces::of(&component))?;
+        let export = judge_interfaces(&Interfaces::of(&component))?;
         let made = Pre::new(lane, &component, export)?;
         *overflow = Some(made.clone());
         Ok(made)
@@ -247,10 +268,6 @@ impl Artifact {
 fn to_component(wasm: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, LoadError> {
     if Parser::is_component(wasm) {
         return Ok(wasm.into());
-    }
-    if !Parser::is_core_wasm(wasm) {
-        let found = describe(wasm);
-        return Err(LoadError::NotWasm { found });
     }
     adapt(wasm).map(Into::into).map_err(|reason| LoadError::Invalid {
         reason: format!("cannot adapt this core module from WASI preview 1: {reason}"),
@@ -449,7 +466,7 @@ impl Export {
 }
 
 /// What is called in it, or why it cannot run.
-fn judge(interfaces: &Interfaces) -> Result<Export, LoadError> {
+fn judge_interfaces(interfaces: &Interfaces) -> Result<Export, LoadError> {
     let export = export(&interfaces.exports)?;
     let missing: Vec<_> =
         interfaces.imports.iter().filter(|import| !is_offered(import)).cloned().collect();
@@ -547,7 +564,7 @@ mod tests {
 
     #[test]
     fn all_unknown_imports_are_listed() {
-        let error = judge(&Interfaces {
+        let error = judge_interfaces(&Interfaces {
             imports: names(&[
                 "wasi:io/streams@0.2.1",
                 "wasi:cli/stdin@0.3.2",

@@ -18,13 +18,19 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx};
 
 use crate::activity::Activity;
 use crate::artifact::{Artifact, Instance, World};
+use crate::bounds::Limits;
+use crate::clocks::{self, Determinism};
 use crate::context::Ctx;
 use crate::engine::Shared;
+use crate::fair::Group;
 use crate::http::HttpHandler;
 use crate::limits::{Account, Metered};
 use crate::net::guest::NetCtx;
 use crate::net::{Dialer, PortTaken, Reservation};
-use crate::output::{Output, OutputStream, Pipe};
+use crate::output::{Faucet, Output, OutputStream, Pipe};
+
+/// Random bytes of one call; more is a trap. A call is not interrupted, and a kill should not wait for it.
+const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
 pub struct ContainerSpec {
     pub name: String,
@@ -34,10 +40,12 @@ pub struct ContainerSpec {
     pub env: Vec<(String, String)>,
     pub mounts: Vec<Mount>,
     pub working_dir: Option<String>,
-    /// Bytes of linear memory, all instances together.
-    pub memory_limit: Option<u64>,
-    /// Thousandths of a core, all instances together.
-    pub cpu_limit_millis: Option<u64>,
+    pub limits: Limits,
+    /// What the guest's clocks are rounded down to: [`RESOLUTION_DEFAULT`](crate::RESOLUTION_DEFAULT) unless it needs
+    /// a finer one.
+    pub clock_resolution: Duration,
+    /// For tests. Default: real clocks and random numbers.
+    pub determinism: Option<Determinism>,
     /// Where an HTTP component is served; without meaning for a command.
     pub http_port: u16,
     pub output: Arc<dyn Output>,
@@ -76,6 +84,8 @@ pub struct Exit {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExitCause {
+    /// Passed the deadline of its run: 137.
+    DeadlineExceeded,
     /// Ended by itself, with code 0.
     Completed,
     /// Ended by itself, with another code.
@@ -104,6 +114,10 @@ impl Exit {
 
     pub(crate) fn out_of_memory() -> Exit {
         Exit::new(137, ExitCause::OutOfMemory)
+    }
+
+    fn deadline_exceeded() -> Exit {
+        Exit::new(137, ExitCause::DeadlineExceeded)
     }
 
     fn killed() -> Exit {
@@ -136,7 +150,9 @@ pub(crate) struct Blueprint {
     env: Vec<(String, String)>,
     mounts: Vec<Mount>,
     working_dir: Option<String>,
-    output: Arc<dyn Output>,
+    output: Arc<Faucet>,
+    clock_resolution: Duration,
+    determinism: Option<Determinism>,
     dialer: Dialer,
 }
 
@@ -146,6 +162,7 @@ pub(crate) struct Blueprint {
 enum Ending {
     Kill = 1,
     Stop = 2,
+    Deadline = 3,
 }
 
 pub(crate) struct Inner {
@@ -168,11 +185,13 @@ impl Container {
     pub(crate) fn start(
         shared: &Arc<Shared>,
         dialer: &Dialer,
+        group: &Arc<Group>,
         spec: ContainerSpec,
     ) -> Result<Container, StartError> {
         for mount in &spec.mounts {
             check(mount)?;
         }
+        let run_deadline = spec.limits.time.run;
         let inner = Arc::new(Inner {
             name: spec.name,
             blueprint: Blueprint {
@@ -180,10 +199,12 @@ impl Container {
                 env: spec.env,
                 mounts: spec.mounts,
                 working_dir: spec.working_dir,
-                output: spec.output,
+                output: Faucet::new(spec.output, spec.limits.output.bytes_per_second),
+                clock_resolution: spec.clock_resolution,
+                determinism: spec.determinism,
                 dialer: dialer.clone(),
             },
-            account: Account::new(spec.memory_limit, spec.cpu_limit_millis),
+            account: Account::new(spec.limits.clone(), group.party(spec.limits.cpu.weight_millis)),
             artifact: spec.artifact,
             activity: Arc::default(),
             ended: CancellationToken::new(),
@@ -204,6 +225,9 @@ impl Container {
                 let served = served.map_err(|PortTaken| StartError::PortInUse { port })?;
                 *inner.served.lock() = Some(served);
             }
+        }
+        if let Some(deadline) = run_deadline {
+            shared.guests.spawn(end_after(deadline, inner.clone()));
         }
         Ok(Container(inner))
     }
@@ -291,9 +315,18 @@ impl Inner {
                 true => FsPerms::ReadOnly,
                 false => FsPerms::ReadWrite,
             };
-            wasi.preopened_dir(&mount.host_dir, &mount.guest_path, perms)?;
+            // Without what the system said of the host's folder: the error is told to the guest's readers.
+            wasi.preopened_dir(&mount.host_dir, &mount.guest_path, perms).map_err(|_| {
+                wasmtime::format_err!("the folder mounted at {} cannot be opened", mount.guest_path)
+            })?;
         }
-        let net = NetCtx { dialer: blueprint.dialer.clone(), activity: self.activity.clone() };
+        wasi.max_random_size(RANDOM_BYTES_MAX);
+        clocks::set(&mut wasi, blueprint.clock_resolution, blueprint.determinism.as_ref());
+        let net = NetCtx {
+            dialer: blueprint.dialer.clone(),
+            activity: self.activity.clone(),
+            account: self.account.clone(),
+        };
         Ok(Ctx::new(wasi.build(), net, self.account.clone()))
     }
 
@@ -330,10 +363,10 @@ impl Inner {
     }
 
     fn ended_exit(&self) -> Exit {
-        if self.ending.load(Ordering::Acquire) == Ending::Stop as u8 {
-            Exit::stopped()
-        } else {
-            Exit::killed()
+        match self.ending.load(Ordering::Acquire) {
+            ending if ending == Ending::Stop as u8 => Exit::stopped(),
+            ending if ending == Ending::Deadline as u8 => Exit::deadline_exceeded(),
+            _ => Exit::killed(),
         }
     }
 
@@ -378,6 +411,15 @@ impl Drop for Finish {
     fn drop(&mut self) {
         let exit = self.0.ended_exit();
         self.0.finish(exit);
+    }
+}
+
+/// Ends a container that still runs then.
+async fn end_after(deadline: Duration, inner: Arc<Inner>) {
+    tokio::select! {
+        biased;
+        () = inner.ended.cancelled() => {}
+        () = tokio::time::sleep(deadline) => inner.end(Ending::Deadline),
     }
 }
 

@@ -9,9 +9,14 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::engine::Wasi;
+use crate::fair;
+use crate::files::{self, Files, Open};
 use crate::http::Client;
 use crate::limits::{Account, HANDLES_MAX, Limiter};
 use crate::net::guest::{self, NetCtx, NetView};
+
+/// Calls after which a small table is counted again.
+const COUNT_AFTER: usize = 256;
 
 /// The data of a store.
 pub(crate) struct Ctx {
@@ -21,23 +26,47 @@ pub(crate) struct Ctx {
     net: NetCtx,
     table: ResourceTable,
     limiter: Limiter,
+    open_files: Open,
+    /// Calls until the table's entries are counted again.
+    count_in: usize,
 }
 
 impl Ctx {
     pub(crate) fn new(wasi: WasiCtx, net: NetCtx, account: Arc<Account>) -> Ctx {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
+        let mut limiter = Limiter::new(account.clone());
+        limiter.enter();
         Ctx {
             wasi,
             http: WasiHttpCtx::new(),
-            client: Client::new(net.dialer.clone()),
+            client: Client::new(net.dialer.clone(), account),
             net,
             table,
-            limiter: Limiter::new(account),
+            limiter,
+            open_files: Open::default(),
+            count_in: COUNT_AFTER,
         }
     }
 
+    /// Called by each call of the guest that may add to the table, which tells nobody its size. Counting after as many
+    /// calls as there were entries keeps its cost to a few instructions a call, and what is not charged yet small.
+    fn count_handles(&mut self) {
+        self.count_in -= 1;
+        if self.count_in == 0 {
+            let count = self.table.iter_mut().count();
+            self.limiter.set_handles(count);
+            self.count_in = count.max(COUNT_AFTER);
+        }
+    }
+
+    /// The open files' counting: see `files.rs`.
+    pub(crate) fn files(&mut self) -> Files<'_> {
+        Files { table: &mut self.table, account: &self.limiter.account, open: &mut self.open_files }
+    }
+
     fn net(&mut self) -> NetView<'_> {
+        self.count_handles();
         NetView { table: &mut self.table, net: &mut self.net }
     }
 
@@ -50,9 +79,9 @@ impl Ctx {
             handles.set_max_capacity(HANDLES_MAX);
         }
         store.set_epoch_deadline(1);
-        // Wasmtime's own yield lets timers slip by hundreds of milliseconds under load: its wake-up overtakes them.
-        store.epoch_deadline_callback(|_| {
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        store.epoch_deadline_callback(|ctx| {
+            ctx.data().limiter.check()?;
+            Ok(UpdateDeadline::YieldCustom(1, fair::interrupt()))
         });
         store
     }
@@ -60,12 +89,14 @@ impl Ctx {
 
 impl WasiView for Ctx {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.count_handles();
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
 impl WasiHttpView for Ctx {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.count_handles();
         WasiHttpCtxView { hooks: &mut self.client, table: &mut self.table, ctx: &mut self.http }
     }
 }
@@ -91,6 +122,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine, wasi: Wasi) -> wasmtime::Result<
     filesystem::types::add_to_linker::<Ctx, WasiFilesystem>(l, Ctx::filesystem)?;
     random::insecure::add_to_linker::<Ctx, WasiRandom>(l, Ctx::random)?;
     random::insecure_seed::add_to_linker::<Ctx, WasiRandom>(l, Ctx::random)?;
+    files::add_to_linker(l)?;
     guest::add_to_linker(l, Ctx::net)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)?;
     if wasi == Wasi::V3 {

@@ -23,7 +23,9 @@ use wasmtime::{
 
 use crate::aot::AotCache;
 use crate::artifact::{self, Artifact, LoadError};
+use crate::compile::Compiler;
 use crate::context::{self, Ctx};
+use crate::fair::Turns;
 use crate::net::Switch;
 use crate::sandbox::{Sandbox, SandboxError, SandboxSpec};
 
@@ -32,6 +34,16 @@ const EPOCH: Duration = Duration::from_millis(5);
 /// Slots that stay warm in the pool of WASI 0.2, and in that of 0.3.
 const WARM_MAX: u32 = 1000;
 const WARM_3_MAX: u32 = 200;
+
+/// How many polls a thread of the guests takes from its own queue before it looks at what came from outside. Tokio's own
+/// choice follows the polls' usual length: some long ones after many short ones, and a request waited for seconds.
+const LOOK_OUTSIDE_EVERY: u32 = 2;
+
+/// How deep a guest may recurse; beyond, it traps. As wasmtime has it, and as much as native threads of WASI's own
+/// toolchains get for their shadow stack.
+const WASM_STACK: usize = 512 << 10;
+/// What the host's functions have of the same stack below a guest that has used up its own.
+const HOST_STACK: usize = 1536 << 10;
 
 #[derive(Debug, Clone, Default)]
 pub struct RuntimeConfig {
@@ -98,6 +110,8 @@ pub(crate) struct Shared {
     config: RuntimeConfig,
     clock: EpochClock,
     pub(crate) guests: Handle,
+    pub(crate) turns: Arc<Turns>,
+    pub(crate) compiler: Compiler,
     artifacts: Mutex<HashMap<String, Arc<OnceCell<Arc<Artifact>>>>>,
 }
 
@@ -190,6 +204,7 @@ impl Runtime {
         let guests = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("guest")
+            .global_queue_interval(LOOK_OUTSIDE_EVERY)
             .enable_all()
             .build()
             .map_err(RuntimeError::Threads)?;
@@ -200,6 +215,8 @@ impl Runtime {
             config,
             clock,
             guests: guests.handle().clone(),
+            turns: Turns::new(threads),
+            compiler: Compiler::new(cores()),
             artifacts: Mutex::default(),
         });
         Ok(Arc::new(Runtime { shared, guests: Some(guests) }))
@@ -211,7 +228,8 @@ impl Runtime {
         let cell = self.cell(digest);
         let artifact = cell.get_or_try_init(|| async {
             let (shared, digest) = (self.shared.clone(), digest.to_owned());
-            let loaded = self.blocking(move || artifact::load(&shared, &digest, &wasm));
+            let compiler = self.shared.compiler.clone();
+            let loaded = compiler.run(move || artifact::load(&shared, &digest, &wasm));
             loaded.await.unwrap_or_else(|| {
                 let reason = "the compiler failed on it".to_owned();
                 Err(LoadError::Invalid { reason })
@@ -289,6 +307,8 @@ fn engine_config(wasi: Wasi) -> Config {
     };
     config.epoch_interruption(true);
     config.memory_init_cow(true);
+    config.max_wasm_stack(WASM_STACK);
+    config.async_stack_size(WASM_STACK + HOST_STACK);
     config
 }
 

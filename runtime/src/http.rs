@@ -35,7 +35,7 @@ use crate::activity::Open;
 use crate::artifact::Instance;
 use crate::container::{self, Exit};
 use crate::context::Ctx;
-use crate::limits::Metered;
+use crate::limits::{Account, Metered, Place};
 use crate::net::{Dialer, Reached, Stream};
 use crate::tls;
 
@@ -44,12 +44,10 @@ pub type Body = wasmtime_wasi_http::WasiBody;
 /// Why a request had no response.
 pub type HttpError = wasmtime_wasi_http::Error;
 
-/// Requests of one container that run at a time.
-const RUNNING_MAX: usize = 1000;
-/// Requests that wait for a running one to end; further ones are answered 503.
-const WAITING_MAX: usize = 10_000;
-/// Most bytes of a body that the host takes of a guest of WASI 0.3 at a time.
-const CHUNK_3_MAX: usize = 64 * 1024;
+/// Most bytes of a body that a guest writes at a time; the host holds up to three such parts.
+const BODY_CHUNK: usize = 64 * 1024;
+/// How long a client may take to send a request's head, its silence before it included; as nginx.
+const HEAD_WITHIN: Duration = Duration::from_secs(75);
 /// What is read of a request's body that its component did not want; Go's server reads as much.
 const REST_MAX: usize = 256 * 1024;
 /// Where a guest sets no time-out of its own.
@@ -100,6 +98,8 @@ enum Ran {
     Failed,
     /// With its container.
     Ended,
+    /// It took longer than a request may.
+    Late,
 }
 
 /// The guest called `exit` to say that it is done.
@@ -119,11 +119,12 @@ impl Drop for Waiting<'_> {
 impl HttpHandler {
     pub(crate) fn new(container: Arc<container::Inner>, guests: Handle, port: u16) -> Self {
         let authority = container.authority(port);
+        let requests = container.account.limits.counts.requests;
         HttpHandler(Arc::new(Inner {
             container,
             guests,
             authority,
-            running: Arc::new(Semaphore::new(RUNNING_MAX)),
+            running: Arc::new(Semaphore::new(requests)),
             waiting: AtomicUsize::new(0),
         }))
     }
@@ -151,8 +152,12 @@ impl HttpHandler {
         let open = Arc::new(open);
         let broken = Arc::new(AtomicBool::new(false));
         container.activity.requests.fetch_add(1, Ordering::Relaxed);
-        let Some(running) = self.slot().await else {
-            return Ok(status(StatusCode::SERVICE_UNAVAILABLE));
+        let limit = container.account.limits.time.request;
+        let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
+        let running = match until(deadline, self.slot()).await {
+            Some(Some(running)) => running,
+            Some(None) => return Ok(status(StatusCode::SERVICE_UNAVAILABLE)),
+            None => return Ok(self.late()),
         };
         let request = self.complete(request).map(Patient::around);
         let (respond, response) = oneshot::channel();
@@ -160,7 +165,7 @@ impl HttpHandler {
         let task = self.0.guests.spawn({
             let (open, broken) = (open.clone(), broken.clone());
             async move {
-                let ran = handler.run(request, respond, &broken).await;
+                let ran = handler.run(request, respond, &broken, deadline).await;
                 drop((open, running));
                 ran
             }
@@ -184,12 +189,19 @@ impl HttpHandler {
                     StatusCode::INTERNAL_SERVER_ERROR
                 }
                 Ok(Ran::Failed) => StatusCode::INTERNAL_SERVER_ERROR,
+                Ok(Ran::Late) => return Ok(self.late()),
                 // Cut off with its container, through no fault of its own.
                 Ok(Ran::Ended) => StatusCode::SERVICE_UNAVAILABLE,
                 Err(torn) if torn.is_cancelled() => StatusCode::SERVICE_UNAVAILABLE,
                 Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
             })),
         }
+    }
+
+    /// The answer to a request that took too long.
+    fn late(&self) -> Response<Body> {
+        self.0.container.activity.errors.fetch_add(1, Ordering::Relaxed);
+        status(StatusCode::GATEWAY_TIMEOUT)
     }
 
     fn failed(&self, error: &wasmtime::Error) {
@@ -206,7 +218,7 @@ impl HttpHandler {
         }
         let before = self.0.waiting.fetch_add(1, Ordering::AcqRel);
         let _waiting = Waiting(&self.0.waiting);
-        if before >= WAITING_MAX {
+        if before >= self.0.container.account.limits.counts.requests_waiting {
             return None;
         }
         running.clone().acquire_owned().await.ok()
@@ -222,7 +234,13 @@ impl HttpHandler {
         request
     }
 
-    async fn run(&self, request: Request<Body>, respond: Respond, broken: &AtomicBool) -> Ran {
+    async fn run(
+        &self,
+        request: Request<Body>,
+        respond: Respond,
+        broken: &AtomicBool,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Ran {
         let container = &self.0.container;
         let guest = async {
             let (mut store, instance) = container.artifact.instance(|| container.ctx(None)).await?;
@@ -239,9 +257,15 @@ impl HttpHandler {
             broken.store(called.as_ref().is_err_and(|error| !is_success(error)), Ordering::Release);
             called
         };
+        let late = async {
+            until(deadline, std::future::pending::<Infallible>()).await;
+            // As above: before the store drops.
+            broken.store(true, Ordering::Release);
+        };
         let result = tokio::select! {
             biased;
             () = container.ended.cancelled() => return Ran::Ended,
+            () = late => return Ran::Late,
             result = Metered::new(guest, container.account.clone()) => result,
         };
         let Err(error) = result else { return Ran::Returned };
@@ -280,6 +304,8 @@ impl HttpHandler {
             let connection = hyper::server::conn::http1::Builder::new()
                 // A client may shut its sending side down and still wait for the answer.
                 .half_close(true)
+                .timer(hyper_util::rt::TokioTimer::new())
+                .header_read_timeout(HEAD_WITHIN)
                 .serve_connection(TokioIo::new(stream), service);
             tokio::pin!(connection);
             tokio::select! {
@@ -316,6 +342,17 @@ async fn call(
     proxy.wasi_http_incoming_handler().call_handle(store, request, response).await
 }
 
+/// The outcome of `work`; `None` where the deadline comes first.
+async fn until<T>(
+    deadline: Option<tokio::time::Instant>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline, work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
 type Respond = oneshot::Sender<Result<Response<HyperOutgoingBody>, wasi::ErrorCode>>;
 
 fn gone(_: HttpError) -> Response<Body> {
@@ -333,14 +370,15 @@ fn status(status: StatusCode) -> Response<Body> {
 /// The HTTP client of a guest.
 pub(crate) struct Client {
     dialer: Dialer,
+    account: Arc<Account>,
 }
 
 type Io = Box<dyn Future<Output = Result<(), HttpError>> + Send>;
 type Sent = Result<(Response<Body>, Io), HttpError>;
 
 impl Client {
-    pub(crate) fn new(dialer: Dialer) -> Self {
-        Client { dialer }
+    pub(crate) fn new(dialer: Dialer, account: Arc<Account>) -> Self {
+        Client { dialer, account }
     }
 }
 
@@ -352,16 +390,29 @@ impl WasiHttpHooks for Client {
         // Tells a WASI 0.3 guest how its response fared; a 0.2 guest's is empty.
         _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
+        // Refused for its number or its memory, it is the same to the guest.
+        let Ok(place) = self.account.socket() else {
+            return Box::new(std::future::ready(Err(HttpError::ConnectionLimitReached)));
+        };
         let dialer = self.dialer.clone();
-        Box::new(send(dialer, request, options))
+        Box::new(send(dialer, place, request, options))
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK
     }
 
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
-        CHUNK_3_MAX
+        BODY_CHUNK
     }
 }
 
-async fn send(dialer: Dialer, request: Request<Body>, options: Option<RequestOptions>) -> Sent {
+async fn send(
+    dialer: Dialer,
+    connection: Place,
+    request: Request<Body>,
+    options: Option<RequestOptions>,
+) -> Sent {
     let uri = request.uri();
     let is_tls = uri.scheme() == Some(&Scheme::HTTPS);
     let host = uri.host().ok_or(HttpError::HttpRequestUriInvalid)?.to_owned();
@@ -389,8 +440,8 @@ async fn send(dialer: Dialer, request: Request<Body>, options: Option<RequestOpt
             let io: Io = Box::new(std::future::ready(Ok(())));
             (response, io)
         }
-        Way::Plain(stream) => speak(stream, request, first_byte_within).await?,
-        Way::Tls(stream) => speak(stream, request, first_byte_within).await?,
+        Way::Plain(stream) => speak(stream, connection, request, first_byte_within).await?,
+        Way::Tls(stream) => speak(stream, connection, request, first_byte_within).await?,
     };
     let response = match between_bytes_within {
         Some(within) => response.map(|body| Timed::new(body, within).boxed_unsync()),
@@ -407,13 +458,22 @@ enum Way {
 }
 
 /// Sends a request over a connection of its own.
-async fn speak<S>(stream: S, request: Request<Body>, first_byte_within: Duration) -> Sent
+async fn speak<S>(
+    stream: S,
+    place: Place,
+    request: Request<Body>,
+    first_byte_within: Duration,
+) -> Sent
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connection = hyper::client::conn::http1::handshake(TokioIo::new(stream));
     let (mut sender, connection) = connection.await?;
-    let connection = wasmtime_wasi::runtime::spawn(connection);
+    let connection = wasmtime_wasi::runtime::spawn(async move {
+        let done = connection.await;
+        drop(place);
+        done
+    });
     let request = origin_form(request);
     let sending = async { Ok(sender.send_request(request).await?) };
     let response: Response<hyper::body::Incoming> = within(first_byte_within, sending).await?;

@@ -10,19 +10,27 @@
 mod activity;
 mod aot;
 mod artifact;
+mod bounds;
+mod clocks;
+mod compile;
 mod container;
 mod context;
 mod engine;
 mod exit_code;
+mod fair;
+mod files;
 pub mod folder;
 mod http;
 mod limits;
 mod net;
 mod output;
 mod sandbox;
+mod size;
 mod tls;
 
-pub use artifact::{Artifact, LoadError, World};
+pub use artifact::{Artifact, LoadError, World, judge};
+pub use bounds::{CountLimits, CpuLimits, Limits, MemoryLimits, OutputLimits, TimeLimits};
+pub use clocks::{Determinism, RESOLUTION_DEFAULT};
 pub use container::{
     Container, ContainerSpec, ContainerStats, Exit, ExitCause, Mount, StartError, Stdin,
 };
@@ -31,6 +39,7 @@ pub use http::{Body, HttpError, HttpHandler, Reserved};
 pub use net::{Outside, Protocol, Route, Stream, Switch};
 pub use output::{Output, OutputStream};
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec};
+pub use size::TooLarge;
 
 /// The version of the engine that runs the guests.
 pub const WASMTIME_VERSION: &str = "48.0.8";

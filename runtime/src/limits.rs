@@ -1,7 +1,11 @@
 //! Memory and CPU of a container, shared by all of its instances.
 //!
-//! Memory: linear memories are charged as they grow; the growth that would pass the limit traps, and the container is
-//! out of memory. Host-side handles are bounded by number. CPU: a token bucket that stops polling a guest in debt.
+//! Memory: linear memories and tables are charged as they grow, and what the host holds on the guest's behalf at fixed
+//! prices: an instance, a handle, a socket, an open file. The charge that would pass the limit ends the container, out of
+//! memory. Bytes on their way (streams, datagrams) are charged too, but only make their writers wait or are lost: another
+//! sandbox may have sent them. Prices are what the host was seen to need, rounded up.
+//!
+//! CPU: a token bucket that stops polling a guest in debt; and `fair.rs`, where guests want more than there is.
 //!
 //! A container with a CPU limit is charged the time that the thread has really run, read before and after each poll.
 //! Reading it is a system call, too dear for a request of a few microseconds; of a container without a limit, a short
@@ -20,33 +24,64 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
 use wasmtime::ResourceLimiter;
 
-/// Handles (files, sockets, streams…) an instance may hold at a time: what bounds the host's memory for it.
+use crate::bounds::Limits;
+use crate::fair::{self, Party, Queue};
+
+/// Handles (files, sockets, streams…) an instance may hold at a time.
 pub(crate) const HANDLES_MAX: usize = 100_000;
-/// Elements of a table: enough for any language's function table, far from exhausting the host.
-const TABLE_ELEMENTS_MAX: usize = 1_000_000;
+/// Core instances, memories and tables an instance of a component may consist of.
+const PARTS_MAX: usize = 1_000;
+
+/// What an instance costs beside its memories: its stack as far as it is touched, its state, its output's buffers.
+const INSTANCE_PRICE: u64 = 64 << 10;
+/// An entry of an instance's resource table.
+const HANDLE_PRICE: u64 = 256;
+/// An element of a table.
+const ELEMENT_PRICE: u64 = 8;
+pub(crate) const SOCKET_PRICE: u64 = 1 << 10;
+/// A real socket of the host with its reader's buffer.
+pub(crate) const REAL_SOCKET_PRICE: u64 = 64 << 10;
+pub(crate) const FILE_PRICE: u64 = 1 << 10;
+
 /// A poll that takes longer may have waited for a processor.
 const LONG_POLL: Duration = Duration::from_millis(1);
 /// How much unused CPU a container may save up, as time of its limit.
 const CPU_PERIOD: Duration = Duration::from_millis(100);
 
-/// A container's memory and CPU.
+/// A container's memory, CPU and counts.
 #[derive(Debug)]
 pub(crate) struct Account {
-    memory_limit: u64,
+    pub(crate) limits: Limits,
     memory_used: AtomicU64,
+    table_used: AtomicU64,
+    sockets: AtomicU64,
+    files: AtomicU64,
     out_of_memory: AtomicBool,
     cpu_used_ns: AtomicU64,
     bucket: Option<Mutex<Bucket>>,
+    party: Arc<Party>,
+}
+
+/// Why one more is not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Count,
+    Memory,
 }
 
 impl Account {
-    pub(crate) fn new(memory_limit: Option<u64>, cpu_limit_millis: Option<u64>) -> Arc<Account> {
+    pub(crate) fn new(limits: Limits, party: Arc<Party>) -> Arc<Account> {
+        let quota = limits.cpu.quota_millis;
         Arc::new(Account {
-            memory_limit: memory_limit.unwrap_or(u64::MAX),
+            limits,
             memory_used: AtomicU64::new(0),
+            table_used: AtomicU64::new(0),
+            sockets: AtomicU64::new(0),
+            files: AtomicU64::new(0),
             out_of_memory: AtomicBool::new(false),
             cpu_used_ns: AtomicU64::new(0),
-            bucket: cpu_limit_millis.map(|millis| Mutex::new(Bucket::new(millis.max(1)))),
+            bucket: quota.map(|millis| Mutex::new(Bucket::new(millis.max(1)))),
+            party,
         })
     }
 
@@ -62,29 +97,137 @@ impl Account {
         Duration::from_nanos(self.cpu_used_ns.load(Ordering::Relaxed))
     }
 
+    fn memory_limit(&self) -> u64 {
+        self.limits.memory.bytes.unwrap_or(u64::MAX)
+    }
+
     /// False, and remembered, where the limit would be passed.
     fn charge(&self, bytes: u64) -> bool {
-        let charged = self.memory_used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-            used.checked_add(bytes).filter(|sum| *sum <= self.memory_limit)
-        });
-        if charged.is_err() {
+        let charged = add_within(&self.memory_used, bytes, self.memory_limit());
+        if !charged {
             self.out_of_memory.store(true, Ordering::Release);
         }
-        charged.is_ok()
+        charged
+    }
+
+    /// Charges bytes on their way, which are there already; [`is_full`](Self::is_full) is asked before more are taken.
+    pub(crate) fn hold(&self, bytes: usize) {
+        self.memory_used.fetch_add(bytes as u64, Ordering::AcqRel);
+    }
+
+    pub(crate) fn release(&self, bytes: usize) {
+        self.memory_used.fetch_sub(bytes as u64, Ordering::AcqRel);
+    }
+
+    fn is_in_debt(&self) -> bool {
+        self.bucket.as_ref().is_some_and(|bucket| bucket.lock().wait(Instant::now()).is_some())
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.memory_bytes() >= self.memory_limit()
+    }
+
+    /// A place for a socket or an outgoing connection.
+    pub(crate) fn socket(self: &Arc<Self>) -> Result<Place, Refused> {
+        let max = self.limits.counts.sockets;
+        self.place(|account| Some(&account.sockets), max, SOCKET_PRICE)
+    }
+
+    /// A place for an open file or folder.
+    pub(crate) fn file(self: &Arc<Self>) -> Result<Place, Refused> {
+        let max = self.limits.counts.files;
+        self.place(|account| Some(&account.files), max, FILE_PRICE)
+    }
+
+    /// Memory that the host needs for the guest, as long as the place is held.
+    pub(crate) fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Place, Refused> {
+        self.place(|_| None, 0, bytes)
+    }
+
+    fn place(
+        self: &Arc<Self>,
+        count: fn(&Account) -> Option<&AtomicU64>,
+        max: u64,
+        price: u64,
+    ) -> Result<Place, Refused> {
+        if count(self).is_some_and(|count| !add_within(count, 1, max)) {
+            return Err(Refused::Count);
+        }
+        let account = self.clone();
+        if !add_within(&self.memory_used, price, self.memory_limit()) {
+            // Gives the count back.
+            drop(Place { account, count, price: 0 });
+            return Err(Refused::Memory);
+        }
+        Ok(Place { account, count, price })
+    }
+}
+
+fn add_within(sum: &AtomicU64, more: u64, max: u64) -> bool {
+    let added = sum.fetch_update(Ordering::AcqRel, Ordering::Acquire, |sum| {
+        sum.checked_add(more).filter(|sum| *sum <= max)
+    });
+    added.is_ok()
+}
+
+/// One of a bounded number, and its price; given back when it drops.
+#[derive(Debug)]
+pub(crate) struct Place {
+    account: Arc<Account>,
+    count: fn(&Account) -> Option<&AtomicU64>,
+    price: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.account.memory_used.fetch_sub(self.price, Ordering::AcqRel);
+        if let Some(count) = (self.count)(&self.account) {
+            count.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
 /// One instance's share of the account, given back when it drops.
 pub(crate) struct Limiter {
-    account: Arc<Account>,
-    charged: u64,
+    pub(crate) account: Arc<Account>,
+    memory: u64,
+    tables: u64,
+    handles: u64,
 }
 
 impl Limiter {
     pub(crate) fn new(account: Arc<Account>) -> Self {
-        Limiter { account, charged: 0 }
+        Limiter { account, memory: 0, tables: 0, handles: 0 }
+    }
+
+    /// Charges what every instance costs. Beyond the limit, its first memory is refused.
+    pub(crate) fn enter(&mut self) {
+        if self.account.charge(INSTANCE_PRICE) {
+            self.memory += INSTANCE_PRICE;
+        }
+    }
+
+    /// Charges a resource table of so many entries. Beyond the limit, the guest breaks off at the next epoch.
+    pub(crate) fn set_handles(&mut self, count: usize) {
+        let price = count as u64 * HANDLE_PRICE;
+        if price <= self.handles {
+            self.account.memory_used.fetch_sub(self.handles - price, Ordering::AcqRel);
+            self.handles = price;
+        } else if self.account.charge(price - self.handles) {
+            self.handles = price;
+        }
+    }
+
+    /// An error once the container is out of memory.
+    pub(crate) fn check(&self) -> wasmtime::Result<()> {
+        match self.account.is_out_of_memory() {
+            true => Err(wasmtime::format_err!(OUT_OF_MEMORY)),
+            false => Ok(()),
+        }
     }
 }
+
+const OUT_OF_MEMORY: &str = "memory limit exceeded";
 
 impl ResourceLimiter for Limiter {
     /// An error traps at once; `false` would leave the guest to abort in a way that nobody can tell from a bug.
@@ -99,26 +242,52 @@ impl ResourceLimiter for Limiter {
         }
         let grown = desired.saturating_sub(current) as u64;
         if !self.account.charge(grown) {
-            return Err(wasmtime::format_err!("memory limit exceeded"));
+            return Err(wasmtime::format_err!(OUT_OF_MEMORY));
         }
-        self.charged += grown;
+        self.memory += grown;
         Ok(true)
     }
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let maximum = maximum.unwrap_or(usize::MAX).min(TABLE_ELEMENTS_MAX);
-        Ok(desired <= maximum)
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let grown = (desired.saturating_sub(current) as u64).saturating_mul(ELEMENT_PRICE);
+        let account = &self.account;
+        if !add_within(&account.table_used, grown, account.limits.memory.table_bytes) {
+            return Ok(false);
+        }
+        self.tables += grown;
+        if !account.charge(grown) {
+            return Err(wasmtime::format_err!(OUT_OF_MEMORY));
+        }
+        self.memory += grown;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        PARTS_MAX
+    }
+
+    fn memories(&self) -> usize {
+        PARTS_MAX
+    }
+
+    fn tables(&self) -> usize {
+        PARTS_MAX
     }
 }
 
 impl Drop for Limiter {
     fn drop(&mut self) {
-        self.account.memory_used.fetch_sub(self.charged, Ordering::AcqRel);
+        let account = &self.account;
+        account.memory_used.fetch_sub(self.memory + self.handles, Ordering::AcqRel);
+        account.table_used.fetch_sub(self.tables, Ordering::AcqRel);
     }
 }
 
@@ -168,16 +337,18 @@ fn share(time: Duration, millis: u64) -> i64 {
     i64::try_from(share).unwrap_or(i64::MAX)
 }
 
-/// Polls a guest, measures it, and leaves it alone while its container is in debt.
+/// Polls a guest, measures it, and leaves it alone while its container is in debt or others are to run.
 pub(crate) struct Metered<F> {
     guest: Pin<Box<F>>,
     account: Arc<Account>,
     pause: Option<Pin<Box<Sleep>>>,
+    queue: Queue,
 }
 
 impl<F: Future> Metered<F> {
     pub(crate) fn new(guest: F, account: Arc<Account>) -> Self {
-        Metered { guest: Box::pin(guest), account, pause: None }
+        let queue = Queue::new(account.party.clone());
+        Metered { guest: Box::pin(guest), account, pause: None, queue }
     }
 
     fn pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -202,7 +373,12 @@ impl<F: Future> Future for Metered<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        std::task::ready!(this.pause(cx));
+        if this.pause(cx).is_pending() {
+            this.queue.leave();
+            return Poll::Pending;
+        }
+        std::task::ready!(this.queue.poll_turn(cx));
+        fair::interrupted::take();
         let guest = this.guest.as_mut();
         let (polled, used) = match &this.account.bucket {
             Some(bucket) => {
@@ -220,6 +396,8 @@ impl<F: Future> Future for Metered<F> {
         };
         let used_ns = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
         this.account.cpu_used_ns.fetch_add(used_ns, Ordering::Relaxed);
+        let interrupted = fair::interrupted::take() && polled.is_pending();
+        this.queue.ran(used, interrupted.then(|| !this.account.is_in_debt()));
         polled
     }
 }
@@ -250,6 +428,15 @@ fn corrected(took: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds::{CpuLimits, MemoryLimits};
+    use crate::fair::{Group, Turns};
+
+    fn account(bytes: Option<u64>, quota_millis: Option<u64>) -> Arc<Account> {
+        let memory = MemoryLimits { bytes, ..MemoryLimits::default() };
+        let cpu = CpuLimits { quota_millis, weight_millis: 0 };
+        let party = Group::new(&Turns::new(1)).party(0);
+        Account::new(Limits { memory, cpu, ..Limits::default() }, party)
+    }
 
     #[test]
     fn a_bucket_in_debt_waits_in_proportion_to_the_limit() {
@@ -267,7 +454,7 @@ mod tests {
         // A thread that sleeps inside a poll is off the processor, as one is that others have pushed aside.
         let wait = || std::thread::sleep(Duration::from_millis(30));
         for limit in [Some(1000), None] {
-            let account = Account::new(None, limit);
+            let account = account(None, limit);
             // The first long poll tells when the thread's time was read.
             for _ in 0..2 {
                 Metered::new(async { wait() }, account.clone()).await;
@@ -289,7 +476,7 @@ mod tests {
 
     #[test]
     fn memory_is_shared_by_instances_and_given_back() {
-        let account = Account::new(Some(100), None);
+        let account = account(Some(100), None);
         let mut one = Limiter::new(account.clone());
         let mut two = Limiter::new(account.clone());
         assert!(one.memory_growing(0, 60, None).unwrap());
@@ -298,5 +485,44 @@ mod tests {
         drop(one);
         assert_eq!(account.memory_bytes(), 0);
         assert!(two.memory_growing(0, 60, None).unwrap());
+    }
+
+    #[test]
+    fn tables_are_bounded_and_charged() {
+        let account = account(Some(1 << 30), None);
+        let mut limiter = Limiter::new(account.clone());
+        assert!(limiter.table_growing(0, 1000, None).unwrap());
+        assert_eq!(account.memory_bytes(), 8000);
+        let most = account.limits.memory.table_bytes / ELEMENT_PRICE;
+        assert!(!limiter.table_growing(1000, most as usize + 1, None).unwrap());
+        assert!(!account.is_out_of_memory());
+        drop(limiter);
+        assert_eq!(account.memory_bytes(), 0);
+    }
+
+    #[test]
+    fn handles_are_charged_as_they_come_and_go() {
+        let account = account(Some(HANDLE_PRICE * 10), None);
+        let mut limiter = Limiter::new(account.clone());
+        limiter.set_handles(8);
+        limiter.set_handles(3);
+        assert_eq!(account.memory_bytes(), HANDLE_PRICE * 3);
+        assert!(limiter.check().is_ok());
+        limiter.set_handles(11);
+        assert!(limiter.check().is_err());
+        drop(limiter);
+        assert_eq!(account.memory_bytes(), 0);
+    }
+
+    #[test]
+    fn a_place_refused_costs_nothing() {
+        let account = account(Some(SOCKET_PRICE), None);
+        let held = account.socket().unwrap();
+        assert_eq!(account.socket().unwrap_err(), Refused::Memory);
+        assert_eq!(account.sockets.load(Ordering::Relaxed), 1);
+        assert!(!account.is_out_of_memory());
+        drop(held);
+        assert!(account.socket().is_ok());
+        assert_eq!(account.memory_bytes(), 0);
     }
 }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::container::{Container, ContainerSpec, StartError};
 use crate::engine::Shared;
+use crate::fair::Group;
 use crate::net::{Dialer, Interface, Outside, Switch};
 
 pub struct SandboxSpec {
@@ -29,6 +30,7 @@ pub struct Sandbox {
     name: String,
     shared: Arc<Shared>,
     dialer: Dialer,
+    group: Arc<Group>,
     containers: Mutex<Vec<Container>>,
     closed: AtomicBool,
 }
@@ -45,6 +47,7 @@ impl Sandbox {
         }
         Ok(Sandbox {
             name: spec.name,
+            group: Group::new(&shared.turns),
             shared,
             dialer: Dialer {
                 interface,
@@ -63,7 +66,7 @@ impl Sandbox {
         if self.closed.load(Ordering::Acquire) {
             return Err(StartError::SandboxClosed { sandbox: self.name.clone() });
         }
-        let container = Container::start(&self.shared, &self.dialer, spec)?;
+        let container = Container::start(&self.shared, &self.dialer, &self.group, spec)?;
         containers.retain(|container| !container.has_exited());
         containers.push(container.clone());
         Ok(container)

@@ -5,6 +5,7 @@ mod architecture;
 mod examples;
 mod healing;
 mod kubectl;
+mod limits;
 mod mistakes;
 mod pods;
 mod processes;

@@ -19,6 +19,7 @@ use super::logs::{self, LogWriter};
 use super::machine::{ExitSeen, PodEvent, PodMachine, StartProblem};
 use super::status;
 use super::termination::Termination;
+use super::tuning;
 use crate::ambient::Ambient;
 use crate::config::NodeConfig;
 use crate::events::{Busy, Recorder, Report};
@@ -96,6 +97,7 @@ impl Means {
         let image = container.image.as_deref().unwrap_or_default();
         let mounts =
             volumes::mounts(&self.pod_dir(pod), pod, container).map_err(StartProblem::Config)?;
+        let tuning = tuning::tuning(pod, container).map_err(StartProblem::Config)?;
         Ok(ContainerSpec {
             name: container.name.clone(),
             artifact,
@@ -103,8 +105,9 @@ impl Means {
             env,
             mounts,
             working_dir: container.working_dir.clone().filter(|path| !path.is_empty()),
-            memory_limit: env::memory_limit(container),
-            cpu_limit_millis: env::cpu_limit_millis(container),
+            limits: tuning.limits,
+            clock_resolution: tuning.clock_resolution,
+            determinism: tuning.determinism,
             http_port: http_port(container),
             output,
             stdin: Stdin::Closed,
@@ -237,6 +240,7 @@ impl Means {
     ) -> ExitSeen {
         let (reason, cause) = match exit.cause {
             ExitCause::Completed => ("Completed", None),
+            ExitCause::DeadlineExceeded => ("DeadlineExceeded", None),
             ExitCause::OutOfMemory => ("OOMKilled", None),
             ExitCause::Trap(trap) => ("Error", Some(trap)),
             ExitCause::Error | ExitCause::Killed | ExitCause::Stopped => ("Error", None),

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{
     Container, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::config::Capacity;
 use crate::objects::{ObjectKind, ObjectRef, Payload};
@@ -375,22 +374,6 @@ fn add_service(variables: &mut BTreeMap<String, String>, service: &ServiceLink) 
 
 fn variable_name(text: &str) -> String {
     text.replace('-', "_").to_uppercase()
-}
-
-/// The memory limit of a container in bytes.
-pub fn memory_limit(container: &Container) -> Option<u64> {
-    let limit = limit(container, "memory")?;
-    quantity::units(limit).and_then(|bytes| u64::try_from(bytes).ok())
-}
-
-/// The processor limit of a container in thousandths.
-pub fn cpu_limit_millis(container: &Container) -> Option<u64> {
-    let limit = limit(container, "cpu")?;
-    quantity::millis(limit).and_then(|millis| u64::try_from(millis).ok())
-}
-
-fn limit<'a>(container: &'a Container, name: &str) -> Option<&'a Quantity> {
-    container.resources.as_ref()?.limits.as_ref()?.get(name)
 }
 
 #[cfg(test)]

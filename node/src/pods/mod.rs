@@ -15,4 +15,5 @@ pub(crate) mod logs;
 pub(crate) mod machine;
 pub(crate) mod status;
 pub(crate) mod termination;
+pub(crate) mod tuning;
 pub(crate) mod unsupported;

@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+
+use crate::limits::Account;
 
 /// Datagrams kept for a slow reader; further ones are dropped.
 const QUEUE_MAX: usize = 512;
@@ -13,6 +16,8 @@ const QUEUE_MAX: usize = 512;
 const QUEUE_BYTES_MAX: usize = 1024 * 1024;
 /// Readers that wait at a time; when there are more they are all woken, and those that still wait come again.
 const READERS_MAX: usize = 16;
+/// Charged for each datagram beside its bytes.
+const DATAGRAM_OVERHEAD: usize = 64;
 /// The largest payload of UDP over IPv4.
 pub(crate) const DATAGRAM_BYTES_MAX: usize = 65_507;
 
@@ -33,6 +38,8 @@ struct InboxState {
     bytes: usize,
     /// WASI 0.3 allows several at a time; of 0.2 there is one.
     readers: Vec<Waker>,
+    /// Whom the queue is charged to.
+    payer: Option<Arc<Account>>,
 }
 
 impl InboxState {
@@ -44,11 +51,22 @@ impl InboxState {
 }
 
 impl Inbox {
+    /// From now on, what is queued is memory of the receiver's container; what it has no room for is dropped.
+    pub(crate) fn charge_to(&self, account: &Arc<Account>) {
+        self.state.lock().payer = Some(account.clone());
+    }
+
     pub(crate) fn push(&self, datagram: Datagram) {
         let mut state = self.state.lock();
         let bytes = state.bytes + datagram.data.len();
         if state.queue.len() >= QUEUE_MAX || bytes > QUEUE_BYTES_MAX {
             return;
+        }
+        if let Some(payer) = &state.payer {
+            if payer.is_full() {
+                return;
+            }
+            payer.hold(datagram.data.len() + DATAGRAM_OVERHEAD);
         }
         state.bytes = bytes;
         state.queue.push_back(datagram);
@@ -59,6 +77,9 @@ impl Inbox {
         let mut state = self.state.lock();
         let datagram = state.queue.pop_front()?;
         state.bytes -= datagram.data.len();
+        if let Some(payer) = &state.payer {
+            payer.release(datagram.data.len() + DATAGRAM_OVERHEAD);
+        }
         Some(datagram)
     }
 
@@ -74,6 +95,14 @@ impl Inbox {
             return Poll::Pending;
         }
         Poll::Ready(())
+    }
+}
+
+impl Drop for InboxState {
+    fn drop(&mut self) {
+        if let Some(payer) = &self.payer {
+            payer.release(self.bytes + self.queue.len() * DATAGRAM_OVERHEAD);
+        }
     }
 }
 

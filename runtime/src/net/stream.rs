@@ -14,8 +14,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::limits::Account;
+
 /// What one direction holds before its writer waits.
 const PIPE_BYTES_MAX: usize = 64 * 1024;
+
+/// What it holds at least, even where the container that pays for it has no memory left.
+const PIPE_BYTES_MIN: usize = 4 * 1024;
 
 /// Charged for each chunk beside its bytes, so that a writer of single bytes cannot make the queue's own memory large.
 const CHUNK_OVERHEAD: usize = 64;
@@ -37,6 +42,8 @@ struct PipeState {
     read_closed: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// Whom the queue is charged to: the guest at its end, the first one where there are two.
+    payer: Option<Arc<Account>>,
 }
 
 /// The answer of a read that does not wait.
@@ -56,12 +63,31 @@ impl PipeState {
         if self.read_closed || self.write_closed {
             return Err(PeerGone);
         }
-        Ok(PIPE_BYTES_MAX.saturating_sub(self.charged).saturating_sub(CHUNK_OVERHEAD))
+        let max = match &self.payer {
+            // A container without memory still moves its connections on, in small parts.
+            Some(payer) if payer.is_full() => PIPE_BYTES_MIN,
+            _ => PIPE_BYTES_MAX,
+        };
+        Ok(max.saturating_sub(self.charged).saturating_sub(CHUNK_OVERHEAD))
+    }
+
+    fn charge(&mut self, bytes: usize) {
+        self.charged += bytes;
+        if let Some(payer) = &self.payer {
+            payer.hold(bytes);
+        }
+    }
+
+    fn release(&mut self, bytes: usize) {
+        self.charged -= bytes;
+        if let Some(payer) = &self.payer {
+            payer.release(bytes);
+        }
     }
 
     fn push(&mut self, bytes: Bytes) {
         self.used = true;
-        self.charged += bytes.len() + CHUNK_OVERHEAD;
+        self.charge(bytes.len() + CHUNK_OVERHEAD);
         self.chunks.push_back(bytes);
         if let Some(reader) = self.reader.take() {
             reader.wake();
@@ -73,12 +99,13 @@ impl PipeState {
             return if self.write_closed || self.read_closed { Read::End } else { Read::Pending };
         };
         let bytes = if front.len() <= max {
-            self.charged -= CHUNK_OVERHEAD;
-            self.chunks.pop_front().unwrap_or_default()
+            let bytes = self.chunks.pop_front().unwrap_or_default();
+            self.release(CHUNK_OVERHEAD);
+            bytes
         } else {
             front.split_to(max)
         };
-        self.charged -= bytes.len();
+        self.release(bytes.len());
         if let Some(writer) = self.writer.take() {
             writer.wake();
         }
@@ -91,6 +118,22 @@ impl PipeState {
         }
         if let Some(writer) = self.writer.take() {
             writer.wake();
+        }
+    }
+}
+
+impl Drop for PipeState {
+    fn drop(&mut self) {
+        self.release(self.charged);
+    }
+}
+
+impl Pipe {
+    fn charge_to(&self, account: &Arc<Account>) {
+        let mut state = self.state.lock();
+        if state.payer.is_none() {
+            state.payer = Some(account.clone());
+            account.hold(state.charged);
         }
     }
 }
@@ -121,7 +164,8 @@ impl ReadEnd {
         let mut state = self.0.state.lock();
         state.read_closed = true;
         state.chunks.clear();
-        state.charged = 0;
+        let charged = state.charged;
+        state.release(charged);
         state.wake_all();
     }
 }
@@ -216,6 +260,12 @@ impl Stream {
 
     pub fn peer_addr(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// From now on, what is queued in it is memory of this container; its writers wait where there is no room.
+    pub(crate) fn charge_to(&self, account: &Arc<Account>) {
+        self.read.0.charge_to(account);
+        self.write.0.charge_to(account);
     }
 
     pub(crate) fn watched(&self) -> Watched {

@@ -89,7 +89,7 @@ async fn a_command_without_listeners_stops_at_once() {
 async fn passing_the_memory_limit_is_out_of_memory() {
     let sandbox = Net::new().sandbox("10.0.0.1");
     let (mut spec, _) = spec(command().await, &["bomb"]);
-    spec.memory_limit = Some(32 << 20);
+    spec.limits.memory.bytes = Some(32 << 20);
     let container = sandbox.start(spec).unwrap();
     let exit = soon("exit", container.exited()).await;
     assert_eq!((exit.code, exit.cause), (137, ExitCause::OutOfMemory));
@@ -99,7 +99,7 @@ async fn passing_the_memory_limit_is_out_of_memory() {
 async fn a_cpu_limit_holds_a_busy_guest_back() {
     let sandbox = Net::new().sandbox("10.0.0.1");
     let (mut spec, recorder) = spec(command().await, &["spin"]);
-    spec.cpu_limit_millis = Some(100);
+    spec.limits.cpu.quota_millis = Some(100);
     let container = sandbox.start(spec).unwrap();
     recorder.says("spinning").await;
     let begun = Instant::now();

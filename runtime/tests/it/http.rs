@@ -125,7 +125,7 @@ async fn passing_the_memory_limit_in_a_request_ends_the_container() {
     let net = Net::new();
     let sandbox = net.sandbox("10.0.0.1");
     let (mut spec, _) = spec(http().await, &[]);
-    spec.memory_limit = Some(32 << 20);
+    spec.limits.memory.bytes = Some(32 << 20);
     let container = sandbox.start(spec).unwrap();
     let handler = net.switch.http(FIRST.into()).unwrap();
     let (status, _) = ask(&handler, "/bomb").await;

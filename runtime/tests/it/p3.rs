@@ -145,7 +145,7 @@ async fn an_endless_loop_is_killed_at_once_and_a_waiting_guest_too() {
 async fn passing_the_memory_limit_is_out_of_memory() {
     let sandbox = Net::new().sandbox("10.0.0.1");
     let (mut spec, _) = spec(p3_command().await, &["bomb"]);
-    spec.memory_limit = Some(32 << 20);
+    spec.limits.memory.bytes = Some(32 << 20);
     let container = sandbox.start(spec).unwrap();
     let exit = soon("exit", container.exited()).await;
     assert_eq!((exit.code, exit.cause), (137, ExitCause::OutOfMemory));
@@ -653,7 +653,7 @@ async fn passing_the_memory_limit_in_a_request_ends_the_container() {
     let net = Net::new();
     let sandbox = net.sandbox("10.0.0.1");
     let (mut spec, _) = spec(p3_http().await, &[]);
-    spec.memory_limit = Some(32 << 20);
+    spec.limits.memory.bytes = Some(32 << 20);
     let container = sandbox.start(spec).unwrap();
     let handler = net.switch.http(FIRST.into()).unwrap();
     let (status, _) = ask(&handler, "/bomb").await;

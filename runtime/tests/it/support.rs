@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use copepod_runtime::{
-    Artifact, Container, ContainerSpec, Output, OutputStream, Outside, PoolConfig, Protocol, Route,
-    Runtime, RuntimeConfig, Sandbox, SandboxSpec, Stdin, Switch,
+    Artifact, Container, ContainerSpec, Limits, Output, OutputStream, Outside, PoolConfig,
+    Protocol, RESOLUTION_DEFAULT, Route, Runtime, RuntimeConfig, Sandbox, SandboxSpec, Stdin,
+    Switch,
 };
 use tokio::sync::Notify;
 
@@ -201,8 +202,9 @@ pub fn spec(artifact: Arc<Artifact>, args: &[&str]) -> (ContainerSpec, Arc<Recor
         env: Vec::new(),
         mounts: Vec::new(),
         working_dir: None,
-        memory_limit: None,
-        cpu_limit_millis: None,
+        limits: Limits::default(),
+        clock_resolution: RESOLUTION_DEFAULT,
+        determinism: None,
         http_port: 80,
         output: recorder.clone(),
         stdin: Stdin::Closed,

@@ -14,14 +14,17 @@ use std::sync::Arc;
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::p2::bindings::sockets;
+use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode;
 
 use super::Dialer;
 use crate::activity::Activity;
+use crate::limits::{Account, Place, Refused};
 
 /// What a guest's sockets need of their container.
 pub(crate) struct NetCtx {
     pub(crate) dialer: Dialer,
     pub(crate) activity: Arc<Activity>,
+    pub(crate) account: Arc<Account>,
 }
 
 pub(crate) struct NetView<'a> {
@@ -51,6 +54,16 @@ where
     Theirs: 'static,
 {
     Resource::new_own(handle.rep())
+}
+
+impl NetView<'_> {
+    /// A place for one more socket.
+    fn socket_place(&self) -> Result<Place, ErrorCode> {
+        self.net.account.socket().map_err(|refused| match refused {
+            Refused::Count => ErrorCode::NewSocketLimit,
+            Refused::Memory => ErrorCode::OutOfMemory,
+        })
+    }
 }
 
 /// Registers every `wasi:sockets` interface of 0.2.

@@ -23,6 +23,7 @@ use wasmtime_wasi::p2::{
 use super::network::{check_local, check_remote, error_code};
 use super::{NetView, ours, theirs};
 use crate::activity::Open;
+use crate::limits::{Account, Place};
 use crate::net::Dialer;
 use crate::net::interface::{Incoming, Interface, Listener, Reservation};
 use crate::net::stream::{PeerGone, Read, ReadEnd, Stream, WriteEnd};
@@ -110,16 +111,18 @@ pub(super) struct Socket {
     /// 0.3 hands out each direction once.
     pub(super) sends: bool,
     pub(super) receives: bool,
+    _place: Place,
 }
 
 impl Socket {
-    pub(super) fn new(family: IpAddressFamily) -> Self {
+    pub(super) fn new(family: IpAddressFamily, place: Place) -> Self {
         Socket {
             family,
             state: State::Unbound,
             options: Options::default(),
             sends: false,
             receives: false,
+            _place: place,
         }
     }
 
@@ -128,13 +131,16 @@ impl Socket {
         family: IpAddressFamily,
         options: &Options,
         incoming: Incoming,
+        place: Place,
+        account: &Arc<Account>,
     ) -> (Self, Arc<Connection>) {
         let Incoming { stream, open } = incoming;
+        stream.charge_to(account);
         let connection = Arc::new(Connection::new(stream, None, Some(open)));
         let socket = Socket {
             state: State::Connected(connection.clone()),
             options: options.clone(),
-            ..Socket::new(family)
+            ..Socket::new(family, place)
         };
         (socket, connection)
     }
@@ -183,7 +189,10 @@ impl Socket {
         Ok(())
     }
 
-    pub(super) fn end_connect(&mut self) -> Result<Arc<Connection>, ErrorCode> {
+    pub(super) fn end_connect(
+        &mut self,
+        account: &Arc<Account>,
+    ) -> Result<Arc<Connection>, ErrorCode> {
         if matches!(self.state, State::Connecting { .. }) {
             let _ = self.poll(&mut Context::from_waker(Waker::noop()));
         }
@@ -200,6 +209,7 @@ impl Socket {
                 return Err(ErrorCode::NotInProgress);
             }
         };
+        stream.charge_to(account);
         let connection = Arc::new(Connection::new(stream, bound, None));
         self.state = State::Connected(connection.clone());
         Ok(connection)
@@ -315,7 +325,7 @@ impl NetView<'_> {
 
 impl tcp_create_socket::Host for NetView<'_> {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
-        Ok(theirs(self.table.push(Socket::new(family))?))
+        Ok(theirs(self.table.push(Socket::new(family, self.socket_place()?))?))
     }
 }
 
@@ -365,7 +375,8 @@ impl HostTcpSocket for NetView<'_> {
         &mut self,
         this: Resource<TcpSocket>,
     ) -> SocketResult<(Resource<DynInputStream>, Resource<DynOutputStream>)> {
-        let connection = self.tcp(&this)?.end_connect()?;
+        let account = self.net.account.clone();
+        let connection = self.tcp(&this)?.end_connect(&account)?;
         self.push_streams(connection, &ours(&this))
     }
 
@@ -407,12 +418,17 @@ impl HostTcpSocket for NetView<'_> {
         this: Resource<TcpSocket>,
     ) -> SocketResult<(Resource<TcpSocket>, Resource<DynInputStream>, Resource<DynOutputStream>)>
     {
+        let account = self.net.account.clone();
+        // Where there is none, the connection goes on waiting in the backlog.
+        let place = self.socket_place();
         let socket = self.tcp(&this)?;
         let State::Listening(_, listener) = &mut socket.state else {
             return Err(ErrorCode::InvalidState.into());
         };
+        let place = place?;
         let incoming = listener.accept().ok_or(ErrorCode::WouldBlock)?;
-        let (accepted, connection) = Socket::accepted(socket.family, &socket.options, incoming);
+        let (accepted, connection) =
+            Socket::accepted(socket.family, &socket.options, incoming, place, &account);
         let accepted = self.table.push(accepted)?;
         let (input, output) = self.push_streams(connection, &accepted)?;
         Ok((theirs(accepted), input, output))

@@ -24,6 +24,7 @@ use wasmtime_wasi::runtime::AbortOnDropJoinHandle;
 use super::network::{check_local, check_remote, error_code};
 use super::tcp::positive;
 use super::{NetView, ours, theirs};
+use crate::limits::{Account, Place, REAL_SOCKET_PRICE};
 use crate::net::datagram::{DATAGRAM_BYTES_MAX, Datagram, Inbox};
 use crate::net::interface::{Reservation, Side};
 use crate::net::{Destination, Dialer, Protocol};
@@ -46,10 +47,11 @@ pub(super) struct Socket {
     pub(super) hop_limit: u8,
     pub(super) receive_buffer: u64,
     pub(super) send_buffer: u64,
+    _place: Place,
 }
 
 impl Socket {
-    pub(super) fn new(family: IpAddressFamily) -> Self {
+    pub(super) fn new(family: IpAddressFamily, place: Place) -> Self {
         Socket {
             family,
             state: State::Unbound,
@@ -57,6 +59,7 @@ impl Socket {
             hop_limit: 64,
             receive_buffer: 208 * 1024,
             send_buffer: 208 * 1024,
+            _place: place,
         }
     }
 
@@ -64,6 +67,7 @@ impl Socket {
     pub(super) fn bind(
         &self,
         dialer: Dialer,
+        account: Arc<Account>,
         local: SocketAddr,
     ) -> Result<Arc<Binding>, ErrorCode> {
         check_local(local, self.family)?;
@@ -75,12 +79,14 @@ impl Socket {
         let scope = dialer.interface.scope_of(local.ip()).ok_or(ErrorCode::AddressNotBindable)?;
         let (port, inbox) =
             dialer.interface.bind_udp(scope, local.port()).map_err(|_| ErrorCode::AddressInUse)?;
+        inbox.charge_to(&account);
         Ok(Arc::new(Binding {
             local: SocketAddr::new(local.ip(), port.port()),
             dialer,
             _port: port,
             inbox,
             nat: Arc::default(),
+            account,
             real: Mutex::new(None),
         }))
     }
@@ -100,6 +106,7 @@ pub(super) struct Binding {
     _port: Reservation,
     inbox: Arc<Inbox>,
     nat: Arc<Mutex<Nat>>,
+    account: Arc<Account>,
     real: Mutex<Option<Real>>,
 }
 
@@ -124,6 +131,7 @@ impl Nat {
 }
 
 struct Real {
+    _place: Place,
     /// Sends: tokio's would lose what is sent before its reactor has first seen the socket.
     sender: Arc<std::net::UdpSocket>,
     _reader: AbortOnDropJoinHandle<()>,
@@ -211,6 +219,8 @@ impl Binding {
         if let Some(real) = &*real {
             return Ok(real.sender.clone());
         }
+        let place = self.account.reserve(REAL_SOCKET_PRICE);
+        let place = place.map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let any: SocketAddr = match to {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -220,6 +230,7 @@ impl Binding {
         let receiver = tokio::net::UdpSocket::from_std(socket.try_clone()?)?;
         let sender = Arc::new(socket);
         *real = Some(Real {
+            _place: place,
             sender: sender.clone(),
             _reader: wasmtime_wasi::runtime::spawn(receive(receiver, self.inbox.clone())),
         });
@@ -271,7 +282,7 @@ impl udp_create_socket::Host for NetView<'_> {
         &mut self,
         family: IpAddressFamily,
     ) -> SocketResult<Resource<UdpSocket>> {
-        Ok(theirs(self.table.push(Socket::new(family))?))
+        Ok(theirs(self.table.push(Socket::new(family, self.socket_place()?))?))
     }
 }
 
@@ -285,9 +296,9 @@ impl HostUdpSocket for NetView<'_> {
         local: IpSocketAddress,
     ) -> SocketResult<()> {
         self.check_network(&network)?;
-        let dialer = self.net.dialer.clone();
+        let (dialer, account) = (self.net.dialer.clone(), self.net.account.clone());
         let socket = self.udp(&this)?;
-        let binding = socket.bind(dialer, local.into())?;
+        let binding = socket.bind(dialer, account, local.into())?;
         socket.state = State::BindStarted(binding);
         Ok(())
     }

@@ -68,12 +68,13 @@ impl<T: Send + 'static> HostTcpSocketWithStore<T> for HasNet {
         let connected = poll_fn(|cx| {
             store.with(|mut access| {
                 let mut view = access.get();
+                let account = view.net.account.clone();
                 let socket = match view.tcp_3(&this) {
                     Ok(socket) => socket,
                     Err(trap) => return Poll::Ready(Err(trap)),
                 };
                 ready!(socket.poll(cx));
-                Poll::Ready(socket.end_connect().map_err(|failed| code(failed).into()))
+                Poll::Ready(socket.end_connect(&account).map_err(|failed| code(failed).into()))
             })
         });
         connected.await.map(drop)
@@ -174,18 +175,25 @@ impl<T: 'static> StreamProducer<T> for Accepting<T> {
         mut to: Destination<'a, Self::Item, Self::Buffer>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
-        if self.listener.poll_ready(cx).is_pending() {
-            return waiting(finish);
-        }
-        // A read of nothing asks whether there is something.
-        if to.remaining(&mut store) == Some(0) {
+        let this = &mut *self;
+        loop {
+            if this.listener.poll_ready(cx).is_pending() {
+                return waiting(finish);
+            }
+            // A read of nothing asks whether there is something.
+            if to.remaining(&mut store) == Some(0) {
+                return Poll::Ready(Ok(StreamResult::Completed));
+            }
+            let Some(incoming) = this.listener.accept() else { return waiting(finish) };
+            let view = (this.view)(store.data_mut());
+            // One that there is no place for is closed: the stream has no way to say so.
+            let Ok(place) = view.socket_place() else { continue };
+            let account = &view.net.account;
+            let (socket, _) =
+                Socket::accepted(this.family, &this.options, incoming, place, account);
+            to.set_buffer(Some(theirs(view.table.push(socket)?)));
             return Poll::Ready(Ok(StreamResult::Completed));
         }
-        let Some(incoming) = self.listener.accept() else { return waiting(finish) };
-        let (socket, _) = Socket::accepted(self.family, &self.options, incoming);
-        let socket = (self.view)(store.data_mut()).table.push(socket)?;
-        to.set_buffer(Some(theirs(socket)));
-        Poll::Ready(Ok(StreamResult::Completed))
     }
 }
 
@@ -321,7 +329,8 @@ impl<T> StreamProducer<T> for Receiving {
 
 impl HostTcpSocket for NetView<'_> {
     fn create(&mut self, family: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
-        let socket = self.table.push(Socket::new(to_shared(family)));
+        let place = self.socket_place().map_err(code)?;
+        let socket = self.table.push(Socket::new(to_shared(family), place));
         Ok(theirs(socket.map_err(SocketError::trap)?))
     }
 

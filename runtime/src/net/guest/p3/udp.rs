@@ -17,6 +17,7 @@ use super::super::tcp::positive;
 use super::super::udp::{Binding, Socket, State};
 use super::super::{HasNet, NetView, ours, theirs};
 use super::{any, code, from_shared, to_shared};
+use crate::limits::Account;
 use crate::net::Dialer;
 
 impl NetView<'_> {
@@ -27,9 +28,13 @@ impl NetView<'_> {
 
 impl Socket {
     /// The binding, made where there is none yet.
-    fn bound_somewhere(&mut self, dialer: Dialer) -> Result<Arc<Binding>, ErrorCode> {
+    fn bound_somewhere(
+        &mut self,
+        dialer: Dialer,
+        account: Arc<Account>,
+    ) -> Result<Arc<Binding>, ErrorCode> {
         if matches!(self.state, State::Unbound) {
-            let binding = self.bind(dialer, any(self.family)).map_err(code)?;
+            let binding = self.bind(dialer, account, any(self.family)).map_err(code)?;
             self.state = State::Bound(binding);
         }
         self.bound().cloned().map_err(code)
@@ -45,9 +50,9 @@ impl<T: 'static> HostUdpSocketWithStore<T> for HasNet {
     ) -> SocketResult<()> {
         store.with(|mut access| {
             let mut view = access.get();
-            let dialer = view.net.dialer.clone();
+            let (dialer, account) = (view.net.dialer.clone(), view.net.account.clone());
             let socket = view.udp_3(&this)?;
-            let binding = socket.bound_somewhere(dialer)?;
+            let binding = socket.bound_somewhere(dialer, account)?;
             let to = to.map(SocketAddr::from);
             let sent = binding.send_from(socket.family, socket.remote, to, Bytes::from(data));
             Ok(sent.map_err(code)?)
@@ -85,7 +90,8 @@ impl<T: 'static> HostUdpSocketWithStore<T> for HasNet {
 
 impl HostUdpSocket for NetView<'_> {
     async fn create(&mut self, family: IpAddressFamily) -> SocketResult<Resource<UdpSocket>> {
-        let socket = self.table.push(Socket::new(to_shared(family)));
+        let place = self.socket_place().map_err(code)?;
+        let socket = self.table.push(Socket::new(to_shared(family), place));
         Ok(theirs(socket.map_err(SocketError::trap)?))
     }
 
@@ -94,9 +100,9 @@ impl HostUdpSocket for NetView<'_> {
         this: Resource<UdpSocket>,
         local: IpSocketAddress,
     ) -> SocketResult<()> {
-        let dialer = self.net.dialer.clone();
+        let (dialer, account) = (self.net.dialer.clone(), self.net.account.clone());
         let socket = self.udp_3(&this)?;
-        socket.state = State::Bound(socket.bind(dialer, local.into()).map_err(code)?);
+        socket.state = State::Bound(socket.bind(dialer, account, local.into()).map_err(code)?);
         Ok(())
     }
 
@@ -105,11 +111,11 @@ impl HostUdpSocket for NetView<'_> {
         this: Resource<UdpSocket>,
         remote: IpSocketAddress,
     ) -> SocketResult<()> {
-        let dialer = self.net.dialer.clone();
+        let (dialer, account) = (self.net.dialer.clone(), self.net.account.clone());
         let socket = self.udp_3(&this)?;
         let remote = SocketAddr::from(remote);
         check_remote(remote, socket.family).map_err(code)?;
-        socket.bound_somewhere(dialer)?;
+        socket.bound_somewhere(dialer, account)?;
         socket.remote = Some(remote);
         Ok(())
     }

@@ -1,0 +1,166 @@
+//! How large a component may be: judged in one pass over its bytes, before anything is compiled, so that the compiler's
+//! time and memory are bounded.
+//!
+//! The bounds lie an order of magnitude above what toolchains emit (CPython and SpiderMonkey in a component have some ten
+//! thousand functions, the largest of some hundred KiB) and below what would keep a core busy for more than minutes.
+
+use wasmparser::{BinaryReaderError, ComponentInstance, Parser, Payload};
+
+/// Bytes of the file.
+const FILE_BYTES_MAX: usize = 256 << 20;
+/// Functions with a body, all modules together.
+const FUNCTIONS_MAX: u64 = 500_000;
+/// Bytes of one function: compiling takes more than linear time and memory.
+const FUNCTION_BYTES_MAX: usize = 2 << 20;
+/// Core modules and components, nested ones included.
+const PARTS_MAX: u64 = 1_000;
+/// Instances that the nesting could multiply to. Components that instantiate each other twice a level double with each.
+const INSTANCES_MAX: u64 = 10_000;
+
+/// What is too large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TooLarge {
+    #[error("the file has {bytes} bytes, and {FILE_BYTES_MAX} are the most that is compiled")]
+    File { bytes: usize },
+    #[error("it has more than {FUNCTIONS_MAX} functions, the most that is compiled")]
+    Functions,
+    #[error("a function of {bytes} bytes, and {FUNCTION_BYTES_MAX} are the most that is compiled")]
+    Function { bytes: usize },
+    #[error("it nests more than {PARTS_MAX} modules and components")]
+    Parts,
+    #[error("its nested components may multiply to more than {INSTANCES_MAX} instances")]
+    Instances,
+}
+
+/// What is found of one component.
+#[derive(Default)]
+struct Level {
+    /// Instances of components or core modules that it makes.
+    instances: u64,
+}
+
+/// `Ok(Err(_))`: sound so far, and too large.
+pub(crate) fn check(wasm: &[u8]) -> Result<Result<(), TooLarge>, BinaryReaderError> {
+    if wasm.len() > FILE_BYTES_MAX {
+        return Ok(Err(TooLarge::File { bytes: wasm.len() }));
+    }
+    let (mut functions, mut parts) = (0u64, 0u64);
+    let mut levels = vec![Level::default()];
+    // Of those components that have ended.
+    let mut product = 1u64;
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload? {
+            Payload::CodeSectionStart { count, .. } => {
+                functions += u64::from(count);
+                if functions > FUNCTIONS_MAX {
+                    return Ok(Err(TooLarge::Functions));
+                }
+            }
+            Payload::CodeSectionEntry(body) => {
+                let bytes = body.range().len();
+                if bytes > FUNCTION_BYTES_MAX {
+                    return Ok(Err(TooLarge::Function { bytes }));
+                }
+            }
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                parts += 1;
+                if parts > PARTS_MAX {
+                    return Ok(Err(TooLarge::Parts));
+                }
+                levels.push(Level::default());
+            }
+            Payload::ComponentInstanceSection(instances) => {
+                for instance in instances {
+                    let made = matches!(instance?, ComponentInstance::Instantiate { .. });
+                    count(&mut levels, u64::from(made));
+                }
+            }
+            Payload::InstanceSection(instances) => count(&mut levels, instances.count().into()),
+            Payload::End(_) => {
+                let level = levels.pop().unwrap_or_default();
+                // Whoever makes an instance of it makes all of its instances: a bound, since most are made once.
+                product = product.saturating_mul(level.instances.max(1));
+                if level.instances > INSTANCES_MAX || product > INSTANCES_MAX.pow(2) {
+                    return Ok(Err(TooLarge::Instances));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn count(levels: &mut [Level], made: u64) {
+    if let Some(level) = levels.last_mut() {
+        level.instances += made;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(functions: u32) -> Vec<u8> {
+        let mut wasm = b"\0asm\x01\0\0\0".to_vec();
+        wasm.extend([1, 4, 1, 0x60, 0, 0]);
+        for (id, entry) in [(3, &[0u8][..]), (10, &[2, 0, 0x0b])] {
+            let mut body = leb(functions);
+            for _ in 0..functions {
+                body.extend(entry);
+            }
+            wasm.push(id);
+            wasm.extend(leb(body.len() as u32));
+            wasm.extend(body);
+        }
+        wasm
+    }
+
+    fn leb(mut value: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        loop {
+            let more = value > 0x7f;
+            bytes.push((value & 0x7f) as u8 | if more { 0x80 } else { 0 });
+            value >>= 7;
+            if !more {
+                return bytes;
+            }
+        }
+    }
+
+    #[test]
+    fn a_million_functions_are_refused_and_ten_thousand_are_not() {
+        assert_eq!(check(&module(10_000)).unwrap(), Ok(()));
+        assert_eq!(check(&module(1_000_000)).unwrap(), Err(TooLarge::Functions));
+    }
+
+    /// Each level makes two instances of the one within.
+    fn doubling(levels: u32) -> String {
+        let mut text = "(component $c0)".to_owned();
+        for level in 1..=levels {
+            text = format!(
+                "(component $c{level} {text} {})",
+                format!("(instance (instantiate $c{}))", level - 1).repeat(2)
+            );
+        }
+        text
+    }
+
+    #[test]
+    fn components_that_double_with_each_level_are_refused() {
+        let wasm = |levels| wat::parse_str(doubling(levels)).unwrap();
+        assert_eq!(check(&wasm(3)).unwrap(), Ok(()));
+        assert_eq!(check(&wasm(40)).unwrap(), Err(TooLarge::Instances));
+    }
+
+    #[test]
+    fn a_huge_function_is_refused() {
+        let body = vec![0x01; FUNCTION_BYTES_MAX];
+        let mut wasm = b"\0asm\x01\0\0\0".to_vec();
+        wasm.extend([1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 10]);
+        let code = [&leb(body.len() as u32 + 2)[..], &[0], &body, &[0x0b]].concat();
+        wasm.extend(leb(code.len() as u32 + 1));
+        wasm.push(1);
+        wasm.extend(code);
+        assert!(matches!(check(&wasm).unwrap(), Err(TooLarge::Function { .. })));
+    }
+}
