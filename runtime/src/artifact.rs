@@ -43,7 +43,7 @@ pub enum LoadError {
     NoWorld { exports: Vec<String> },
     #[error("imports what is not offered here: {} (offered: {})", list(missing), list(offered))]
     UnknownImports { missing: Vec<String>, offered: Vec<String> },
-    #[error("this node has no engine for WASI 0.3; its log says why")]
+    #[error("there is no engine for WASI 0.3 here; the log says why")]
     NoEngine,
     #[error("too large: {reason}")]
     TooLarge { reason: TooLarge },
