@@ -591,7 +591,7 @@ async fn a_guest_goes_on_after_its_response() {
 async fn a_caller_that_goes_away_ends_its_instance() {
     let net = Net::new();
     let sandbox = net.sandbox("10.0.0.1");
-    let (container, _) = serve(&sandbox).await;
+    let (container, recorder) = serve(&sandbox).await;
     let handler = net.switch.http(FIRST.into()).unwrap();
     for path in ["/wait?3600000", "/spin"] {
         let calling = tokio::spawn({
@@ -611,7 +611,7 @@ async fn a_caller_that_goes_away_ends_its_instance() {
     let response = soon("the head", handler.call(get("/late?50"))).await.unwrap();
     drop(response);
     no_instance(&container).await;
-    assert_eq!(container.stats().errors, 0);
+    assert_eq!(container.stats().errors, 0, "{}", recorder.stderr());
 }
 
 #[tokio::test]
