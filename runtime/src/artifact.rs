@@ -46,7 +46,7 @@ pub enum LoadError {
     UnknownImports { missing: Vec<String>, offered: Vec<String> },
     #[error("too large: {reason}")]
     TooLarge { reason: TooLarge },
-    #[error("this node has no engine for WASI 0.3; its log says why")]
+    #[error("there is no engine for WASI 0.3 here; the log says why")]
     NoEngine,
     #[error("cannot start from a snapshot: {0}")]
     Snapshot(#[from] SnapshotError),

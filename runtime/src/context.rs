@@ -135,6 +135,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine, wasi: Wasi) -> wasmtime::Result<
         wasmtime_wasi::p3::cli::add_to_linker(l)?;
         wasmtime_wasi::p3::clocks::add_to_linker(l)?;
         wasmtime_wasi::p3::filesystem::add_to_linker(l)?;
+        files::add_to_linker_3(l)?;
         wasmtime_wasi::p3::random::add_to_linker(l)?;
         guest::p3::add_to_linker(l, Ctx::net)?;
         wasmtime_wasi_http::p3::add_to_linker(l)?;

@@ -126,6 +126,25 @@ async fn mounts_are_the_only_files_and_honour_read_only() {
 }
 
 #[tokio::test]
+async fn open_files_are_bounded_though_several_are_opened_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("in"), "").unwrap();
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (mut spec, recorder) = spec(p3_command().await, &["open", "/data/in"]);
+    spec.limits.counts.files = 101;
+    spec.mounts = vec![Mount {
+        guest_path: "/data".to_owned(),
+        host_dir: dir.path().to_owned(),
+        read_only: true,
+    }];
+    let container = sandbox.start(spec).unwrap();
+    let exit = soon("exit", container.exited()).await;
+    assert_eq!(exit.code, 0, "{}", recorder.stderr());
+    let expected = "101 files, then ErrorCode::Quota\nagain true\n";
+    assert_eq!(recorder.stdout(), expected);
+}
+
+#[tokio::test]
 async fn an_endless_loop_is_killed_at_once_and_a_waiting_guest_too() {
     let sandbox = Net::new().sandbox("10.0.0.1");
     for (task, says) in [("spin", "spinning"), ("sleep", "sleeping")] {
@@ -572,7 +591,7 @@ async fn a_guest_goes_on_after_its_response() {
 async fn a_caller_that_goes_away_ends_its_instance() {
     let net = Net::new();
     let sandbox = net.sandbox("10.0.0.1");
-    let (container, _) = serve(&sandbox).await;
+    let (container, recorder) = serve(&sandbox).await;
     let handler = net.switch.http(FIRST.into()).unwrap();
     for path in ["/wait?3600000", "/spin"] {
         let calling = tokio::spawn({
@@ -592,7 +611,7 @@ async fn a_caller_that_goes_away_ends_its_instance() {
     let response = soon("the head", handler.call(get("/late?50"))).await.unwrap();
     drop(response);
     no_instance(&container).await;
-    assert_eq!(container.stats().errors, 0);
+    assert_eq!(container.stats().errors, 0, "{}", recorder.stderr());
 }
 
 #[tokio::test]

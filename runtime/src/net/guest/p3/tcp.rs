@@ -175,23 +175,23 @@ impl<T: 'static> StreamProducer<T> for Accepting<T> {
         mut to: Destination<'a, Self::Item, Self::Buffer>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
+        let this = &mut *self;
         loop {
-            if self.listener.poll_ready(cx).is_pending() {
+            if this.listener.poll_ready(cx).is_pending() {
                 return waiting(finish);
             }
             // A read of nothing asks whether there is something.
             if to.remaining(&mut store) == Some(0) {
                 return Poll::Ready(Ok(StreamResult::Completed));
             }
-            let Some(incoming) = self.listener.accept() else { continue };
-            let view = (self.view)(store.data_mut());
+            let Some(incoming) = this.listener.accept() else { return waiting(finish) };
+            let view = (this.view)(store.data_mut());
+            // One that there is no place for is closed: the stream has no way to say so.
+            let Ok(place) = view.socket_place() else { continue };
             let account = &view.net.account;
-            // Where the guest may hold no more sockets, its peer sees the connection end.
-            let Ok(place) = account.socket() else { continue };
             let (socket, _) =
-                Socket::accepted(self.family, &self.options, incoming, place, account);
-            let socket = view.table.push(socket)?;
-            to.set_buffer(Some(theirs(socket)));
+                Socket::accepted(this.family, &this.options, incoming, place, account);
+            to.set_buffer(Some(theirs(view.table.push(socket)?)));
             return Poll::Ready(Ok(StreamResult::Completed));
         }
     }

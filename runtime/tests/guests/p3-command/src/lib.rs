@@ -63,6 +63,24 @@ impl wasip3::exports::cli::run::Guest for Component {
             }
             "write" => write(arg(2), arg(3)).await,
             "read" => read(arg(2)).await,
+            "open" => {
+                let mut files = Vec::new();
+                let error = loop {
+                    // Two at a time.
+                    let one = || open(arg(2), OpenFlags::empty(), DescriptorFlags::READ);
+                    match join!(one(), one()) {
+                        (Ok(one), Ok(other)) => files.extend([one, other]),
+                        (Err(error), other) | (other, Err(error)) => {
+                            files.extend(other);
+                            break error;
+                        }
+                    }
+                };
+                println!("{} files, then {error}", files.len());
+                files.clear();
+                let again = open(arg(2), OpenFlags::empty(), DescriptorFlags::READ).await;
+                println!("again {}", again.is_ok());
+            }
             "clocks" => clocks().await,
             "random" => {
                 let bytes = random::get_random_bytes(32);

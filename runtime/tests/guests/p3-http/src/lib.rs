@@ -138,7 +138,10 @@ fn echo(request: Request) -> Response {
 fn late(wait_ms: u64) -> Response {
     let (mut sender, response) = streamed();
     spawn_local(async move {
-        sender.write_all(b"first ".to_vec()).await;
+        // To write again where nobody reads is a trap.
+        if !sender.write_all(b"first ".to_vec()).await.is_empty() {
+            return;
+        }
         monotonic_clock::wait_for(wait_ms * 1_000_000).await;
         sender.write_all(b"second".to_vec()).await;
     });
