@@ -376,6 +376,7 @@ impl Ours {
             artifact: self.artifact.clone(),
             args: ARGS.map(str::to_owned).into(),
             env: Vec::new(),
+            config: Vec::new(),
             mounts: Vec::new(),
             working_dir: None,
             memory_limit: None,

@@ -17,10 +17,13 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx};
 
 use crate::activity::Activity;
 use crate::artifact::{Artifact, World};
+use crate::compose::UnmetImport;
 use crate::context::Ctx;
 use crate::engine::Shared;
+use crate::host::{Host, Setup};
 use crate::http::HttpHandler;
 use crate::limits::{Account, Metered};
+use crate::neighbours::Neighbourhood;
 use crate::net::guest::NetCtx;
 use crate::net::{Dialer, PortTaken, Reservation};
 use crate::output::{Output, OutputStream, Pipe};
@@ -31,6 +34,8 @@ pub struct ContainerSpec {
     /// `argv`: the first is the program.
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
+    /// What `wasi:config/store` answers; of two values of a key the later counts.
+    pub config: Vec<(String, String)>,
     pub mounts: Vec<Mount>,
     pub working_dir: Option<String>,
     /// Bytes of linear memory, all instances together.
@@ -65,6 +70,17 @@ pub enum StartError {
     PortInUse { port: u16 },
     #[error("sandbox {sandbox} is closed")]
     SandboxClosed { sandbox: String },
+    #[error("imports that nobody gives: {}", list(unmet))]
+    Imports { unmet: Vec<UnmetImport> },
+    #[error("imports from container {with}, which imports from this one")]
+    Cycle { with: String },
+    #[error("link it with other containers: {reason}")]
+    Link { reason: String },
+}
+
+fn list(unmet: &[UnmetImport]) -> String {
+    let words: Vec<_> = unmet.iter().map(UnmetImport::to_string).collect();
+    words.join("; ")
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +153,7 @@ pub(crate) struct Blueprint {
     working_dir: Option<String>,
     output: Arc<dyn Output>,
     dialer: Dialer,
+    host: Arc<Setup>,
 }
 
 /// How a container was told to end; the number is stored.
@@ -167,6 +184,7 @@ impl Container {
     pub(crate) fn start(
         shared: &Arc<Shared>,
         dialer: &Dialer,
+        neighbourhood: &Arc<Neighbourhood>,
         spec: ContainerSpec,
     ) -> Result<Container, StartError> {
         for mount in &spec.mounts {
@@ -179,6 +197,12 @@ impl Container {
                 env: spec.env,
                 mounts: spec.mounts,
                 working_dir: spec.working_dir,
+                host: Arc::new(Setup {
+                    config: spec.config.into_iter().collect(),
+                    buckets: neighbourhood.buckets.clone(),
+                    output: spec.output.clone(),
+                    neighbourhood: Arc::downgrade(neighbourhood),
+                }),
                 output: spec.output,
                 dialer: dialer.clone(),
             },
@@ -203,12 +227,18 @@ impl Container {
                 let served = served.map_err(|PortTaken| StartError::PortInUse { port })?;
                 *inner.served.lock() = Some(served);
             }
+            // Nothing of it runs until somebody calls it.
+            World::Library => {}
         }
         Ok(Container(inner))
     }
 
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    pub(crate) fn inner(&self) -> Arc<Inner> {
+        self.0.clone()
     }
 
     /// Resolves when the container has ended, for any number of waiters, at any time.
@@ -293,7 +323,8 @@ impl Inner {
             wasi.preopened_dir(&mount.host_dir, &mount.guest_path, perms)?;
         }
         let net = NetCtx { dialer: blueprint.dialer.clone(), activity: self.activity.clone() };
-        Ok(Ctx::new(wasi.build(), net, self.account.clone()))
+        let host = Host::new(blueprint.host.clone());
+        Ok(Ctx::new(wasi.build(), net, host, self.account.clone()))
     }
 
     pub(crate) fn authority(&self, port: u16) -> String {
@@ -323,9 +354,51 @@ impl Inner {
         self.drain();
         self.ended.cancel();
         // A command's task says itself when it has ended.
-        if self.artifact.world() == World::Http {
+        if self.artifact.world() != World::Command {
             self.finish(self.ended_exit());
         }
+    }
+
+    /// Whether nobody may call into it any more. A library that was stopped runs nothing that could end: it still
+    /// answers the containers that finish beside it.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        let stopped = self.ending.load(Ordering::Acquire) == Ending::Stop as u8;
+        self.ended.is_cancelled() && !(stopped && self.artifact.world() == World::Library)
+    }
+
+    async fn cut_off(&self) {
+        self.ended.cancelled().await;
+        if !self.is_cut_off() {
+            std::future::pending().await
+        }
+    }
+
+    /// Does a piece of this container's work for somebody else: under its limits, until it ends; a failure is its own,
+    /// and is told to whoever asked in words.
+    pub(crate) async fn lend<T>(
+        &self,
+        what: &str,
+        work: impl Future<Output = wasmtime::Result<T>>,
+    ) -> wasmtime::Result<T> {
+        let name = &self.name;
+        let _open = self.activity.enter();
+        let done = tokio::select! {
+            biased;
+            () = self.cut_off() => return Err(wasmtime::format_err!("container {name} ended in {what}")),
+            done = Metered::new(work, self.account.clone()) => done,
+        };
+        done.map_err(|error| {
+            self.activity.errors.fetch_add(1, Ordering::Relaxed);
+            self.complain(&error);
+            if self.account.is_out_of_memory() {
+                self.finish(Exit::out_of_memory());
+            }
+            let cause = match error.downcast_ref() {
+                Some(I32Exit(code)) => format!("it exited with code {code}"),
+                None => cause(&error),
+            };
+            wasmtime::format_err!("container {name} failed in {what}: {cause}")
+        })
     }
 
     fn ended_exit(&self) -> Exit {

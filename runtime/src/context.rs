@@ -8,6 +8,7 @@ use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::host::{self, Host};
 use crate::http::Client;
 use crate::limits::{Account, HANDLES_MAX, Limiter};
 use crate::net::guest::{self, NetCtx, NetView};
@@ -18,12 +19,13 @@ pub(crate) struct Ctx {
     http: WasiHttpCtx,
     client: Client,
     net: NetCtx,
-    table: ResourceTable,
+    pub(crate) host: Host,
+    pub(crate) table: ResourceTable,
     limiter: Limiter,
 }
 
 impl Ctx {
-    pub(crate) fn new(wasi: WasiCtx, net: NetCtx, account: Arc<Account>) -> Ctx {
+    pub(crate) fn new(wasi: WasiCtx, net: NetCtx, host: Host, account: Arc<Account>) -> Ctx {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         Ctx {
@@ -31,6 +33,7 @@ impl Ctx {
             http: WasiHttpCtx::new(),
             client: Client::new(net.dialer.clone()),
             net,
+            host,
             table,
             limiter: Limiter::new(account),
         }
@@ -88,10 +91,11 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Ctx>>
     random::insecure_seed::add_to_linker::<Ctx, WasiRandom>(l, Ctx::random)?;
     guest::add_to_linker(l, Ctx::net)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)?;
+    host::add_to_linker(l)?;
     Ok(linker)
 }
 
-/// The interfaces of [`linker`], for messages about what a component wants beyond them.
+/// WASI's core in [`linker`]; the rest is listed in `host`. What is wanted beyond them another container has to give.
 pub(crate) const OFFERED: &[&str] = &[
     "wasi:cli/environment",
     "wasi:cli/exit",

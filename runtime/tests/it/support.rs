@@ -189,6 +189,7 @@ pub fn spec(artifact: Arc<Artifact>, args: &[&str]) -> (ContainerSpec, Arc<Recor
         artifact,
         args: [&["guest"], args].concat().iter().map(|arg| (*arg).to_owned()).collect(),
         env: Vec::new(),
+        config: Vec::new(),
         mounts: Vec::new(),
         working_dir: None,
         memory_limit: None,
