@@ -59,6 +59,7 @@ pub struct Artifact {
     digest: String,
     world: World,
     exports: Vec<String>,
+    imports: Arc<[String]>,
     /// What it imports that the host does not offer.
     wants: Vec<String>,
     /// Who gives it that; empty until it is [composed](Artifact::composed).
@@ -156,6 +157,9 @@ fn link(
     let exports = Exports::of(&component);
     let world = judge(&exports)?;
     let wants = compose::wants(&component);
+    let imported = component.component_type();
+    let imported = imported.imports(component.engine());
+    let imports = imported.map(|(name, _)| name.to_owned()).collect();
     let links = Arc::new(Links::default());
     let first = match wants.is_empty() {
         true => pre(lane, &component, world, &links).map_err(invalid)?,
@@ -165,6 +169,7 @@ fn link(
         digest: digest.to_owned(),
         world,
         exports: exports.0,
+        imports,
         wants,
         links,
         composed: Mutex::default(),
@@ -215,9 +220,7 @@ impl Artifact {
 
     /// Whether it imports this interface, in whatever version.
     pub fn imports(&self, interface: &str) -> bool {
-        let component = self.first.component();
-        let ty = component.component_type();
-        ty.imports(component.engine()).any(|(name, _)| Name::parse(name).interface == interface)
+        self.imports.iter().any(|name| Name::parse(name).interface == interface)
     }
 
     /// The imports that the host does not offer: another container has to.
@@ -261,6 +264,7 @@ impl Artifact {
             digest: self.digest.clone(),
             world: self.world,
             exports: self.exports.clone(),
+            imports: self.imports.clone(),
             wants: self.wants.clone(),
             first: pre(lane, &component, self.world, &links)?,
             links,
@@ -501,10 +505,6 @@ fn judge(exports: &Exports) -> Result<World, LoadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
 
     #[test]
     fn files_of_other_kinds_are_named() {

@@ -19,6 +19,8 @@ use crate::imports::{self, Name, Offer};
 /// How deep a type may be nested, and how long its text may be.
 const TYPE_DEPTH_MAX: usize = 64;
 const TYPE_TEXT_MAX: usize = 64 * 1024;
+/// Resources of a component that are told apart; further ones cannot cross.
+const RESOURCES_MAX: usize = 1000;
 
 /// An import of a container that nobody gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -352,6 +354,7 @@ impl Resources {
         let ComponentItem::ComponentInstance(instance) = item else { return };
         for (name, item) in instance.exports(engine) {
             if let ComponentItem::Resource(ty) = item.ty
+                && self.0.len() < RESOURCES_MAX
                 && self.find(ty).is_none()
             {
                 let owner = Owner { interface: interface.to_owned(), name: name.to_owned() };

@@ -2,7 +2,8 @@
 //!
 //! The callee's instance is made at the caller's first call, in a store of its own with its own container's
 //! environment, mounts, limits and output, and goes with the caller's instance. Its failures are its container's, and
-//! trap the caller.
+//! trap the caller. Its memory is its container's; the time of a call counts for both, since the caller waits for it
+//! inside its own.
 
 use std::sync::Arc;
 

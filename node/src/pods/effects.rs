@@ -97,11 +97,15 @@ impl Means {
         let image = container.image.as_deref().unwrap_or_default();
         let mounts =
             volumes::mounts(&self.pod_dir(pod), pod, container).map_err(StartProblem::Config)?;
+        let config = match artifact.imports(config::INTERFACE) {
+            true => config::build(pod, container, &env, found),
+            false => Vec::new(),
+        };
         Ok(ContainerSpec {
             name: container.name.clone(),
             artifact,
             args: env::arguments(container, image, &env),
-            config: config::build(pod, container, &env, found),
+            config,
             env,
             mounts,
             working_dir: container.working_dir.clone().filter(|path| !path.is_empty()),
