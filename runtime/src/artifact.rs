@@ -18,7 +18,8 @@ use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 
 use crate::aot;
-use crate::compose::{self, Links, Provider};
+use crate::compose::{self, Key, Links};
+use crate::container::StartError;
 use crate::context::Ctx;
 use crate::engine::{Lane, Shared};
 use crate::imports::{self, Name};
@@ -64,7 +65,7 @@ pub struct Artifact {
     wants: Vec<String>,
     /// Who gives it that; empty until it is [composed](Artifact::composed).
     links: Arc<Links>,
-    composed: Mutex<HashMap<Vec<(String, String, Provider)>, Arc<Artifact>>>,
+    composed: Mutex<HashMap<Key, Arc<Artifact>>>,
     first: Pre,
     /// The same code on the on-demand engine, made when the pool is first found full.
     overflow: Mutex<Option<Pre>>,
@@ -245,8 +246,12 @@ impl Artifact {
         &self.shared.guests
     }
 
-    /// The same code with these links, made once for each set of providers.
-    pub(crate) fn composed(self: &Arc<Self>, links: Links) -> wasmtime::Result<Arc<Artifact>> {
+    /// The same code with these links, compared and made once for each set of providers.
+    pub(crate) fn composed(
+        self: &Arc<Self>,
+        mut links: Links,
+        others: &[(&str, &Artifact)],
+    ) -> Result<Arc<Artifact>, StartError> {
         if links.interfaces.is_empty() {
             return Ok(self.clone());
         }
@@ -254,19 +259,22 @@ impl Artifact {
         if let Some(made) = self.composed.lock().get(&key) {
             return Ok(made.clone());
         }
+        links.compare(self, others).map_err(|unmet| StartError::Imports { unmet })?;
         let links = Arc::new(links);
         let component = self.component();
         let pooled = self.shared.pooled.as_ref();
         let lane = pooled
             .filter(|lane| wasmtime::Engine::same(&lane.engine, component.engine()))
             .unwrap_or(&self.shared.on_demand);
+        let first = pre(lane, &component, self.world, &links)
+            .map_err(|error| StartError::Link { reason: format!("{error:#}") })?;
         let made = Arc::new(Artifact {
             digest: self.digest.clone(),
             world: self.world,
             exports: self.exports.clone(),
             imports: self.imports.clone(),
             wants: self.wants.clone(),
-            first: pre(lane, &component, self.world, &links)?,
+            first,
             links,
             composed: Mutex::default(),
             overflow: Mutex::new(None),

@@ -72,6 +72,9 @@ pub(crate) struct Provider {
     pub(crate) digest: String,
 }
 
+/// What tells one composition of an artifact from another: import, export and provider of each link.
+pub(crate) type Key = Vec<(String, String, Provider)>;
+
 /// An interface that a provider gives.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -99,8 +102,7 @@ pub(crate) struct Proxied {
 }
 
 impl Links {
-    /// What tells one composition of an artifact from another.
-    pub(crate) fn key(&self) -> Vec<(String, String, Provider)> {
+    pub(crate) fn key(&self) -> Key {
         let key = |link: &Link| {
             let provider = self.providers[link.provider].clone();
             (link.import.clone(), link.export.clone(), provider)
@@ -143,7 +145,7 @@ fn is_offered(import: &str) -> bool {
     })
 }
 
-/// Finds a giver among `others` for everything that `artifact` wants, or says what is unmet.
+/// Finds a giver among `others` for everything that `artifact` wants, by name, or says what is unmet.
 pub(crate) fn plan(
     artifact: &Artifact,
     others: &[(&str, &Artifact)],
@@ -157,10 +159,6 @@ pub(crate) fn plan(
             }
             Err(why) => unmet.push(UnmetImport { name: want.clone(), why }),
         }
-    }
-    if unmet.is_empty() {
-        // Which resources may cross is known once all links are.
-        unmet.extend(links.compare(artifact, others));
     }
     if unmet.is_empty() { Ok(links) } else { Err(unmet) }
 }
@@ -216,8 +214,12 @@ impl Links {
         });
     }
 
-    /// Lists the functions and resources of every link, and those that the two sides do not mean alike.
-    fn compare(&mut self, artifact: &Artifact, others: &[(&str, &Artifact)]) -> Vec<UnmetImport> {
+    /// Fills in the functions and resources of every link, which both sides must mean alike.
+    pub(crate) fn compare(
+        &mut self,
+        artifact: &Artifact,
+        others: &[(&str, &Artifact)],
+    ) -> Result<(), Vec<UnmetImport>> {
         let wanted = Resources::of(&artifact.component(), Side::Import);
         let mut unmet = Vec::new();
         for place in 0..self.interfaces.len() {
@@ -230,7 +232,7 @@ impl Links {
                 unmet.push(UnmetImport { name, why: Unmet::Different { container, how } });
             }
         }
-        unmet
+        if unmet.is_empty() { Ok(()) } else { Err(unmet) }
     }
 
     fn compare_one(
@@ -267,9 +269,9 @@ impl Links {
                     if let Some(foreign) =
                         crossing.iter().find(|owner| !from_here.contains(&owner.interface.as_str()))
                     {
-                        let resource = format!("{}.{}", foreign.interface, foreign.name);
                         return Err(format!(
-                            "{name} passes {resource}, a resource that this container does not give"
+                            "{name} passes {} of {}, a resource that this container does not give",
+                            foreign.name, foreign.interface
                         ));
                     }
                     calls.push(Call {

@@ -142,5 +142,5 @@ fn compose(spec: &ContainerSpec, containers: &[Container]) -> Result<Arc<Artifac
             }
         }
     }
-    spec.artifact.composed(links).map_err(|error| StartError::Link { reason: format!("{error:#}") })
+    spec.artifact.composed(links, &named)
 }

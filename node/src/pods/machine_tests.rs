@@ -581,5 +581,5 @@ fn a_container_that_imports_from_another_begins_when_that_one_runs() {
     case.step(Event::Image { container: 0, attempt: 1, result: Ok("sha256:1".into()) });
     let seen = case.step(Event::Started { container: 0, attempt: 1, result: Err(refused) });
     assert!(seen.iter().any(|effect| effect.contains("Failed")), "{seen:?}");
-    assert_eq!(case.shown(), "Running CreateContainerError x0 running+ready x0");
+    assert_eq!(case.shown(), "Running running+ready x0 CreateContainerError x0");
 }

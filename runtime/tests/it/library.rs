@@ -246,8 +246,60 @@ async fn a_provider_costs_nothing_until_it_is_called() {
     let (container, _) = customer(&sandbox, &["nothing"]).await;
     assert_eq!(soon("its exit", container.exited()).await.code, 0);
     assert_eq!((shop.stats().memory_bytes, shop.stats().cpu_time), (0, Duration::ZERO));
-    // Stopped, it still answers a caller that goes on; killed, it does not.
-    assert_eq!(soon("a stop", shop.stop(Duration::from_secs(5))).await.code, 143);
+}
+
+#[tokio::test]
+async fn a_library_that_was_stopped_still_answers_who_finishes_beside_it() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (stopped, _) = shop(&sandbox).await;
+    let (container, recorder) = customer(&sandbox, &["late"]).await;
+    recorder.says("ready").await;
+    assert_eq!(soon("a stop", stopped.stop(Duration::from_secs(5))).await.code, 143);
+    assert_eq!(soon("its exit", container.exited()).await.code, 0, "{}", recorder.stderr());
+    assert_eq!(recorder.stdout(), "ready\n3\n");
+
+    // Killed, it answers nobody.
+    let (killed, _) = shop(&sandbox).await;
+    let (container, recorder) = customer(&sandbox, &["late"]).await;
+    recorder.says("ready").await;
+    killed.kill();
+    assert_eq!(soon("its exit", container.exited()).await.code, 134);
+    assert!(recorder.stderr().contains("does not run"), "{}", recorder.stderr());
+}
+
+#[tokio::test]
+async fn a_resource_of_another_interface_is_refused_by_name() {
+    const POLL: &str = r#"
+        (import "wasi:io/poll@0.2.0" (instance $poll (export "pollable" (type (sub resource)))))
+        (alias export $poll "pollable" (type $pollable))"#;
+    let importer = component(&format!(
+        r#"(component {POLL}
+        (import "acme:a/p@1.0.0" (instance
+            (alias outer 1 $pollable (type $p))
+            (type $b (borrow $p))
+            (export "f" (func (param "p" $b)))))
+        (core module $m (func (export "f")))
+        (core instance $i (instantiate $m))
+        (func $g (canon lift (core func $i "f")))
+        (export "g" (func $g)))"#
+    ));
+    let provider = component(&format!(
+        r#"(component {POLL}
+        (core module $m (func (export "f") (param i32)))
+        (core instance $i (instantiate $m))
+        (type $b (borrow $pollable))
+        (func $f (param "p" $b) (canon lift (core func $i "f")))
+        (instance $e (export "f" (func $f)))
+        (export "acme:a/p@1.0.0" (instance $e)))"#
+    ));
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let provider = load_bytes("test:foreign-provider", provider).await;
+    let _provider = sandbox.start(named("other", provider, &[]).0).unwrap();
+    let importer = load_bytes("test:foreign-importer", importer).await;
+    let error = sandbox.start(named("importer", importer, &[]).0).err().unwrap();
+    let wanted =
+        "f passes pollable of wasi:io/poll@0.2.0, a resource that this container does not give";
+    assert!(error.to_string().contains(wanted), "{error}");
 }
 
 #[tokio::test]

@@ -16,12 +16,11 @@ fn main() {
         "fail" => goods::fail(),
         "spin" => goods::spin(),
         "hoard" => goods::hoard(),
-        "add" => println!("{}", goods::add(1, 2)),
-        "wait" => {
-            println!("{}", goods::count());
-            std::thread::sleep(std::time::Duration::from_secs(3600));
+        "late" => {
+            println!("ready");
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            println!("{}", goods::add(1, 2));
         }
-        "sleep" => std::thread::sleep(std::time::Duration::from_secs(3600)),
         other => panic!("unknown step {other}"),
     }
 }
