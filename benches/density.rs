@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use copepod_runtime::{
-    Artifact, Body, ContainerSpec, Limits, Output, OutputStream, Outside, Protocol,
-    RESOLUTION_DEFAULT, Route, Runtime, RuntimeConfig, Sandbox, SandboxSpec, Stdin, Switch,
+    Artifact, Body, ContainerSpec, Output, OutputStream, Outside, Protocol, Route, Runtime,
+    RuntimeConfig, Sandbox, SandboxSpec, Switch,
 };
 use figures::{Figure, Figures, median, time};
 use http_body_util::{BodyExt, Empty};
@@ -137,19 +137,9 @@ impl House {
         };
         let sandbox = self.runtime.sandbox(&self.switch, spec)?;
         sandbox.start(ContainerSpec {
-            name: "main".to_owned(),
-            artifact: self.artifact.clone(),
             args: self.args.clone(),
-            env: Vec::new(),
-            mounts: Vec::new(),
-            working_dir: None,
-            limits: Limits::default(),
-            clock_resolution: RESOLUTION_DEFAULT,
-            determinism: None,
             http_port: PORT,
-            reuse: None,
-            output: self.nowhere.clone(),
-            stdin: Stdin::Closed,
+            ..ContainerSpec::new("main", self.artifact.clone(), self.nowhere.clone())
         })?;
         Ok(sandbox)
     }

@@ -14,9 +14,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use bytes::Bytes;
 use copepod_runtime::{
-    Artifact, Body, Container, ContainerSpec, HttpError, HttpHandler, Limits, Output, OutputStream,
-    Outside, Protocol, RESOLUTION_DEFAULT, Route, Runtime, RuntimeConfig, Sandbox, SandboxSpec,
-    Stdin, Switch,
+    Artifact, Body, Container, ContainerSpec, HttpError, HttpHandler, Output, OutputStream,
+    Outside, Protocol, Route, Runtime, RuntimeConfig, Sandbox, SandboxSpec, Switch,
 };
 use figures::{Figure, Figures, median, quantile, time};
 use http_body_util::{BodyExt, Empty};
@@ -269,19 +268,8 @@ fn attach(runtime: &Runtime, switch: &Arc<Switch>, ip: [u8; 4]) -> anyhow::Resul
 
 fn spec(artifact: &Arc<Artifact>, args: &[&str], heard: Arc<Heard>) -> ContainerSpec {
     ContainerSpec {
-        name: "main".to_owned(),
-        artifact: artifact.clone(),
         args: [&["guest"], args].concat().iter().map(|arg| (*arg).to_owned()).collect(),
-        env: Vec::new(),
-        mounts: Vec::new(),
-        working_dir: None,
-        limits: Limits::default(),
-        clock_resolution: RESOLUTION_DEFAULT,
-        determinism: None,
-        http_port: 80,
-        reuse: None,
-        output: heard,
-        stdin: Stdin::Closed,
+        ..ContainerSpec::new("main", artifact.clone(), heard)
     }
 }
 

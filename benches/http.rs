@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use copepod_runtime::{
-    Body, ContainerSpec, HttpHandler, Limits, Output, OutputStream, Outside, Protocol,
-    RESOLUTION_DEFAULT, Route, Runtime, RuntimeConfig, Sandbox, SandboxSpec, Stdin, Switch,
+    Body, ContainerSpec, HttpHandler, Output, OutputStream, Outside, Protocol, Route, Runtime,
+    RuntimeConfig, Sandbox, SandboxSpec, Switch,
 };
 use figures::{Figure, Figures, median, quantile, time};
 use http_body_util::{BodyExt, Empty};
@@ -284,19 +284,13 @@ impl Ours {
         };
         let sandbox = runtime.sandbox(&switch, spec)?;
         sandbox.start(ContainerSpec {
-            name: "plain".to_owned(),
-            artifact: runtime.load("bench:plain", wasm.clone()).await?,
             args: vec!["plain".to_owned()],
-            env: Vec::new(),
-            mounts: Vec::new(),
-            working_dir: None,
-            limits: Limits::default(),
-            clock_resolution: RESOLUTION_DEFAULT,
-            determinism: None,
             http_port: PORT,
-            reuse: None,
-            output: Arc::new(Nowhere),
-            stdin: Stdin::Closed,
+            ..ContainerSpec::new(
+                "plain",
+                runtime.load("bench:plain", wasm.clone()).await?,
+                Arc::new(Nowhere),
+            )
         })?;
         let handler = switch.http(SocketAddr::new(ADDRESS, PORT));
         let handler = handler.ok_or_else(|| anyhow::anyhow!("nobody serves"))?;

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use bytes::Bytes;
 use copepod_runtime::{
-    Artifact, Body, ContainerSpec, HttpError, Limits, Output, OutputStream, Outside, Protocol,
-    RESOLUTION_DEFAULT, Route, Runtime, RuntimeConfig, SandboxSpec, Stdin, Switch, World,
+    Artifact, Body, ContainerSpec, HttpError, Output, OutputStream, Outside, Protocol, Route,
+    Runtime, RuntimeConfig, SandboxSpec, Switch, World,
 };
 use figures::{Figure, Figures, median, time};
 use http_body_util::{BodyExt, Empty};
@@ -152,19 +152,8 @@ impl Subject {
     async fn start(&self) -> anyhow::Result<Duration> {
         let first_byte = Arc::new(FirstByte::default());
         let container = ContainerSpec {
-            name: self.language.to_owned(),
-            artifact: self.artifact.clone(),
             args: ["agent", "print=started"].map(str::to_owned).into(),
-            env: Vec::new(),
-            mounts: Vec::new(),
-            working_dir: None,
-            limits: Limits::default(),
-            clock_resolution: RESOLUTION_DEFAULT,
-            determinism: None,
-            reuse: None,
-            http_port: 80,
-            output: first_byte.clone(),
-            stdin: Stdin::Closed,
+            ..ContainerSpec::new(&self.language, self.artifact.clone(), first_byte.clone())
         };
         let ip = IpAddr::from(Ipv4Addr::new(10, 0, 0, 1));
         let spec = SandboxSpec {

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use copepod_runtime::{
-    Artifact, Container, ContainerSpec, Limits, Output, OutputStream, Outside, Protocol,
-    RESOLUTION_DEFAULT, Route, Runtime, RuntimeConfig, Sandbox, SandboxSpec, Stdin, Switch,
+    Artifact, Container, ContainerSpec, Output, OutputStream, Outside, Protocol, Route, Runtime,
+    RuntimeConfig, Sandbox, SandboxSpec, Switch,
 };
 use criterion::Criterion;
 use figures::{Figure, Figures, quantile, time};
@@ -372,19 +372,8 @@ impl Ours {
     fn start(&self, ip: IpAddr) -> anyhow::Result<Started> {
         let first_byte = Arc::new(FirstByte::default());
         let container = ContainerSpec {
-            name: "agent".to_owned(),
-            artifact: self.artifact.clone(),
             args: ARGS.map(str::to_owned).into(),
-            env: Vec::new(),
-            mounts: Vec::new(),
-            working_dir: None,
-            limits: Limits::default(),
-            clock_resolution: RESOLUTION_DEFAULT,
-            determinism: None,
-            http_port: 80,
-            reuse: None,
-            output: first_byte.clone(),
-            stdin: Stdin::Closed,
+            ..ContainerSpec::new("agent", self.artifact.clone(), first_byte.clone())
         };
         let spec = SandboxSpec {
             name: "bench".to_owned(),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use copepod_runtime::{Runtime, WASMTIME_VERSION};
+use copepod_runtime::{Container, Runtime, WASMTIME_VERSION};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{
@@ -171,6 +171,22 @@ impl Node {
     /// The kubelet API, for whoever holds the node in the same process.
     pub fn kubelet(&self) -> Kubelet {
         self.kubelet.clone()
+    }
+
+    /// A running container of this node, for whoever calls its functions in the same process.
+    pub fn find(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+    ) -> impl Future<Output = Option<Container>> + Send + use<> {
+        let (namespace, pod, container) =
+            (namespace.to_owned(), pod.to_owned(), container.to_owned());
+        let mailbox = self.mailbox.clone();
+        async move {
+            let question = |reply| Question::Container { namespace, pod, container, reply };
+            mailbox.ask(question).await.flatten()
+        }
     }
 
     /// Lets open requests finish and stops; the pods' objects stay as they are.

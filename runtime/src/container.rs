@@ -21,12 +21,14 @@ use crate::activity::Activity;
 use crate::artifact::{Artifact, Instance, World};
 use crate::bounds::Limits;
 use crate::clocks::{self, Determinism};
+use crate::compose::UnmetImport;
 use crate::context::Ctx;
 use crate::engine::Shared;
-use crate::fair::Group;
+use crate::host::{Host, Setup};
 use crate::http::HttpHandler;
 use crate::latency::LatencyCounts;
 use crate::limits::{Account, Metered};
+use crate::neighbours::Neighbourhood;
 use crate::net::guest::NetCtx;
 use crate::net::{Dialer, PortTaken, Reservation};
 use crate::output::{Faucet, Output, OutputStream, Pipe};
@@ -41,6 +43,8 @@ pub struct ContainerSpec {
     /// `argv`: the first is the program.
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
+    /// What `wasi:config/store` answers; of two values of a key the later counts.
+    pub config: Vec<(String, String)>,
     pub mounts: Vec<Mount>,
     pub working_dir: Option<String>,
     pub limits: Limits,
@@ -56,6 +60,28 @@ pub struct ContainerSpec {
     pub output: Arc<dyn Output>,
     /// For a command; an HTTP component's is closed.
     pub stdin: Stdin,
+}
+
+impl ContainerSpec {
+    /// With no arguments, environment, mounts or input, and every limit at its default.
+    pub fn new(name: &str, artifact: Arc<Artifact>, output: Arc<dyn Output>) -> ContainerSpec {
+        ContainerSpec {
+            name: name.to_owned(),
+            artifact,
+            args: Vec::new(),
+            env: Vec::new(),
+            config: Vec::new(),
+            mounts: Vec::new(),
+            working_dir: None,
+            limits: Limits::default(),
+            clock_resolution: clocks::RESOLUTION_DEFAULT,
+            determinism: None,
+            http_port: 80,
+            reuse: None,
+            output,
+            stdin: Stdin::Closed,
+        }
+    }
 }
 
 /// A folder of the host, as a folder of the guest.
@@ -79,6 +105,17 @@ pub enum StartError {
     PortInUse { port: u16 },
     #[error("sandbox {sandbox} is closed")]
     SandboxClosed { sandbox: String },
+    #[error("imports that nobody gives: {}", list(unmet))]
+    Imports { unmet: Vec<UnmetImport> },
+    #[error("imports from container {with}, which imports from this one")]
+    Cycle { with: String },
+    #[error("link it with other containers: {reason}")]
+    Link { reason: String },
+}
+
+fn list(unmet: &[UnmetImport]) -> String {
+    let words: Vec<_> = unmet.iter().map(UnmetImport::to_string).collect();
+    words.join("; ")
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,6 +201,7 @@ pub(crate) struct Blueprint {
     clock_resolution: Duration,
     determinism: Option<Determinism>,
     dialer: Dialer,
+    host: Arc<Setup>,
 }
 
 /// How a container was told to end; the number is stored.
@@ -195,7 +233,7 @@ impl Container {
     pub(crate) fn start(
         shared: &Arc<Shared>,
         dialer: &Dialer,
-        group: &Arc<Group>,
+        neighbourhood: &Arc<Neighbourhood>,
         spec: ContainerSpec,
     ) -> Result<Container, StartError> {
         let begun = Instant::now();
@@ -210,6 +248,8 @@ impl Container {
             check(mount)?;
         }
         let run_deadline = spec.limits.time.run;
+        let output = Faucet::new(spec.output, spec.limits.output.bytes_per_second);
+        let group = &neighbourhood.group;
         let inner = Arc::new(Inner {
             name: spec.name,
             blueprint: Blueprint {
@@ -217,7 +257,13 @@ impl Container {
                 env: spec.env,
                 mounts: spec.mounts,
                 working_dir: spec.working_dir,
-                output: Faucet::new(spec.output, spec.limits.output.bytes_per_second),
+                host: Arc::new(Setup {
+                    config: spec.config.into_iter().collect(),
+                    buckets: neighbourhood.buckets.clone(),
+                    output: output.clone(),
+                    neighbourhood: Arc::downgrade(neighbourhood),
+                }),
+                output,
                 clock_resolution: spec.clock_resolution,
                 determinism: spec.determinism,
                 dialer: dialer.clone(),
@@ -250,6 +296,8 @@ impl Container {
                 *inner.served.lock() = Some(served);
                 inner.activity.started(begun);
             }
+            // Nothing of it runs until somebody calls it.
+            World::Library => {}
         }
         if let Some(deadline) = run_deadline {
             shared.guests.spawn(end_after(deadline, inner.clone()));
@@ -259,6 +307,10 @@ impl Container {
 
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    pub(crate) fn inner(&self) -> Arc<Inner> {
+        self.0.clone()
     }
 
     /// Resolves when the container has ended, for any number of waiters, at any time.
@@ -354,7 +406,8 @@ impl Inner {
             activity: self.activity.clone(),
             account: self.account.clone(),
         };
-        Ok(Ctx::new(wasi.build(), net, self.account.clone()))
+        let host = Host::new(blueprint.host.clone());
+        Ok(Ctx::new(wasi.build(), net, host, self.account.clone()))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -388,9 +441,51 @@ impl Inner {
         self.drain();
         self.ended.cancel();
         // A command's task says itself when it has ended.
-        if self.artifact.world() == World::Http {
+        if self.artifact.world() != World::Command {
             self.finish(self.ended_exit());
         }
+    }
+
+    /// Whether nobody may call into it any more. A library that was stopped runs nothing that could end: it still
+    /// answers the containers that finish beside it.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        let stopped = self.ending.load(Ordering::Acquire) == Ending::Stop as u8;
+        self.ended.is_cancelled() && !(stopped && self.artifact.world() == World::Library)
+    }
+
+    async fn cut_off(&self) {
+        self.ended.cancelled().await;
+        if !self.is_cut_off() {
+            std::future::pending().await
+        }
+    }
+
+    /// Does a piece of this container's work for somebody else: under its limits, until it ends; a failure is its own,
+    /// and is told to whoever asked in words.
+    pub(crate) async fn lend<T>(
+        &self,
+        what: &str,
+        work: impl Future<Output = wasmtime::Result<T>>,
+    ) -> wasmtime::Result<T> {
+        let name = &self.name;
+        let _open = self.activity.enter();
+        let done = tokio::select! {
+            biased;
+            () = self.cut_off() => return Err(wasmtime::format_err!("container {name} ended in {what}")),
+            done = Metered::new(work, self.account.clone()) => done,
+        };
+        done.map_err(|error| {
+            self.activity.errors.fetch_add(1, Ordering::Relaxed);
+            self.complain(&error);
+            if self.account.is_out_of_memory() {
+                self.finish(Exit::out_of_memory());
+            }
+            let cause = match error.downcast_ref() {
+                Some(I32Exit(code)) => format!("it exited with code {code}"),
+                None => cause(&error),
+            };
+            wasmtime::format_err!("container {name} failed in {what}: {cause}")
+        })
     }
 
     fn ended_exit(&self) -> Exit {

@@ -11,6 +11,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::engine::Wasi;
 use crate::fair;
 use crate::files::{self, Files, Open};
+use crate::host::{self, Host};
 use crate::http::Client;
 use crate::limits::{Account, HANDLES_MAX, Limiter};
 use crate::net::guest::{self, NetCtx, NetView};
@@ -25,7 +26,8 @@ pub(crate) struct Ctx {
     http: WasiHttpCtx,
     client: Client,
     net: NetCtx,
-    table: ResourceTable,
+    pub(crate) host: Host,
+    pub(crate) table: ResourceTable,
     limiter: Limiter,
     open_files: Open,
     /// Calls until the table's entries are counted again.
@@ -33,7 +35,7 @@ pub(crate) struct Ctx {
 }
 
 impl Ctx {
-    pub(crate) fn new(wasi: WasiCtx, net: NetCtx, account: Arc<Account>) -> Ctx {
+    pub(crate) fn new(wasi: WasiCtx, net: NetCtx, host: Host, account: Arc<Account>) -> Ctx {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         let mut limiter = Limiter::new(account.clone());
@@ -43,6 +45,7 @@ impl Ctx {
             http: WasiHttpCtx::new(),
             client: Client::new(net.dialer.clone(), account),
             net,
+            host,
             table,
             limiter,
             open_files: Open::default(),
@@ -140,10 +143,12 @@ pub(crate) fn linker(engine: &wasmtime::Engine, wasi: Wasi) -> wasmtime::Result<
         guest::p3::add_to_linker(l, Ctx::net)?;
         wasmtime_wasi_http::p3::add_to_linker(l)?;
     }
+    host::add_to_linker(l)?;
     Ok(linker)
 }
 
-/// The interfaces of [`linker`] of WASI 0.2, for messages about what a component wants beyond them.
+/// WASI 0.2 in [`linker`]; what is beyond WASI's core is listed in `host`. What is wanted beyond them another container
+/// has to give.
 pub(crate) const OFFERED: &[&str] = &[
     "wasi:cli/environment",
     "wasi:cli/exit",

@@ -86,7 +86,7 @@ impl Reserved {
 }
 
 /// Ends the instance of a caller that went away before the response.
-struct AbortOnDrop(Option<tokio::task::AbortHandle>);
+pub(crate) struct AbortOnDrop(pub(crate) Option<tokio::task::AbortHandle>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

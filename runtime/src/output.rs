@@ -93,6 +93,13 @@ impl Faucet {
         self.output.write(stream, bytes);
     }
 
+    /// Once a guest may write.
+    pub(crate) async fn ready(&self) {
+        while let Some(wait) = self.wait() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
     fn wait(&self) -> Option<Duration> {
         self.level.as_ref().and_then(|level| level.lock().wait(Instant::now()))
     }

@@ -6,9 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::artifact::Artifact;
+use crate::compose;
 use crate::container::{Container, ContainerSpec, StartError};
 use crate::engine::Shared;
 use crate::fair::Group;
+use crate::host::InMemory;
+use crate::neighbours::Neighbourhood;
 use crate::net::{Dialer, Interface, Outside, Switch};
 
 pub struct SandboxSpec {
@@ -30,8 +34,7 @@ pub struct Sandbox {
     name: String,
     shared: Arc<Shared>,
     dialer: Dialer,
-    group: Arc<Group>,
-    containers: Mutex<Vec<Container>>,
+    neighbourhood: Arc<Neighbourhood>,
     closed: AtomicBool,
 }
 
@@ -47,26 +50,32 @@ impl Sandbox {
         }
         Ok(Sandbox {
             name: spec.name,
-            group: Group::new(&shared.turns),
-            shared,
             dialer: Dialer {
                 interface,
                 switch,
                 outside: spec.outside,
                 hostname: spec.hostname.into(),
             },
-            containers: Mutex::default(),
+            neighbourhood: Arc::new(Neighbourhood {
+                containers: Mutex::default(),
+                buckets: Arc::new(InMemory::default()),
+                group: Group::new(&shared.turns),
+            }),
+            shared,
             closed: AtomicBool::new(false),
         })
     }
 
     /// Starts a container and returns at once; what the guest does is told by the container.
-    pub fn start(&self, spec: ContainerSpec) -> Result<Container, StartError> {
-        let mut containers = self.containers.lock();
+    ///
+    /// What its artifact wants beyond what the host offers is linked with the other containers that run here.
+    pub fn start(&self, mut spec: ContainerSpec) -> Result<Container, StartError> {
+        let mut containers = self.neighbourhood.containers.lock();
         if self.closed.load(Ordering::Acquire) {
             return Err(StartError::SandboxClosed { sandbox: self.name.clone() });
         }
-        let container = Container::start(&self.shared, &self.dialer, &self.group, spec)?;
+        spec.artifact = compose(&spec, &containers)?;
+        let container = Container::start(&self.shared, &self.dialer, &self.neighbourhood, spec)?;
         containers.retain(|container| !container.has_exited());
         containers.push(container.clone());
         Ok(container)
@@ -83,7 +92,7 @@ impl Sandbox {
     /// Detaches the address and kills the containers.
     pub fn close(&self) {
         let containers = {
-            let mut containers = self.containers.lock();
+            let mut containers = self.neighbourhood.containers.lock();
             self.closed.store(true, Ordering::Release);
             std::mem::take(&mut *containers)
         };
@@ -99,4 +108,41 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// The artifact, linked with the containers that give what it wants.
+fn compose(spec: &ContainerSpec, containers: &[Container]) -> Result<Arc<Artifact>, StartError> {
+    if spec.artifact.wants().is_empty() {
+        return Ok(spec.artifact.clone());
+    }
+    let others: Vec<&Container> = containers
+        .iter()
+        .filter(|other| other.name() != spec.name && !other.has_exited())
+        .collect();
+    let artifacts: Vec<_> = others.iter().map(|other| other.inner().artifact.clone()).collect();
+    let named: Vec<(&str, &Artifact)> =
+        others.iter().map(|other| other.name()).zip(artifacts.iter().map(|a| &**a)).collect();
+    let links =
+        compose::plan(&spec.artifact, &named).map_err(|unmet| StartError::Imports { unmet })?;
+    let providers = |name: &str| -> Vec<String> {
+        let artifact = named.iter().find(|(other, _)| *other == name).map(|(_, artifact)| artifact);
+        let providers = artifact.iter().flat_map(|artifact| &artifact.links().providers);
+        providers.map(|provider| provider.container.clone()).collect()
+    };
+    // No container waits for another here, but one that was linked before may lead back to this one.
+    let mut ahead: Vec<String> =
+        links.providers.iter().map(|provider| provider.container.clone()).collect();
+    let mut seen = ahead.clone();
+    while let Some(name) = ahead.pop() {
+        for next in providers(&name) {
+            if next == spec.name {
+                return Err(StartError::Cycle { with: name });
+            }
+            if !seen.contains(&next) {
+                seen.push(next.clone());
+                ahead.push(next);
+            }
+        }
+    }
+    spec.artifact.composed(links, &named)
 }

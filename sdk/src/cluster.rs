@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use copepod_control::{Ambient, ControlConfig, ControlPlane, Identity, StoreConfig};
 use copepod_node::{BackoffPolicy, Network, NetworkConfig, Node, NodeConfig};
-use copepod_runtime::{Runtime, RuntimeConfig};
+use copepod_runtime::{Runtime, RuntimeConfig, Val};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
@@ -43,6 +43,18 @@ pub enum ClusterError {
     NotReady { node: String, seconds: u64 },
     #[error("{0}")]
     Image(#[from] images::ImageError),
+    #[error("no container {name} runs on a node of this process")]
+    NoSuchContainer { name: String },
+    #[error("{0}")]
+    Call(#[from] copepod_runtime::CallError),
+}
+
+/// The address of a container, for [`Cluster::call`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContainerName<'a> {
+    pub namespace: &'a str,
+    pub pod: &'a str,
+    pub container: &'a str,
 }
 
 /// Every setting of a cluster, each with its default.
@@ -284,6 +296,28 @@ impl Cluster {
         wasm: impl Into<Bytes>,
     ) -> Result<images::Imported, ClusterError> {
         Ok(images::import(&self.client(), reference, wasm.into()).await?)
+    }
+
+    /// Calls a function that a container's component exports, in a fresh instance; `interface` is `None` for a
+    /// function outside of any. The pod must run on a node of this process.
+    pub async fn call(
+        &self,
+        container: &ContainerName<'_>,
+        interface: Option<&str>,
+        function: &str,
+        arguments: &[Val],
+    ) -> Result<Vec<Val>, ClusterError> {
+        let ContainerName { namespace, pod, container } = *container;
+        let asked = {
+            let nodes = self.nodes.lock();
+            let ask = |(_, node): &(String, Node)| node.find(namespace, pod, container);
+            nodes.iter().map(ask).collect::<Vec<_>>()
+        };
+        let found = futures::future::join_all(asked).await.into_iter().flatten().next();
+        let found = found.ok_or_else(|| ClusterError::NoSuchContainer {
+            name: format!("{namespace}/{pod}/{container}"),
+        })?;
+        Ok(found.call(interface, function, arguments).await?)
     }
 
     /// Makes a node vanish without goodbye, as a power cut would.

@@ -28,6 +28,6 @@ pub mod remote;
 pub mod run;
 pub mod wait;
 
-pub use copepod_runtime::{PoolConfig, Runtime, RuntimeConfig, RuntimeError};
+pub use copepod_runtime::{CallError, PoolConfig, Runtime, RuntimeConfig, RuntimeError, Val};
 
-pub use cluster::{Cluster, ClusterBuilder, ClusterError, Storage};
+pub use cluster::{Cluster, ClusterBuilder, ClusterError, ContainerName, Storage};

@@ -2,6 +2,7 @@
 //! more than running.
 
 mod architecture;
+mod composition;
 mod examples;
 mod healing;
 mod kubectl;

@@ -64,7 +64,7 @@ async fn images_that_cannot_run_say_why() {
     assert!(refused.contains("no WebAssembly"), "{refused}");
     for (pod, image, wanted) in [
         ("missing", "nothing:1", "copepod image import"),
-        ("unknown", "unknown:1", "acme:door/bell@1.2.3"),
+        ("unknown", "unknown:1", "acme:door/bell@1.2.3 (nothing of acme:door is offered)"),
         ("outside", "file:///etc/hostname", "--allow-images-in"),
     ] {
         kubectl.apply(&agent(pod, "Never", &[]).replace("agent:1", image)).await;
@@ -75,6 +75,8 @@ async fn images_that_cannot_run_say_why() {
             )
             .await;
     }
+    let reason = kubectl.ok("get pod unknown").await;
+    assert!(reason.contains("CreateContainerError"), "{reason}");
     let reason = kubectl.ok("get pod missing").await;
     assert!(reason.contains("ErrImagePull") || reason.contains("ImagePullBackOff"), "{reason}");
     fixture.stop().await;

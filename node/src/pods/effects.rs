@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, PodStatus};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, Request};
 use kube::{Api, Client, Resource as _};
 
+use super::config;
 use super::env::{self, EnvContext, ServiceLink, ServiceLinkPort};
 use super::hosts;
 use super::logs::{self, LogWriter};
@@ -46,7 +47,7 @@ pub struct Means {
     pub outage: Outage,
 }
 
-/// The objects that an environment refers to; `None` for what does not exist.
+/// The objects that an environment or configuration refers to; `None` for what does not exist.
 pub type Found = HashMap<ObjectRef, Option<Arc<Payload>>>;
 
 impl Means {
@@ -98,10 +99,15 @@ impl Means {
         let mounts =
             volumes::mounts(&self.pod_dir(pod), pod, container).map_err(StartProblem::Config)?;
         let tuning = tuning::tuning(pod, container).map_err(StartProblem::Config)?;
+        let config = match artifact.imports(config::INTERFACE) {
+            true => config::build(pod, container, &env, found),
+            false => Vec::new(),
+        };
         Ok(ContainerSpec {
             name: container.name.clone(),
             artifact,
             args: env::arguments(container, image, &env),
+            config,
             env,
             mounts,
             working_dir: container.working_dir.clone().filter(|path| !path.is_empty()),

@@ -556,3 +556,30 @@ fn a_status_that_somebody_wrote_over_is_told_from_an_equal_one() {
     theirs.container_statuses = None;
     assert!(is_overwritten(&ours, &theirs));
 }
+
+#[test]
+fn a_container_that_imports_from_another_begins_when_that_one_runs() {
+    let pod = pod(json!({ "containers": [
+        { "name": "web", "image": "web" }, { "name": "adapter", "image": "adapter" },
+    ] }));
+    let mut case = Case::new(&pod);
+    case.step(Event::Seen(pod));
+    case.step(Event::Sandbox(Ok("10.1.0.2".parse().unwrap())));
+    case.step(Event::Image { container: 0, attempt: 0, result: Ok("sha256:1".into()) });
+    let waits = StartProblem::Waits("waiting for container adapter".into());
+    let seen = case.step(Event::Started { container: 0, attempt: 0, result: Err(waits) });
+    assert!(!seen.iter().any(|effect| effect.contains("Failed")), "{seen:?}");
+    assert_eq!(case.shown(), "Pending ContainerCreating x0 ContainerCreating x0");
+    let seen = case.start(1);
+    assert!(seen.contains(&"pull 0".to_owned()), "{seen:?}");
+    case.start(0);
+    assert_eq!(case.shown(), "Running running+ready x0 running+ready x0");
+
+    let refused = StartProblem::Create("imports what nobody gives".into());
+    case.exit(0, 1);
+    case.wait(30);
+    case.step(Event::Image { container: 0, attempt: 1, result: Ok("sha256:1".into()) });
+    let seen = case.step(Event::Started { container: 0, attempt: 1, result: Err(refused) });
+    assert!(seen.iter().any(|effect| effect.contains("Failed")), "{seen:?}");
+    assert_eq!(case.shown(), "Running running+ready x0 CreateContainerError x0");
+}

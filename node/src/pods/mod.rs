@@ -5,6 +5,8 @@
 
 pub(crate) mod admission;
 pub mod backoff;
+pub(crate) mod composition;
+pub(crate) mod config;
 pub(crate) mod container;
 pub(crate) mod driver;
 pub(crate) mod effects;

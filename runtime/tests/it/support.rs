@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use copepod_runtime::{
-    Artifact, Container, ContainerSpec, Limits, Output, OutputStream, Outside, PoolConfig,
-    Protocol, RESOLUTION_DEFAULT, Route, Runtime, RuntimeConfig, Sandbox, SandboxSpec, Stdin,
-    Switch,
+    Artifact, Container, ContainerSpec, Output, OutputStream, Outside, PoolConfig, Protocol, Route,
+    Runtime, RuntimeConfig, Sandbox, SandboxSpec, Switch,
 };
 use tokio::sync::Notify;
 
@@ -196,19 +195,8 @@ impl Output for Recorder {
 pub fn spec(artifact: Arc<Artifact>, args: &[&str]) -> (ContainerSpec, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
     let spec = ContainerSpec {
-        name: "main".to_owned(),
-        artifact,
         args: [&["guest"], args].concat().iter().map(|arg| (*arg).to_owned()).collect(),
-        env: Vec::new(),
-        mounts: Vec::new(),
-        working_dir: None,
-        limits: Limits::default(),
-        clock_resolution: RESOLUTION_DEFAULT,
-        determinism: None,
-        http_port: 80,
-        reuse: None,
-        output: recorder.clone(),
-        stdin: Stdin::Closed,
+        ..ContainerSpec::new("main", artifact, recorder.clone())
     };
     (spec, recorder)
 }

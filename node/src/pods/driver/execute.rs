@@ -10,7 +10,9 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
 use super::super::backoff::until;
-use super::super::container::ContainerState;
+use super::super::composition;
+use super::super::config;
+use super::super::container::{ContainerMachine, ContainerState};
 use super::super::effects::{Deleted, Found, chain};
 use super::super::env;
 use super::super::hosts;
@@ -166,7 +168,13 @@ impl Driver {
     ) -> Option<Event> {
         let machine = &self.entries.get(uid)?.machine;
         let namespace = machine.pod.metadata.namespace.as_deref().unwrap_or_default();
-        let references = env::references(namespace, machine.container_spec(container)?);
+        let spec = machine.container_spec(container)?;
+        let mut references = env::references(namespace, spec);
+        let from = StartFrom::annotated(&machine.pod, &spec.name).unwrap_or(StartFrom::Scratch);
+        let artifact = self.means.images.artifact(&digest, from);
+        if artifact.is_some_and(|artifact| artifact.imports(config::INTERFACE)) {
+            references.extend(config::references(&machine.pod, spec));
+        }
         if references.is_empty() {
             let found = Found::new();
             let result = self.start_container(uid, container, attempt, &digest, &found);
@@ -209,7 +217,15 @@ impl Driver {
         let termination = Termination::prepare(&spec, world, &start.mounts, own_folder)
             .map_err(|error| StartProblem::Run(format!("terminationMessagePath: {error}")))?;
         start.mounts.extend(termination.mount());
-        let container = sandbox.start(start).map_err(|error| StartProblem::Run(chain(&error)))?;
+        let container = sandbox.start(start).map_err(|error| {
+            let containers = &entry.machine.containers;
+            let artifact = |container: &ContainerMachine| {
+                let from = StartFrom::annotated(&pod, &container.name).ok()?;
+                self.means.images.artifact(container.digest.as_ref()?, from)
+            };
+            let artifacts: Vec<_> = containers.iter().map(artifact).collect();
+            composition::problem(&error, index, containers, &artifacts)
+        })?;
         let slot = &mut entry.slots[index];
         slot.running = Some(container.clone());
         slot.logs.push_back((attempt, log.clone()));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use copepod_runtime::ContainerStats;
+use copepod_runtime::{Container, ContainerStats};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::{mpsc, oneshot};
@@ -43,6 +43,13 @@ pub enum Question {
     Log {
         wanted: WantedLog,
         reply: oneshot::Sender<Result<LogSource, LogRefusal>>,
+    },
+    /// The running container of that name, for whoever calls into it.
+    Container {
+        namespace: String,
+        pod: String,
+        container: String,
+        reply: oneshot::Sender<Option<Container>>,
     },
     /// Stop all containers, write nothing, and answer when they have ended.
     Drain {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use copepod_runtime::Container;
+
 use super::super::container::{ContainerMachine, ContainerState};
 use super::super::logs::{self, LogSource};
 use super::{Driver, Entry, LogRefusal, PodStats, Question, Used, WantedLog};
@@ -19,9 +21,18 @@ impl Driver {
             Question::Log { wanted, reply } => {
                 let _ = reply.send(self.log(&wanted));
             }
+            Question::Container { namespace, pod, container, reply } => {
+                let _ = reply.send(self.running(namespace, pod, &container));
+            }
             // Answered by the loop, which ends with it.
             Question::Drain { .. } => {}
         }
+    }
+
+    fn running(&self, namespace: String, pod: String, container: &str) -> Option<Container> {
+        let entry = self.entries.get(self.names.get(&(namespace, pod))?)?;
+        let index = entry.machine.containers.iter().position(|c| c.name == container)?;
+        entry.slots[index].running.clone().filter(|_| entry.machine.containers[index].is_live())
     }
 
     pub(super) fn log(&self, wanted: &WantedLog) -> Result<LogSource, LogRefusal> {

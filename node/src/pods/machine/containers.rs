@@ -15,6 +15,9 @@ use super::{
 /// How long a failed image pull is shown as such before it is shown as a back-off.
 const PULL_ERROR_SHOWN: Duration = Duration::from_secs(2);
 
+/// A container that imports from another one is shown so until that one runs, with what it waits for.
+const WAITS: &str = "ContainerCreating";
+
 impl PodMachine {
     /// Starts a container on its way: image, start.
     pub(super) fn begin(&mut self, _now: Timestamp, index: usize) {
@@ -146,6 +149,7 @@ impl PodMachine {
             self.stop_container(index, grace, message);
             return;
         }
+        self.begin_those_that_wait(now);
         let startup = self.container_spec(index).is_some_and(|spec| spec.startup_probe.is_some());
         if startup {
             let kind = ProbeKind::Startup;
@@ -157,6 +161,16 @@ impl PodMachine {
         let all_ready = self.containers.iter().all(|container| container.ready);
         let urgency = if all_run && all_ready { Urgency::Now } else { Urgency::Soon };
         self.effects.push(Effect::WriteStatus(urgency));
+    }
+
+    /// One more container runs: it may be the one that others import from.
+    fn begin_those_that_wait(&mut self, now: Timestamp) {
+        for index in 0..self.containers.len() {
+            let state = &self.containers[index].state;
+            if matches!(state, ContainerState::Blocked { reason, .. } if reason == WAITS) {
+                self.begin(now, index);
+            }
+        }
     }
 
     /// The container has started in Kubernetes' sense: the other probes begin.
@@ -179,8 +193,12 @@ impl PodMachine {
         let (reason, message) = match problem {
             StartProblem::Config(message) => ("CreateContainerConfigError", message),
             StartProblem::Run(message) => ("RunContainerError", message),
+            StartProblem::Create(message) => ("CreateContainerError", message),
+            StartProblem::Waits(message) => (WAITS, message),
         };
-        self.event(Some(index), true, "Failed", format!("Error: {message}"));
+        if reason != WAITS {
+            self.event(Some(index), true, "Failed", format!("Error: {message}"));
+        }
         let retry = later(now, self.containers[index].retry_backoff.after_failure());
         self.block(index, reason.into(), message, retry, retry);
         self.effects.push(Effect::WriteStatus(Urgency::Now));

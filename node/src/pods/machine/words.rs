@@ -89,7 +89,7 @@ pub enum ImageProblem {
     NeverPull,
     /// Not to be had.
     Pull { message: String },
-    /// Had, but not runnable here: not Wasm, no known world, unknown imports.
+    /// Had, but not runnable here: not Wasm, no known world.
     Unusable { message: String },
 }
 
@@ -100,6 +100,10 @@ pub enum StartProblem {
     Config(String),
     /// The runtime refused.
     Run(String),
+    /// It imports what neither the node nor another container of the pod gives.
+    Create(String),
+    /// It imports what a container of the pod gives that does not run yet.
+    Waits(String),
 }
 
 /// An end as the runtime reports it.
