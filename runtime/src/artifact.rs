@@ -185,24 +185,32 @@ pub fn judge(wasm: &[u8]) -> Result<World, LoadError> {
     Ok(examine(wasm)?.2.world())
 }
 
-/// Everything that is judged before compiling, and the component to compile.
-fn examine(wasm: &[u8]) -> Result<(std::borrow::Cow<'_, [u8]>, Interfaces, Export), LoadError> {
+/// Refuses what is no WebAssembly, and what is too large to compile.
+fn check_form(wasm: &[u8]) -> Result<(), LoadError> {
     if !Parser::is_component(wasm) && !Parser::is_core_wasm(wasm) {
         return Err(LoadError::NotWasm { found: describe(wasm) });
     }
     size::check(wasm)
         .map_err(|error| LoadError::Invalid { reason: error.to_string() })?
-        .map_err(|reason| LoadError::TooLarge { reason })?;
+        .map_err(|reason| LoadError::TooLarge { reason })
+}
+
+/// Everything that is judged before compiling, and the component to compile.
+fn examine(wasm: &[u8]) -> Result<(std::borrow::Cow<'_, [u8]>, Interfaces, Export), LoadError> {
+    check_form(wasm)?;
     let component = to_component(wasm)?;
     let interfaces = Interfaces::parse(&component)?;
     let export = export(&interfaces.exports)?;
     Ok((component, interfaces, export))
 }
 
-/// The engine that compiles it, once it is judged.
-pub(crate) fn engine<'a>(shared: &'a Shared, wasm: &[u8]) -> Result<&'a Engine, LoadError> {
-    let wasi = examine(wasm)?.1.wasi();
-    Ok(&shared.lanes(wasi).ok_or(LoadError::NoEngine)?.on_demand.engine)
+/// The WASI that it needs; refused where it is no WebAssembly or too large to compile.
+pub(crate) fn needs(wasm: &[u8]) -> Result<Wasi, LoadError> {
+    check_form(wasm)?;
+    match Parser::is_component(wasm) {
+        true => Ok(Interfaces::parse(wasm)?.wasi()),
+        false => Ok(Wasi::V2),
+    }
 }
 
 /// Loads from the cache where it can, else compiles and fills the cache. Blocks.

@@ -1,6 +1,6 @@
 //! Snapshots: a component is initialised once, and each of its instances starts from the memory that this left.
 //!
-//! The guest exports a function `wizer-initialize`, without parameters and results. It is run once, on an instance whose
+//! The guest exports a function `wizer-initialize`, without parameters and results. This is run once, on an instance whose
 //! every import is refused by name: an answer of the host (a variable, the time, a random value) would be the same in
 //! all instances from then on, and a handle of the host would point to nothing. The instance's memories and globals then
 //! replace the initial ones of the component, by `wasmtime-wizer`. The result is an artifact like any other, compiled
@@ -12,18 +12,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use wasmparser::Parser;
+use wasmparser::{Parser, Payload};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{self, Component, Lift, LinkerInstance, ResourceType, WasmList};
-use wasmtime::{Engine, Module, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline, Val};
+use wasmtime::{
+    Config, Engine, Module, OptLevel, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline, Val,
+};
 use wasmtime_wizer::{ComponentInstanceState, InstanceState, SnapshotVal, Wizer};
 
 use crate::artifact::{self, Artifact, LoadError};
 use crate::container::cause;
-use crate::engine::{Runtime, Shared};
+use crate::engine::{Runtime, Shared, Wasi};
 
 /// The export that initialises a guest, by Wizer's convention.
 const INITIALISE: &str = "wizer-initialize";
+/// A running initialisation yields so often, to be seen by the time-out.
+const EPOCH: Duration = Duration::from_millis(10);
 /// How long an initialisation may take.
 const WITHIN: Duration = Duration::from_secs(60);
 /// Bytes of a linear memory while it is initialised: all of it is kept on disk and mapped by each instance.
@@ -32,8 +36,8 @@ const MEMORY_MAX: usize = 1 << 30;
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     #[error(
-        "it exports no function {INITIALISE} without parameters and results, by which it could be initialised; \
-         (components of componentize-js and componentize-py are initialised when they are built, and need no snapshot)"
+        "it exports no function {INITIALISE} without parameters and results, by which it could be initialised \
+         (those of componentize-js and componentize-py are initialised when they are built, and need no snapshot)"
     )]
     NoInitialiser,
     #[error(
@@ -87,17 +91,59 @@ fn load(shared: &Arc<Shared>, key: &str, wasm: &[u8]) -> Result<Arc<Artifact>, L
     if let Some(cached) = artifact::load_cached(shared, key) {
         return Ok(cached);
     }
-    let engine = artifact::engine(shared, wasm)?;
+    let wasi = artifact::needs(wasm)?;
+    if !has_initialiser(wasm) {
+        return Err(SnapshotError::NoInitialiser.into());
+    }
+    let engine = engine(wasi).map_err(unsupported)?;
     let taken = async {
         match Parser::is_core_wasm(wasm) {
-            true => of_module(engine, wasm).await,
-            false => of_component(engine, wasm).await,
+            true => of_module(&engine, wasm).await,
+            false => of_component(&engine, wasm).await,
         }
     };
+    let ticking = shared.guests.spawn(tick(engine.clone()));
     // On the guests' runtime for its timer; the thread is one that may block.
-    let taken = shared.guests.block_on(async { tokio::time::timeout(WITHIN, taken).await });
-    let initialised = taken.map_err(|_| SnapshotError::TooLong)??;
-    artifact::load(shared, key, &initialised)
+    let taken = shared.guests.block_on(taken);
+    ticking.abort();
+    artifact::load(shared, key, &taken?)
+}
+
+/// Looked for before anything is compiled; its type is checked later.
+fn has_initialiser(wasm: &[u8]) -> bool {
+    // Nested modules and components have exports of their own.
+    let mut depth = 0_usize;
+    Parser::new(0).parse_all(wasm).flatten().any(|payload| {
+        match payload {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentExportSection(exports) if depth == 0 => {
+                return exports.into_iter().flatten().any(|export| export.name.name == INITIALISE);
+            }
+            Payload::ExportSection(exports) if depth == 0 => {
+                return exports.into_iter().flatten().any(|export| export.name == INITIALISE);
+            }
+            _ => {}
+        }
+        false
+    })
+}
+
+/// An engine that compiles quickly rather than well: its code runs once.
+fn engine(wasi: Wasi) -> wasmtime::Result<Engine> {
+    let mut config = Config::new();
+    config
+        .cranelift_opt_level(OptLevel::None)
+        .concurrency_support(wasi == Wasi::V3)
+        .epoch_interruption(true);
+    Engine::new(&config)
+}
+
+async fn tick(engine: Engine) {
+    loop {
+        tokio::time::sleep(EPOCH).await;
+        engine.increment_epoch();
+    }
 }
 
 // ---- components
@@ -119,9 +165,13 @@ async fn of_component(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, SnapshotE
     let mut linker = component::Linker::new(engine);
     refuse_imports(&mut linker, &component).map_err(unsupported)?;
     let mut store = store(engine);
-    let instance = linker.instantiate_async(&mut store, &component).await.map_err(failed)?;
-    let function = instance.get_typed_func::<(), ()>(&mut store, initialiser).map_err(failed)?;
-    function.call_async(&mut store, ()).await.map_err(failed)?;
+    let instance = in_time(async {
+        let instance = linker.instantiate_async(&mut store, &component).await.map_err(failed)?;
+        let function = instance.get_typed_func::<(), ()>(&mut store, initialiser);
+        function.map_err(failed)?.call_async(&mut store, ()).await.map_err(failed)?;
+        Ok(instance)
+    });
+    let instance = instance.await?;
     let mut seen = SeenComponent { store, instance };
     wizer.snapshot_component(&context, &mut seen).await.map_err(unsupported)
 }
@@ -230,10 +280,14 @@ async fn of_module(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, SnapshotErro
         linker.func_new(import.module(), import.name(), ty, refuse).map_err(unsupported)?;
     }
     let mut store = store(engine);
-    let instance = linker.instantiate_async(&mut store, &module).await.map_err(failed)?;
-    let initialise = instance.get_typed_func::<(), ()>(&mut store, INITIALISE);
-    let initialise = initialise.map_err(|_| SnapshotError::NoInitialiser)?;
-    initialise.call_async(&mut store, ()).await.map_err(failed)?;
+    let instance = in_time(async {
+        let instance = linker.instantiate_async(&mut store, &module).await.map_err(failed)?;
+        let initialise = instance.get_typed_func::<(), ()>(&mut store, INITIALISE);
+        let initialise = initialise.map_err(|_| SnapshotError::NoInitialiser)?;
+        initialise.call_async(&mut store, ()).await.map_err(failed)?;
+        Ok(instance)
+    });
+    let instance = instance.await?;
     let mut seen = SeenModule { store, instance };
     wizer.snapshot(&context, &mut seen).await.map_err(unsupported)
 }
@@ -263,6 +317,12 @@ impl InstanceState for SeenModule {
 }
 
 // ---- both
+
+async fn in_time<T>(
+    run: impl Future<Output = Result<T, SnapshotError>>,
+) -> Result<T, SnapshotError> {
+    tokio::time::timeout(WITHIN, run).await.unwrap_or(Err(SnapshotError::TooLong))
+}
 
 /// Limited in memory, and yielding at each epoch, so that the time-out is seen.
 fn store(engine: &Engine) -> Store<StoreLimits> {

@@ -2,6 +2,7 @@
 //! the toolchains come from npm and PyPI: they run where `COPEPOD_TEST_GUESTS=all` is set (`just guests-all`).
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use copepod_sdk::guests;
@@ -9,6 +10,8 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::support::{Fixture, builder, eventually, repository, send};
+
+const COMPILES_WITHIN: Duration = Duration::from_secs(600);
 
 /// A cluster with one example running in it; `None`, and said, where these tests are not wanted.
 async fn cluster_with(example: &str) -> Option<Fixture> {
@@ -26,6 +29,17 @@ async fn cluster_with(example: &str) -> Option<Fixture> {
     fixture.cluster.import_image(&reference, wasm).await.expect("the image is imported");
     fixture.kubectl.ok(&format!("apply -f {}", dir.join("manifests").display())).await;
     Some(fixture)
+}
+
+/// Waits for a Deployment longer than others may take: a language's whole engine is compiled.
+async fn available(fixture: &Fixture, deployment: &str) {
+    let replicas = format!("get deployment {deployment} -o jsonpath={{.status.availableReplicas}}");
+    let wait = async {
+        while fixture.kubectl.ok(&replicas).await != "2" {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    tokio::time::timeout(COMPILES_WITHIN, wait).await.expect("the pods become available");
 }
 
 /// Asks until a pod answers.
@@ -51,7 +65,7 @@ async fn a_c_program_counts_the_words_of_a_config_map() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_javascript_function_prices_an_order() {
     let Some(fixture) = cluster_with("js-invoice").await else { return };
-    fixture.kubectl.ok("rollout status deployment invoice --timeout=60s").await;
+    available(&fixture, "invoice").await;
     let order = r#"{"items": [{"name": "net", "price": 12.5, "quantity": 4}, {"name": "buoy", "price": 3}]}"#;
     let mut ids = Vec::new();
     for _ in 0..3 {
@@ -73,7 +87,7 @@ async fn a_javascript_function_prices_an_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_python_handler_describes_columns() {
     let Some(fixture) = cluster_with("python-stats").await else { return };
-    fixture.kubectl.ok("rollout status deployment stats --timeout=60s").await;
+    available(&fixture, "stats").await;
     let csv = "place,depth,count\nfjord,10,4\nbay,20,9\n";
     let (status, described) = ask(&fixture, 30083, Method::POST, csv).await;
     assert_eq!(status, 200, "{described}");

@@ -125,7 +125,7 @@ async fn a_call_that_cannot_be_made_says_why() {
 async fn a_library_runs_until_it_is_ended_and_its_limits_hold() {
     let sandbox = Net::new().sandbox("10.0.0.1");
     let (mut spec, _) = named("shop", load("library_guest.wasm").await, &[]);
-    spec.memory_limit = Some(64 << 20);
+    spec.limits.memory.bytes = Some(64 << 20);
     let artifact = spec.artifact.clone();
     assert_eq!(artifact.world(), World::Library);
     let shop = sandbox.start(spec).unwrap();
@@ -178,7 +178,7 @@ async fn a_provider_has_its_own_environment_mounts_and_limits() {
     std::fs::write(data.path().join("file"), "from a file").unwrap();
     let (mut spec, said) = named("shop", load("library_guest.wasm").await, &[]);
     spec.env = vec![("NAME".to_owned(), "the shop".to_owned())];
-    spec.memory_limit = Some(64 << 20);
+    spec.limits.memory.bytes = Some(64 << 20);
     spec.mounts = vec![Mount {
         guest_path: "/data".to_owned(),
         host_dir: data.path().to_owned(),
