@@ -39,7 +39,7 @@ async fn what_cannot_be_a_snapshot_says_why() {
     let kubectl = &fixture.kubectl;
     for (pod, value, reason, wanted) in [
         ("none", "true", "CreateContainerError", "exports no function wizer-initialize"),
-        ("odd", "yes", "CreateContainerConfigError", "annotation copepod.dev/snapshot: \"yes\""),
+        ("odd", "yes", "CreateContainerConfigError", "annotation copepod.dev/snapshot is \"yes\""),
     ] {
         let labels = format!("labels: {{app: {pod}}}");
         let annotated = format!("{labels}, annotations: {{copepod.dev/snapshot: '{value}'}}");

@@ -16,7 +16,7 @@ const GUESTS: &[&str] = &[
     "http_guest.wasm",
     "importer-guest.wasm",
     "library_guest.wasm",
-    "p3-command-guest.wasm",
+    "p3_command_guest.wasm",
     "p3_http_guest.wasm",
     "p3-import-guest.wasm",
 ];
@@ -155,7 +155,7 @@ async fn what_nobody_gives_is_named_with_what_comes_nearest() {
     assert_eq!(
         error.to_string(),
         "imports that nobody gives: \
-         wasi:cli/environment@0.9.0 (the host offers wasi:cli/environment@0.2); \
+         wasi:cli/environment@0.9.0 (the host offers wasi:cli/environment@0.2, the host offers wasi:cli/environment@0.3); \
          acme:door/bell@1.2.3 (nothing of acme:door is offered); \
          ring (only interfaces are offered, not bare functions)"
     );
