@@ -379,26 +379,77 @@ impl<F: Future> Future for Metered<F> {
         }
         std::task::ready!(this.queue.poll_turn(cx));
         fair::interrupted::take();
-        let guest = this.guest.as_mut();
-        let (polled, used) = match &this.account.bucket {
-            Some(bucket) => {
-                let begun = thread_time();
-                let polled = guest.poll(cx);
-                let used = thread_time().saturating_sub(begun);
-                bucket.lock().spend(Instant::now(), used);
-                (polled, used)
-            }
-            None => {
-                let begun = Instant::now();
-                let polled = guest.poll(cx);
-                (polled, corrected(begun.elapsed()))
-            }
-        };
+        let lap = Lap::begin(this.account.bucket.is_some());
+        let polled = this.guest.as_mut().poll(cx);
+        let used = lap.end();
+        if let Some(bucket) = &this.account.bucket {
+            bucket.lock().spend(Instant::now(), used);
+        }
         let used_ns = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
         this.account.cpu_used_ns.fetch_add(used_ns, Ordering::Relaxed);
         let interrupted = fair::interrupted::take() && polled.is_pending();
         this.queue.ran(used, interrupted.then(|| !this.account.is_in_debt()));
         polled
+    }
+}
+
+/// A poll on this thread as it is measured. Of polls within polls the innermost alone is: while a container waits for
+/// another one that it calls, the time is the other's.
+struct Lap {
+    /// Whose poll this one is in, and what it had used when this one began.
+    outer: Option<(Clock, Duration)>,
+}
+
+/// A clock since its reading.
+#[derive(Clone, Copy)]
+enum Clock {
+    /// That of the thread.
+    Exact(Duration),
+    /// That on the wall, [`corrected`].
+    Cheap(Instant),
+}
+
+thread_local! {
+    /// The innermost poll's clock since it was last begun, and what was used until then.
+    static RUNNING: Cell<Option<(Clock, Duration)>> = const { Cell::new(None) };
+}
+
+impl Clock {
+    fn begin(exact: bool) -> Clock {
+        match exact {
+            true => Clock::Exact(thread_time()),
+            false => Clock::Cheap(Instant::now()),
+        }
+    }
+
+    fn again(self) -> Clock {
+        Clock::begin(matches!(self, Clock::Exact(_)))
+    }
+
+    fn used(self) -> Duration {
+        match self {
+            Clock::Exact(begun) => thread_time().saturating_sub(begun),
+            Clock::Cheap(begun) => corrected(begun.elapsed()),
+        }
+    }
+}
+
+impl Lap {
+    fn begin(exact: bool) -> Lap {
+        let outer = RUNNING.take().map(|(clock, before)| (clock, before + clock.used()));
+        RUNNING.set(Some((Clock::begin(exact), Duration::ZERO)));
+        Lap { outer }
+    }
+
+    fn end(self) -> Duration {
+        // The outer one goes on as this one drops.
+        RUNNING.take().map_or(Duration::ZERO, |(clock, before)| before + clock.used())
+    }
+}
+
+impl Drop for Lap {
+    fn drop(&mut self) {
+        RUNNING.set(self.outer.take().map(|(clock, used)| (clock.again(), used)));
     }
 }
 
@@ -472,6 +523,41 @@ mod tests {
             Metered::new(spin, account.clone()).await;
             assert!(account.cpu_time() - before >= Duration::from_millis(15), "{limit:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_time_of_a_call_into_another_container_is_the_callees_alone() {
+        let spin = |millis| {
+            let begun = thread_time();
+            while thread_time() - begun < Duration::from_millis(millis) {}
+        };
+        // The caller's time before, the callee's, the caller's after; in milliseconds.
+        for (caller_limit, callee_limit, before, within, after) in [
+            (None, None, 20, 40, 20),
+            (None, None, 0, 60, 0),
+            (None, None, 40, 0, 0),
+            (Some(4_000), Some(4_000), 20, 40, 20),
+            (Some(4_000), None, 20, 40, 20),
+            (None, Some(4_000), 20, 40, 20),
+        ] {
+            let (caller, callee) = (account(None, caller_limit), account(None, callee_limit));
+            // The first long poll tells when the thread's time was read.
+            Metered::new(async { spin(2) }, account(None, None)).await;
+            let call = async {
+                spin(before);
+                Metered::new(async { spin(within) }, callee.clone()).await;
+                spin(after);
+            };
+            Metered::new(call, caller.clone()).await;
+            let case = format!("{caller_limit:?} {callee_limit:?} {before} {within} {after}");
+            for (account, expected) in [(caller, before + after), (callee, within)] {
+                let used = account.cpu_time();
+                let about = expected.saturating_sub(5)..=expected + 15;
+                let used_ms = u64::try_from(used.as_millis()).unwrap();
+                assert!(about.contains(&used_ms), "{case}: {used:?}, not {expected} ms");
+            }
+        }
+        assert!(RUNNING.get().is_none());
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! The callee's instance is made at the caller's first call, in a store of its own with its own container's
 //! environment, mounts, limits and output, and goes with the caller's instance. Its failures are its container's, and
-//! trap the caller. Its memory is its container's; the time of a call counts for both, since the caller waits for it
-//! inside its own.
+//! trap the caller. Its memory and its time on the processor are its container's; a request of the caller's has as long as
+//! ever, the calls that it waits for included.
 
 use std::sync::Arc;
 
