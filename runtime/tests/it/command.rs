@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use copepod_runtime::{ExitCause, Mount, StartError, Stdin};
 
-use crate::support::{Net, command, run, soon, spec, start};
+use crate::support::{Net, command, p3_command, run, soon, spec, start};
 
 #[tokio::test]
 async fn a_command_gets_its_arguments_and_environment_and_completes() {
@@ -169,4 +169,50 @@ async fn a_closed_sandbox_kills_its_containers_and_frees_its_address() {
     let (spec, _) = spec(command().await, &["hello"]);
     assert!(matches!(sandbox.start(spec), Err(StartError::SandboxClosed { .. })));
     net.sandbox("10.0.0.1");
+}
+
+/// Names are the test process's own as cargo sets them, its host's name, a listener and an address of its host's.
+#[tokio::test]
+async fn nothing_of_the_hosts_reaches_a_guest_but_what_its_specification_gives() {
+    assert!(std::env::var("CARGO_MANIFEST_DIR").is_ok() && std::env::var("PATH").is_ok());
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    for artifact in [command().await, p3_command().await] {
+        let (bare, recorder) = spec(artifact.clone(), &["place"]);
+        let container = sandbox.start(bare).unwrap();
+        assert_eq!(soon("exit", container.exited()).await.code, 0, "{}", recorder.stderr());
+        assert_eq!(recorder.stdout(), "[\"guest\", \"place\"]\n[]\nNone\n[]\n");
+        let (mut given, recorder) = spec(artifact, &["place"]);
+        given.env = vec![("NAME".to_owned(), "world".to_owned())];
+        given.working_dir = Some("/data".to_owned());
+        given.mounts = vec![Mount {
+            guest_path: "/data".to_owned(),
+            host_dir: dir.path().to_owned(),
+            read_only: true,
+        }];
+        let container = sandbox.start(given).unwrap();
+        assert_eq!(soon("exit", container.exited()).await.code, 0, "{}", recorder.stderr());
+        let expected =
+            "[\"guest\", \"place\"]\n[(\"NAME\", \"world\")]\nSome(\"/data\")\n[\"/data\"]\n";
+        assert_eq!(recorder.stdout(), expected);
+    }
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if !["", "localhost", "myself"].contains(&name.trim()) {
+        let said = run(&sandbox, &["resolve", name.trim()]).await;
+        assert!(said.starts_with("error"), "{said}");
+    }
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let said = run(&sandbox, &["connect", &format!("127.0.0.1:{port}")]).await;
+    assert_eq!(said, "error ConnectionRefused\n");
+    // The address that the host would speak from; nothing is sent.
+    let probe = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    if probe.connect("192.0.2.1:9").is_ok() {
+        let own = probe.local_addr().unwrap().ip();
+        let said = run(&sandbox, &["connect", &format!("{own}:{port}")]).await;
+        assert_eq!(said, "error HostUnreachable\n");
+        let said = run(&sandbox, &["bind", &format!("{own}:0")]).await;
+        assert_eq!(said, "error AddrNotAvailable\n");
+    }
+    assert_eq!(run(&sandbox, &["bind", "10.0.0.1:81"]).await, "bound 10.0.0.1:81\n");
 }

@@ -11,6 +11,15 @@ fn main() {
             println!("hello {}", std::env::var("NAME").unwrap_or_default());
             eprintln!("to stderr");
         }
+        "place" => {
+            let mut env: Vec<_> = std::env::vars().collect();
+            env.sort();
+            let mounts = wasip2::filesystem::preopens::get_directories();
+            println!("{args:?}");
+            println!("{env:?}");
+            println!("{:?}", wasip2::cli::environment::initial_cwd());
+            println!("{:?}", mounts.iter().map(|(_, path)| path).collect::<Vec<_>>());
+        }
         "cat" => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).unwrap();

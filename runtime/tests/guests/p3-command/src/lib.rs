@@ -4,11 +4,13 @@
 use std::net::SocketAddr;
 
 use futures::join;
-use wasip3::cli::{environment, exit, stdin, stdout};
+use wasip3::cli::{
+    environment, exit, stderr, stdin, stdout, terminal_stderr, terminal_stdin, terminal_stdout,
+};
 use wasip3::clocks::{monotonic_clock, system_clock};
 use wasip3::filesystem::preopens;
 use wasip3::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
-use wasip3::random::{insecure_seed, random};
+use wasip3::random::{insecure, insecure_seed, random};
 use wasip3::sockets::ip_name_lookup;
 use wasip3::sockets::types::{
     ErrorCode, IpAddress, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, TcpSocket, UdpSocket,
@@ -32,6 +34,14 @@ impl wasip3::exports::cli::run::Guest for Component {
                 say(&format!("hello {}\n", name.map(String::as_str).unwrap_or_default())).await;
                 eprintln!("to stderr");
             }
+            "place" => place(),
+            "warn" => warn(arg(2)).await,
+            "terminals" => println!(
+                "{} {} {}",
+                terminal_stdin::get_terminal_stdin().is_some(),
+                terminal_stdout::get_terminal_stdout().is_some(),
+                terminal_stderr::get_terminal_stderr().is_some(),
+            ),
             "cat" => cat().await,
             "fail" => return Err(()),
             "exit" => exit::exit(if arg(2) == "0" { Ok(()) } else { Err(()) }),
@@ -86,7 +96,11 @@ impl wasip3::exports::cli::run::Guest for Component {
                 let bytes = random::get_random_bytes(32);
                 assert_ne!(bytes, random::get_random_bytes(32));
                 insecure_seed::get_insecure_seed();
-                println!("{} random bytes", bytes.len());
+                let weak = insecure::get_insecure_random_bytes(32);
+                assert_ne!(weak, insecure::get_insecure_random_bytes(32));
+                let numbers = [(); 4].map(|()| insecure::get_insecure_random_u64());
+                assert!(numbers.iter().any(|number| *number != numbers[0]));
+                println!("{} and {} random bytes", bytes.len(), weak.len());
             }
             "serve" => serve(arg(2), echo).await,
             "relay" => serve(arg(2), relay).await,
@@ -132,6 +146,28 @@ async fn say(text: &str) {
         drop(sender);
     });
     written.unwrap();
+}
+
+/// To standard error, by WASI 0.3.
+async fn warn(text: &str) {
+    let (mut sender, receiver) = wit_stream::new();
+    let (written, ()) = join!(stderr::write_via_stream(receiver).into_future(), async {
+        assert!(sender.write_all(text.as_bytes().to_vec()).await.is_empty());
+        drop(sender);
+    });
+    written.unwrap();
+}
+
+/// All that a guest is told of where it is.
+fn place() {
+    let mut env = environment::get_environment();
+    env.sort();
+    let mounts: Vec<String> =
+        preopens::get_directories().into_iter().map(|(_, path)| path).collect();
+    println!("{:?}", environment::get_arguments());
+    println!("{env:?}");
+    println!("{:?}", environment::get_initial_cwd());
+    println!("{mounts:?}");
 }
 
 /// Hands each chunk on as it comes.
