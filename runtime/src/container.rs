@@ -24,6 +24,7 @@ use crate::clocks::{self, Determinism};
 use crate::compose::UnmetImport;
 use crate::context::Ctx;
 use crate::engine::Shared;
+use crate::gate::Gate;
 use crate::host::{Host, Setup};
 use crate::http::HttpHandler;
 use crate::latency::LatencyCounts;
@@ -219,6 +220,7 @@ pub(crate) struct Inner {
     pub(crate) artifact: Arc<Artifact>,
     pub(crate) account: Arc<Account>,
     pub(crate) activity: Arc<Activity>,
+    pub(crate) gate: Gate,
     /// Ends every instance.
     pub(crate) ended: CancellationToken,
     /// Refuses new requests; the ones in flight go on.
@@ -271,6 +273,7 @@ impl Container {
             account: Account::new(spec.limits.clone(), group.party(spec.limits.cpu.weight_millis)),
             artifact: spec.artifact,
             activity: Arc::default(),
+            gate: Gate::new(&spec.limits.counts),
             ended: CancellationToken::new(),
             draining: CancellationToken::new(),
             ending: AtomicU8::new(0),

@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,10 @@ use bytes::Bytes;
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use tokio_rustls::client::TlsStream;
 use tracing::Instrument;
@@ -65,8 +66,6 @@ struct Inner {
     guests: Handle,
     /// For requests that name no host.
     authority: String,
-    running: Arc<Semaphore>,
-    waiting: AtomicUsize,
     /// Where instances may serve again.
     warm: Option<Warm<(Store<Ctx>, Instance)>>,
 }
@@ -112,15 +111,6 @@ fn is_success(error: &wasmtime::Error) -> bool {
     matches!(error.downcast_ref(), Some(I32Exit(0)))
 }
 
-/// One less waiting, however the wait ends.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 impl HttpHandler {
     pub(crate) fn new(
         container: Arc<container::Inner>,
@@ -129,15 +119,7 @@ impl HttpHandler {
         reuse: Option<Reuse>,
     ) -> Self {
         let authority = container.authority(port);
-        let requests = container.account.limits.counts.requests;
-        HttpHandler(Arc::new(Inner {
-            container,
-            guests,
-            authority,
-            running: Arc::new(Semaphore::new(requests)),
-            waiting: AtomicUsize::new(0),
-            warm: reuse.map(Warm::new),
-        }))
+        HttpHandler(Arc::new(Inner { container, guests, authority, warm: reuse.map(Warm::new) }))
     }
 
     /// A place for one request, or `None` once the container stops: then another replica can be asked, with the
@@ -188,18 +170,23 @@ impl HttpHandler {
         container.activity.requests.fetch_add(1, Ordering::Relaxed);
         let limit = container.account.limits.time.request;
         let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
-        let running = match until(deadline, self.slot()).await {
+        let running = match until(deadline, container.gate.enter()).await {
             Some(Some(running)) => running,
             Some(None) => return Ok(status(StatusCode::SERVICE_UNAVAILABLE)),
             None => return Ok(self.late()),
         };
-        let request = self.complete(request).map(Patient::around);
+        let mut rest = None;
+        let request = self.complete(request).map(|body| {
+            let (body, its_rest) = Patient::around(body);
+            rest = its_rest;
+            body
+        });
         let (respond, response) = oneshot::channel();
         let handler = self.clone();
         let task = self.0.guests.spawn({
             let (open, broken) = (open.clone(), broken.clone());
             async move {
-                let ran = handler.run(request, respond, &broken, deadline).await;
+                let ran = handler.run(request, rest, respond, &broken, deadline).await;
                 drop((open, running));
                 ran
             }
@@ -245,20 +232,6 @@ impl HttpHandler {
         container.complain(error);
     }
 
-    /// A place among the running requests; `None` where too many wait.
-    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        let running = &self.0.running;
-        if let Ok(slot) = running.clone().try_acquire_owned() {
-            return Some(slot);
-        }
-        let before = self.0.waiting.fetch_add(1, Ordering::AcqRel);
-        let _waiting = Waiting(&self.0.waiting);
-        if before >= self.0.container.account.limits.counts.requests_waiting {
-            return None;
-        }
-        running.clone().acquire_owned().await.ok()
-    }
-
     /// Gives a request without a host one: WASI demands an authority.
     fn complete(&self, mut request: Request<Body>) -> Request<Body> {
         let named = request.uri().authority().is_some()
@@ -272,6 +245,7 @@ impl HttpHandler {
     async fn run(
         &self,
         request: Request<Body>,
+        rest: Option<Rest>,
         respond: Respond,
         broken: &AtomicBool,
         deadline: Option<tokio::time::Instant>,
@@ -299,6 +273,9 @@ impl HttpHandler {
             if called.is_ok()
                 && let Some(warm) = warm
             {
+                if let Some(rest) = rest {
+                    rest.end();
+                }
                 warm.put(used, &self.0.guests, &container.ended);
             }
             called
@@ -372,7 +349,7 @@ impl HttpHandler {
 }
 
 /// The outcome of `work`; `None` where the deadline comes first.
-async fn until<T>(
+pub(crate) async fn until<T>(
     deadline: Option<tokio::time::Instant>,
     work: impl Future<Output = T>,
 ) -> Option<T> {
@@ -632,14 +609,45 @@ impl http_body::Body for Answer {
 
 /// A request's body. Where the component has done without it, the rest is read and forgotten, up to [`REST_MAX`]: a
 /// caller that still writes would take a closed stream for a broken connection, and a kept connection could not go on.
-struct Patient(Option<Body>);
+struct Patient(Arc<Mutex<Option<Body>>>);
+
+/// A way to a request's body past its instance, which may keep its handle for as long as it lives.
+struct Rest(Arc<Mutex<Option<Body>>>);
 
 impl Patient {
-    fn around(body: Body) -> Body {
+    fn around(body: Body) -> (Body, Option<Rest>) {
         match http_body::Body::is_end_stream(&body) {
-            true => body,
-            false => Patient(Some(body)).boxed_unsync(),
+            true => (body, None),
+            false => {
+                let shared = Arc::new(Mutex::new(Some(body)));
+                (Patient(shared.clone()).boxed_unsync(), Some(Rest(shared)))
+            }
         }
+    }
+}
+
+impl Rest {
+    /// The request is over: whoever still holds the body finds its end.
+    fn end(self) {
+        let body = self.0.lock().take();
+        forget(body);
+    }
+}
+
+/// Reads what is left of a body, up to [`REST_MAX`].
+fn forget(body: Option<Body>) {
+    let Some(mut body) = body.filter(|body| !http_body::Body::is_end_stream(body)) else { return };
+    // Ends with the body, or with the caller that writes it.
+    if let Ok(guests) = Handle::try_current() {
+        guests.spawn(async move {
+            let mut read = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                read += frame.data_ref().map_or(0, Bytes::len);
+                if read > REST_MAX {
+                    return;
+                }
+            }
+        });
     }
 }
 
@@ -648,23 +656,25 @@ impl http_body::Body for Patient {
     type Error = HttpError;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, HttpError>>> {
-        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        let mut held = self.0.lock();
+        let Some(body) = held.as_mut() else { return Poll::Ready(None) };
         let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
         if !matches!(frame, Some(Ok(_))) {
-            self.0 = None;
+            *held = None;
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(http_body::Body::is_end_stream)
+        self.0.lock().as_ref().is_none_or(http_body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.0
+            .lock()
             .as_ref()
             .map_or_else(|| http_body::SizeHint::with_exact(0), http_body::Body::size_hint)
     }
@@ -672,22 +682,8 @@ impl http_body::Body for Patient {
 
 impl Drop for Patient {
     fn drop(&mut self) {
-        let Some(mut body) = self.0.take().filter(|body| !http_body::Body::is_end_stream(body))
-        else {
-            return;
-        };
-        // Ends with the body, or with the caller that writes it.
-        if let Ok(guests) = Handle::try_current() {
-            guests.spawn(async move {
-                let mut read = 0;
-                while let Some(Ok(frame)) = body.frame().await {
-                    read += frame.data_ref().map_or(0, Bytes::len);
-                    if read > REST_MAX {
-                        return;
-                    }
-                }
-            });
-        }
+        let body = self.0.lock().take();
+        forget(body);
     }
 }
 

@@ -23,6 +23,7 @@ mod exit_code;
 mod fair;
 mod files;
 pub mod folder;
+mod gate;
 mod host;
 mod http;
 mod imports;

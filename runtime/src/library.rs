@@ -1,12 +1,15 @@
 //! Calls of an embedder into a container: any function that its component exports, in an instance of its own.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 
 use crate::compose;
 use crate::container::Container;
+use crate::http::until;
 use crate::imports;
 
 /// Why a call gave no results.
@@ -20,6 +23,14 @@ pub enum CallError {
     Bound { function: String, why: String },
     #[error("container {container} has ended")]
     Ended { container: String },
+    /// As many wait already as [`requests_waiting`](crate::CountLimits::requests_waiting) allows.
+    #[error("container {container} is busy: {waiting} calls wait already")]
+    Busy { container: String, waiting: usize },
+    /// [`TimeLimits::request`](crate::TimeLimits::request) has passed, the wait for a place included.
+    #[error(
+        "{function} took longer than the {limit:?} that container {container} has for a request"
+    )]
+    Late { container: String, function: String, limit: Duration },
     /// The guest trapped, passed a limit, or was given arguments of other types.
     #[error("{0}")]
     Failed(String),
@@ -32,8 +43,8 @@ struct Found {
 }
 
 impl Container {
-    /// Calls an exported function in a fresh instance, under the container's limits; `interface` is `None` for a
-    /// function that stands outside of any. A name without a version stands for any version.
+    /// Calls an exported function in a fresh instance, under the container's limits, those of requests included;
+    /// `interface` is `None` for a function that stands outside of any. A name without a version stands for any version.
     /// Dropping the future ends the instance.
     pub async fn call(
         &self,
@@ -62,11 +73,30 @@ impl Container {
             return Err(CallError::Ended { container: self.name().to_owned() });
         }
         container.activity.requests.fetch_add(1, Ordering::Relaxed);
+        let limits = &container.account.limits;
+        let limit = limits.time.request;
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        let late = |function: String| {
+            container.activity.errors.fetch_add(1, Ordering::Relaxed);
+            // Without a limit nothing is late.
+            let limit = limit.unwrap_or_default();
+            CallError::Late { container: self.name().to_owned(), function, limit }
+        };
+        let running = match until(deadline, container.gate.enter()).await {
+            Some(Some(running)) => running,
+            Some(None) => {
+                let waiting = limits.counts.requests_waiting;
+                return Err(CallError::Busy { container: self.name().to_owned(), waiting });
+            }
+            None => return Err(late(wanted)),
+        };
         let arguments = arguments.to_vec();
         let function = function.to_owned();
         let task = container.artifact.guests().spawn({
-            let container = container.clone();
+            let (container, wanted) = (container.clone(), wanted.clone());
             async move {
+                // Until the instance is gone.
+                let _running = running;
                 let work = async {
                     let (mut store, instance) =
                         container.artifact.bare_instance(|| container.ctx(None)).await?;
@@ -86,15 +116,16 @@ impl Container {
                     function.call_async(&mut store, &arguments, &mut results).await?;
                     Ok(results)
                 };
-                container.lend(&wanted, work).await
+                until(deadline, container.lend(&wanted, work)).await
             }
         });
         let mut guard = crate::http::AbortOnDrop(Some(task.abort_handle()));
         let called = task.await;
         guard.0 = None;
         match called {
-            Ok(Ok(results)) => Ok(results),
-            Ok(Err(error)) => Err(CallError::Failed(error.to_string())),
+            Ok(Some(Ok(results))) => Ok(results),
+            Ok(None) => Err(late(wanted)),
+            Ok(Some(Err(error))) => Err(CallError::Failed(error.to_string())),
             Err(_) => Err(CallError::Ended { container: self.name().to_owned() }),
         }
     }

@@ -149,6 +149,76 @@ async fn a_library_runs_until_it_is_ended_and_its_limits_hold() {
 }
 
 #[tokio::test]
+async fn a_call_of_an_embedder_has_the_time_of_a_request() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (mut spec, _) = named("shop", load("library_guest.wasm").await, &[]);
+    spec.limits.time.request = Some(Duration::from_secs(2));
+    spec.limits.counts.requests = 1;
+    let shop = sandbox.start(spec).unwrap();
+    // The second one's wait for a place counts.
+    let calls = [(); 2].map(|()| shop.call(GOODS, "spin", &[]));
+    for called in soon("the calls' end", futures::future::join_all(calls)).await {
+        let error = called.unwrap_err();
+        assert!(matches!(error, CallError::Late { .. }), "{error}");
+        let wanted = "acme:shop/goods@0.2.0 spin took longer than the 2s that container shop has for a request";
+        assert_eq!(error.to_string(), wanted);
+    }
+    assert_eq!((shop.stats().requests, shop.stats().errors), (2, 2));
+    let idle = async {
+        while shop.stats().memory_bytes > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the instances' end", idle).await;
+    assert!(soon("a count", shop.call(GOODS, "count", &[])).await.is_ok());
+}
+
+#[tokio::test]
+async fn calls_of_an_embedder_wait_for_a_place_and_too_many_are_turned_away() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (mut spec, recorder) = named("shop", load("library_guest.wasm").await, &[]);
+    spec.limits.counts.requests = 1;
+    spec.limits.counts.requests_waiting = 1;
+    let shop = sandbox.start(spec).unwrap();
+    let call = |function: &'static str| {
+        let shop = shop.clone();
+        tokio::spawn(async move { shop.call(GOODS, function, &[]).await })
+    };
+    let running = call("spin");
+    recorder.says("spinning").await;
+    let waiting = call("count");
+    let waits = async {
+        while shop.stats().requests < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the second call", waits).await;
+    let error = soon("the third call", shop.call(GOODS, "count", &[])).await.unwrap_err();
+    assert_eq!(error.to_string(), "container shop is busy: 1 calls wait already");
+    assert!(!waiting.is_finished());
+    // A caller that goes away leaves its place to the next.
+    running.abort();
+    let counted = soon("the second call's turn", waiting).await.unwrap();
+    assert_eq!(counted, Ok(vec![Val::U32(1)]));
+}
+
+#[tokio::test]
+async fn the_time_of_a_call_is_the_callees() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (shop, _) = shop(&sandbox).await;
+    let (caller, _) = customer(&sandbox, &["spin"]).await;
+    let busy = async {
+        while shop.stats().cpu_time < Duration::from_millis(600) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("the callee's time", busy).await;
+    let (called, calling) = (shop.stats().cpu_time, caller.stats().cpu_time);
+    assert!(calling < called / 2, "{calling:?} {called:?}");
+    caller.kill();
+}
+
+#[tokio::test]
 async fn values_and_resources_cross_between_containers() {
     let sandbox = Net::new().sandbox("10.0.0.1");
     let (shop, said) = shop(&sandbox).await;

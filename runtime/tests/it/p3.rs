@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use copepod_runtime::{
-    Body, Container, ExitCause, HttpError, HttpHandler, Mount, Route, Sandbox, Stdin,
+    Body, Container, ExitCause, HttpError, HttpHandler, Mount, Reuse, Route, Sandbox, Stdin,
 };
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
@@ -94,7 +94,16 @@ async fn clocks_and_random_numbers_are_there() {
     let (waited, seconds) = said.trim().split_once('\n').unwrap();
     assert_eq!(waited, "waited long enough: true");
     assert!(seconds.parse::<u64>().unwrap() > 1_700_000_000);
-    assert_eq!(run(&sandbox, &["random"]).await, "32 random bytes\n");
+    assert_eq!(run(&sandbox, &["random"]).await, "32 and 32 random bytes\n");
+}
+
+#[tokio::test]
+async fn standard_error_is_a_stream_too_and_nothing_is_a_terminal() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let (container, recorder) = start(&sandbox, &["warn", "by a stream"]).await;
+    assert_eq!(soon("exit", container.exited()).await.code, 0);
+    assert_eq!((recorder.stdout().as_str(), recorder.stderr().as_str()), ("", "by a stream"));
+    assert_eq!(run(&sandbox, &["terminals"]).await, "false false false\n");
 }
 
 #[tokio::test]
@@ -435,6 +444,108 @@ async fn each_request_gets_an_instance_of_its_own() {
     let stats = container.stats();
     assert_eq!((stats.requests, stats.errors), (5, 0));
     no_instance(&container).await;
+}
+
+async fn serve_again(sandbox: &Sandbox, requests: u32) -> (Container, Arc<Recorder>) {
+    let (mut spec, recorder) = spec(p3_http().await, &[]);
+    spec.reuse = Some(Reuse { requests, age: Duration::from_secs(600) });
+    (sandbox.start(spec).unwrap(), recorder)
+}
+
+/// Asks until an instance has served so often; no call may be beyond `most`. An instance that is not back yet when the
+/// next request comes leaves it to a fresh one.
+async fn until_call(handler: &HttpHandler, wanted: u32, most: u32) {
+    let asked = async {
+        loop {
+            let (status, text) = ask(handler, "/hello").await;
+            assert_eq!(status, StatusCode::OK);
+            let call: u32 = text.rsplit(' ').next().unwrap().parse().unwrap();
+            assert!(call <= most, "{call}");
+            if call == wanted {
+                return;
+            }
+        }
+    };
+    soon("an instance that serves again", asked).await;
+}
+
+#[tokio::test]
+async fn where_it_may_an_instance_serves_again_up_to_its_number() {
+    let net = Net::new();
+    let sandbox = net.sandbox("10.0.0.1");
+    let (container, _) = serve_again(&sandbox, 3).await;
+    let handler = net.switch.http(FIRST.into()).unwrap();
+    until_call(&handler, 3, 3).await;
+    until_call(&handler, 1, 3).await;
+    assert_eq!(container.stats().errors, 0);
+    container.kill();
+    no_instance(&container).await;
+}
+
+#[tokio::test]
+async fn an_instance_that_broke_off_does_not_serve_again() {
+    let net = Net::new();
+    let sandbox = net.sandbox("10.0.0.1");
+    let (container, _) = serve_again(&sandbox, 1_000).await;
+    let handler = net.switch.http(FIRST.into()).unwrap();
+    for path in ["/panic", "/late-panic", "/error"] {
+        until_call(&handler, 2, 2).await;
+        // It takes an instance that rests: with those that broke off, all are gone.
+        let broken = async {
+            while container.stats().memory_bytes > 0 {
+                let response = handler.call(get(path)).await.unwrap();
+                let _ = response.into_body().collect().await;
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("the instances' end", broken).await;
+        let (status, text) = ask(&handler, "/hello").await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(text.ends_with("call 1"), "{path}: {text}");
+    }
+    // One that is cut off with its container does not rest either, nor do those that rested.
+    until_call(&handler, 2, 2).await;
+    let begun = soon("the head", handler.call(get("/late?3600000"))).await.unwrap();
+    container.kill();
+    assert!(soon("the end", begun.into_body().collect()).await.is_err());
+    no_instance(&container).await;
+}
+
+#[tokio::test]
+async fn an_instance_that_has_not_read_its_request_serves_the_next_one() {
+    let net = Net::new();
+    let sandbox = net.sandbox("10.0.0.1");
+    let (container, _) = serve_again(&sandbox, 1_000).await;
+    let from = SocketAddr::from(([10, 0, 0, 200], 5000));
+    let stream = net.switch.connect(from, FIRST.into()).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    // Larger than any buffer between: what is not read by somebody holds the connection up.
+    for path in ["/keep", "/keep-rest", "/hello", "/pass", "/keep"] {
+        let request = Request::post(path)
+            .header("host", "elsewhere")
+            .body(Full::new(Bytes::from(vec![b'x'; 200_000])))
+            .unwrap();
+        soon("the connection", sender.ready()).await.unwrap();
+        let response = soon("the response", sender.send_request(request)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        soon("the body", response.into_body().collect()).await.unwrap();
+    }
+    // A body without an end holds nothing up but itself.
+    let handler = net.switch.http(FIRST.into()).unwrap();
+    for path in ["/keep", "/hello"] {
+        let (sender, mut receiver) = mpsc::channel::<http_body::Frame<Bytes>>(1);
+        let frames = futures::stream::poll_fn(move |cx| receiver.poll_recv(cx).map(|f| f.map(Ok)));
+        let body = StreamBody::new(frames).boxed_unsync();
+        let request = Request::post(format!("http://a.example{path}")).body(body).unwrap();
+        let response = soon("the response", handler.call(request)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        let served: u32 = text(response).await.rsplit(' ').next().unwrap().parse().unwrap();
+        until_call(&handler, served + 1, u32::MAX).await;
+        drop(sender);
+    }
+    assert_eq!(container.stats().errors, 0);
 }
 
 #[tokio::test]

@@ -26,6 +26,21 @@ impl wasip3::exports::http::handler::Guest for Component {
                 let scheme = request.get_scheme();
                 Ok(respond(200, format!("{method:?} {scheme:?} {host}, call {calls}").into_bytes()))
             }
+            // As `/hello`, but the request and its body are held for as long as the instance lives.
+            "/keep" => {
+                let calls = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
+                std::mem::forget(request);
+                Ok(respond(200, format!("kept, call {calls}").into_bytes()))
+            }
+            // As `/keep`, after the first part of the body was read.
+            "/keep-rest" => {
+                let calls = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
+                let (received, result) = wit_future::new(|| Ok(()));
+                let (mut body, trailers) = Request::consume_body(request, result);
+                let (_, chunk) = body.read(Vec::with_capacity(1024)).await;
+                std::mem::forget((received, body, trailers));
+                Ok(respond(200, format!("kept all but {}, call {calls}", chunk.len()).into_bytes()))
+            }
             "/echo" => Ok(echo(request)),
             "/pass" => {
                 let (_, result) = wit_future::new(|| Ok(()));
