@@ -15,3 +15,4 @@ mod processes;
 mod services;
 mod snapshots;
 mod support;
+mod wasi3;

@@ -352,3 +352,34 @@ async fn a_status_written_by_hand_comes_right_and_a_final_phase_ends_the_pod() {
     kubectl.ok("delete pod ended --timeout=60s").await;
     fixture.stop().await;
 }
+
+/// A command of one function that is all branches: the compiler's time grows with the square of its size.
+fn slow_to_compile() -> Vec<u8> {
+    let branch = "(if (local.get 0) (then (local.set 0 (i32.add (local.get 0) (i32.const 1)))))";
+    let text = format!(
+        r#"(module (memory (export "memory") 1) (func (export "_start") (local i32) {}))"#,
+        branch.repeat(35_000)
+    );
+    wat::parse_str(text).expect("a module")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_is_deleted_while_its_image_compiles_goes_at_once() {
+    let fixture = Fixture::start().await;
+    let kubectl = &fixture.kubectl;
+    fixture.cluster.import_image("slow:1", slow_to_compile()).await.expect("it is a module");
+    for pod in ["deleted", "stays"] {
+        kubectl.apply(&agent(pod, "Never", &[]).replace("agent:1", "slow:1")).await;
+    }
+    let waiting =
+        |pod: &str| format!("get pod {pod} -o jsonpath={{.status.containerStatuses[0].state}}");
+    for pod in ["deleted", "stays"] {
+        kubectl.until(&waiting(pod), |state| state.contains("ContainerCreating")).await;
+    }
+    kubectl.ok("delete pod deleted --timeout=30s").await;
+    // The compiler is not done yet, or the other pod would have begun.
+    let other = kubectl.ok(&waiting("stays")).await;
+    assert!(other.contains("ContainerCreating"), "{other}");
+    kubectl.until("get pod stays -o jsonpath={.status.phase}", |p| p == "Succeeded").await;
+    fixture.stop().await;
+}

@@ -26,7 +26,7 @@ pub fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The component of a test guest (`agent`, `web`) or of an example, built once.
+/// The component of a test guest (`agent`, `web`, `async_web`…) or of an example, built once.
 pub async fn guest(name: &str) -> Bytes {
     static BUILT: OnceCell<Vec<Guest>> = OnceCell::const_new();
     let built = BUILT
