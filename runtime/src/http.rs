@@ -1,6 +1,7 @@
-//! HTTP in and out. In: each request gets an instance of its own, dropped when the guest returns; between requests there is
-//! none; how one of WASI 0.3 is called stands in `http/service.rs`. Out: `wasi:http` over the sandbox's dialer; a request
-//! to an HTTP component in the switch is a direct call, without a connection.
+//! HTTP in and out. In: each request gets an instance of its own, dropped when the guest returns, or put to rest until the
+//! next one where it may serve again (`reuse.rs`); how one of WASI 0.3 is called stands in `http/service.rs`. Out:
+//! `wasi:http` over the sandbox's dialer; a request to an HTTP component in the switch is a direct call, without a
+//! connection.
 
 mod service;
 
@@ -51,7 +52,7 @@ pub type HttpError = wasmtime_wasi_http::Error;
 /// Most bytes of a body that a guest writes at a time; the host holds up to three such parts.
 const BODY_CHUNK: usize = 64 * 1024;
 /// How long a client may take to send a request's head, its silence before it included; as nginx.
-const HEAD_WITHIN: Duration = Duration::from_secs(75);
+pub const HEAD_WITHIN: Duration = Duration::from_secs(75);
 /// What is read of a request's body that its component did not want; Go's server reads as much.
 const REST_MAX: usize = 256 * 1024;
 /// Where a guest sets no time-out of its own.

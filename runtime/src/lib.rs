@@ -49,7 +49,7 @@ pub use container::{
 };
 pub use engine::{PoolConfig, Runtime, RuntimeConfig, RuntimeError};
 pub use host::offered_interfaces;
-pub use http::{Body, HttpError, HttpHandler, Reserved};
+pub use http::{Body, HEAD_WITHIN, HttpError, HttpHandler, Reserved};
 pub use latency::{LATENCY_BOUNDS, LatencyCounts};
 pub use library::CallError;
 pub use net::{Outside, Protocol, Route, Stream, Switch};

@@ -1,8 +1,9 @@
 //! The doors from real sockets: one for every NodePort, on the network's bind address.
 //!
 //! Behind a door, an HTTP component is called directly, request by request, so that a kept-alive
-//! connection outlives the replicas that answered its first requests. Any other endpoint gets the
-//! connection as a stream of bytes.
+//! connection outlives the replicas that answered its first requests. A client that does not send its
+//! request's head in time is cut off, as it is on a connection through the switch. Any other endpoint
+//! gets the connection as a stream of bytes.
 //!
 //! A door without endpoints is shut: its port is bound but does not listen, so that the kernel
 //! refuses connections, as kube-proxy's reject rule would, and no other process takes the port.
@@ -12,13 +13,15 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use copepod_runtime::{Body, HttpError, Reserved, Route};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -31,6 +34,10 @@ use crate::events::{Busy, Recorder, Report};
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
+
+/// How long a client may take to send a request's head, its silence before it included. One of HTTP/2 is asked after that
+/// time whether it is still there.
+const HEAD_WITHIN: Duration = copepod_runtime::HEAD_WITHIN;
 
 /// A NodePort's door.
 enum Door {
@@ -244,14 +251,47 @@ async fn serve_http(
     port: u16,
     closed: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let service = service_fn(|request: Request<Incoming>| {
+    speak_http(socket, closed, HEAD_WITHIN, |request| {
         let network = network.clone();
-        async move { Ok::<_, Infallible>(answer(&network, client, port, request).await) }
+        async move { answer(&network, client, port, request).await }
+    })
+    .await
+}
+
+/// HTTP/1 or 2, whichever the client begins with.
+async fn speak_http<F>(
+    socket: TcpStream,
+    closed: CancellationToken,
+    head_within: Duration,
+    answer: impl Fn(Request<Incoming>) -> F,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+where
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let begun = AtomicBool::new(false);
+    let service = service_fn(|request| {
+        begun.store(true, Ordering::Relaxed);
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
     });
-    let builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(head_within);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(head_within)
+        .keep_alive_timeout(head_within);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(socket), service));
+    // Until the client's first words show which version it speaks, hyper has no clock running.
+    let silent = async {
+        tokio::time::sleep(head_within).await;
+        if begun.load(Ordering::Relaxed) {
+            std::future::pending().await
+        }
+    };
     tokio::select! {
         result = connection.as_mut() => return result,
+        () = silent => return Err("no request in time".into()),
         () = closed.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     connection.await
@@ -306,4 +346,73 @@ fn report(network: &Network, recorder: &Recorder, port: u16, protocol: Protocol,
         reason: "NodePortUnavailable",
         message: why.to_owned(),
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::timeout;
+
+    /// Far beyond what anything here takes: passed only by a bug.
+    const DEADLINE: Duration = Duration::from_secs(60);
+    const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+    /// A client of a door, with so long for each head.
+    async fn client(head_within: Duration) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        tokio::spawn(async move {
+            let closed = CancellationToken::new();
+            speak_http(socket, closed, head_within, |request| async move {
+                if request.uri().path() == "/slow" {
+                    tokio::time::sleep(Duration::from_millis(700)).await;
+                }
+                plain(StatusCode::OK, "answered\n")
+            })
+            .await
+        });
+        client
+    }
+
+    /// Everything until the door cuts the connection off, which is an end or a reset.
+    async fn rest(client: &mut TcpStream) -> String {
+        let mut read = Vec::new();
+        let _ = timeout(DEADLINE, client.read_to_end(&mut read)).await.expect("it is cut off");
+        String::from_utf8_lossy(&read).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_send_its_head_in_time_is_cut_off() {
+        for words in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n", b"GET / HT", HTTP_2] {
+            let mut client = client(Duration::from_millis(300)).await;
+            client.write_all(words).await.unwrap();
+            assert!(!rest(&mut client).await.contains("200 OK"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_a_byte_at_a_time_is_cut_off() {
+        let client = client(Duration::from_millis(300)).await;
+        let (mut read, mut write) = client.into_split();
+        let writing = tokio::spawn(async move {
+            write.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
+            while write.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let mut words = Vec::new();
+        let _ = timeout(DEADLINE, read.read_to_end(&mut words)).await.expect("it is cut off");
+        timeout(DEADLINE, writing).await.expect("nobody reads any more").unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_silent_after_its_request_is_cut_off_and_a_slow_answer_is_not() {
+        let mut client = client(Duration::from_millis(300)).await;
+        client.write_all(b"GET /slow HTTP/1.1\r\nHost: me\r\n\r\n").await.unwrap();
+        let said = rest(&mut client).await;
+        assert!(said.contains("200 OK") && said.ends_with("answered\n"), "{said}");
+    }
 }
