@@ -42,8 +42,9 @@ pub struct CpuLimits {
 pub struct TimeLimits {
     /// From the start; then the container is ended (137, deadline exceeded). Default: no deadline.
     pub run: Option<Duration>,
-    /// From a request's arrival to the end of its instance, its wait for a place included. Then the instance is dropped: the
-    /// caller gets 504, or a body that breaks off where it had the response's head. Default: no deadline.
+    /// From a request's arrival to the end of its instance, its wait for a place included, and so for an embedder's call.
+    /// Then the instance is dropped: the caller gets 504, or a body that breaks off where it had the response's head; the
+    /// embedder [`CallError::Late`](crate::CallError::Late). Default: no deadline.
     pub request: Option<Duration>,
 }
 
@@ -54,9 +55,10 @@ pub struct CountLimits {
     pub sockets: u64,
     /// Files and folders open at a time, mounts not counted: the error `quota`. Default: 1,024.
     pub files: u64,
-    /// HTTP requests that run at a time; further ones wait. Default: 1,000.
+    /// HTTP requests and embedder's calls that run at a time; further ones wait (`gate.rs`). Default: 1,000.
     pub requests: usize,
-    /// HTTP requests that wait; further ones are answered 503. Default: 10,000.
+    /// HTTP requests and embedder's calls that wait; further ones are answered 503, or
+    /// [`CallError::Busy`](crate::CallError::Busy). Default: 10,000.
     pub requests_waiting: usize,
 }
 

@@ -299,7 +299,7 @@ impl Cluster {
     }
 
     /// Calls a function that a container's component exports, in a fresh instance; `interface` is `None` for a
-    /// function outside of any. The pod must run on a node of this process.
+    /// function outside of any. The pod must run on a node of this process. The container's bounds of requests hold.
     pub async fn call(
         &self,
         container: &ContainerName<'_>,

@@ -154,6 +154,21 @@ async fn open_files_are_bounded_though_several_are_opened_at_a_time() {
 }
 
 #[tokio::test]
+async fn sockets_and_headers_are_bounded() {
+    let net = Net::new();
+    let sandbox = net.sandbox("10.0.0.1");
+    let (mut spec, recorder) = spec(p3_command().await, &["sockets"]);
+    spec.limits.counts.sockets = 20;
+    let container = sandbox.start(spec).unwrap();
+    assert_eq!(soon("exit", container.exited()).await.code, 0, "{}", recorder.stderr());
+    assert_eq!(recorder.stdout(), "20 sockets, then ErrorCode::OutOfMemory\nagain true\n");
+    let _serving = serve(&sandbox).await;
+    let handler = net.switch.http(FIRST.into()).unwrap();
+    let (status, text) = ask(&handler, "/headers").await;
+    assert_eq!((status, text.as_str()), (StatusCode::OK, "HeaderError::SizeExceeded"));
+}
+
+#[tokio::test]
 async fn an_endless_loop_is_killed_at_once_and_a_waiting_guest_too() {
     let sandbox = Net::new().sandbox("10.0.0.1");
     for (task, says) in [("spin", "spinning"), ("sleep", "sleeping")] {

@@ -91,6 +91,18 @@ impl wasip3::exports::cli::run::Guest for Component {
                 let again = open(arg(2), OpenFlags::empty(), DescriptorFlags::READ).await;
                 println!("again {}", again.is_ok());
             }
+            "sockets" => {
+                let mut sockets = Vec::new();
+                let error = loop {
+                    match TcpSocket::create(IpAddressFamily::Ipv4) {
+                        Ok(socket) => sockets.push(socket),
+                        Err(error) => break error,
+                    }
+                };
+                println!("{} sockets, then {error:?}", sockets.len());
+                sockets.clear();
+                println!("again {}", TcpSocket::create(IpAddressFamily::Ipv4).is_ok());
+            }
             "clocks" => clocks().await,
             "random" => {
                 let bytes = random::get_random_bytes(32);

@@ -41,6 +41,15 @@ impl wasip3::exports::http::handler::Guest for Component {
                 std::mem::forget((received, body, trailers));
                 Ok(respond(200, format!("kept all but {}, call {calls}", chunk.len()).into_bytes()))
             }
+            "/headers" => {
+                let fields = Fields::new();
+                let error = loop {
+                    if let Err(error) = fields.append("x-long", &[b'x'; 1000]) {
+                        break error;
+                    }
+                };
+                Ok(respond(200, format!("{error:?}").into_bytes()))
+            }
             "/echo" => Ok(echo(request)),
             "/pass" => {
                 let (_, result) = wit_future::new(|| Ok(()));
