@@ -412,12 +412,14 @@ enum Clock {
 thread_local! {
     /// The innermost poll's clock since it was last begun, and what was used until then.
     static RUNNING: Cell<Option<(Clock, Duration)>> = const { Cell::new(None) };
+    /// The thread's time when it was last read, and what [`corrected`] has charged since then.
+    static LAST: Cell<(Duration, Duration)> = const { Cell::new((Duration::ZERO, Duration::ZERO)) };
 }
 
 impl Clock {
     fn begin(exact: bool) -> Clock {
         match exact {
-            true => Clock::Exact(thread_time()),
+            true => Clock::Exact(read()),
             false => Clock::Cheap(Instant::now()),
         }
     }
@@ -428,7 +430,7 @@ impl Clock {
 
     fn used(self) -> Duration {
         match self {
-            Clock::Exact(begun) => thread_time().saturating_sub(begun),
+            Clock::Exact(begun) => read().saturating_sub(begun),
             Clock::Cheap(begun) => corrected(begun.elapsed()),
         }
     }
@@ -459,21 +461,22 @@ fn thread_time() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// The thread's time, remembered.
+fn read() -> Duration {
+    let now = thread_time();
+    LAST.set((now, Duration::ZERO));
+    now
+}
+
 /// The processor time of a poll that took `took`: all of it, or where it was long, no more than the thread has run
 /// since it was last asked, less what other polls have been charged since then.
 fn corrected(took: Duration) -> Duration {
-    thread_local! {
-        /// The thread's time when it was last read, and what was charged since then.
-        static LAST: Cell<(Duration, Duration)> = const { Cell::new((Duration::ZERO, Duration::ZERO)) };
-    }
-    let (read, charged) = LAST.get();
+    let (last, charged) = LAST.get();
     if took < LONG_POLL {
-        LAST.set((read, charged + took));
+        LAST.set((last, charged + took));
         return took;
     }
-    let now = thread_time();
-    LAST.set((now, Duration::ZERO));
-    took.min(now.saturating_sub(read).saturating_sub(charged))
+    took.min(read().saturating_sub(last).saturating_sub(charged))
 }
 
 #[cfg(test)]
