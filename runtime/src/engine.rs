@@ -41,6 +41,10 @@ const WARM_3_MAX: u32 = 200;
 /// choice follows the polls' usual length: some long ones after many short ones, and a request waited for seconds.
 const LOOK_OUTSIDE_EVERY: u32 = 2;
 
+/// Threads for guests beyond the turns: where guests that spin hold every turn, a short request finds a thread all the
+/// same, and the system shares the processors.
+const SPARE_THREADS: usize = 1;
+
 /// How deep a guest may recurse; beyond, it traps. As wasmtime has it, and as much as native threads of WASI's own
 /// toolchains get for their shadow stack.
 const WASM_STACK: usize = 512 << 10;
@@ -51,7 +55,8 @@ const HOST_STACK: usize = 1536 << 10;
 pub struct RuntimeConfig {
     /// Where compiled code is kept. Default: nowhere, each process compiles anew.
     pub cache_dir: Option<PathBuf>,
-    /// Threads that run guests. Default: as many as cores.
+    /// How many guests may run on and on at a time. Default: as many as cores. There is one thread more, for whoever is
+    /// done within a few milliseconds.
     pub guest_threads: Option<usize>,
     pub pool: PoolConfig,
 }
@@ -205,7 +210,7 @@ impl Runtime {
         v2.pooled();
         let threads = config.guest_threads.unwrap_or_else(cores).max(1);
         let guests = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
+            .worker_threads(threads + SPARE_THREADS)
             .thread_name("guest")
             .global_queue_interval(LOOK_OUTSIDE_EVERY)
             .enable_all()
