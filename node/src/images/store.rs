@@ -111,7 +111,7 @@ impl Store {
         for piece in bytes.chunks(3) {
             incoming.write(piece)?;
         }
-        incoming.finish(reference)
+        incoming.finish(reference).map(|(imported, _)| imported)
     }
 
     pub fn remove(&self, reference: &Reference) -> Result<Removed, StoreError> {
@@ -213,8 +213,9 @@ impl Incoming<'_> {
         self.file.write_all(piece).map_err(io_error(&self.path))
     }
 
-    /// The file is whole: it becomes the blob that `reference` names.
-    pub fn finish(self, reference: &Reference) -> Result<Imported, StoreError> {
+    /// The file is whole: it becomes the blob that `reference` names. Given back beside it is the digest, if any, that
+    /// nothing names any more.
+    pub fn finish(self, reference: &Reference) -> Result<(Imported, Option<String>), StoreError> {
         self.form.end()?;
         let actual = digest_text(self.hash.clone());
         if let Some(pinned) = reference.digest()
@@ -233,10 +234,11 @@ impl Incoming<'_> {
         let mut table = store.table.read().clone();
         let before = table.insert(reference.to_string(), entry.clone());
         store.replace(table)?;
-        if let Some(before) = before.filter(|before| before.digest != actual) {
-            store.drop_if_unnamed(&before.digest);
-        }
-        Ok(Stored { reference: reference.to_string(), digest: entry.digest, size: entry.size })
+        let unused = before
+            .map(|before| before.digest)
+            .filter(|before| *before != actual && store.drop_if_unnamed(before));
+        let Entry { digest, size } = entry;
+        Ok((Stored { reference: reference.to_string(), digest, size }, unused))
     }
 }
 
