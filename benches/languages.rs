@@ -153,7 +153,7 @@ impl Subject {
         let first_byte = Arc::new(FirstByte::default());
         let container = ContainerSpec {
             args: ["agent", "print=started"].map(str::to_owned).into(),
-            ..ContainerSpec::new(&self.language, self.artifact.clone(), first_byte.clone())
+            ..ContainerSpec::new(self.language, self.artifact.clone(), first_byte.clone())
         };
         let ip = IpAddr::from(Ipv4Addr::new(10, 0, 0, 1));
         let spec = SandboxSpec {
