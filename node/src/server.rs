@@ -37,8 +37,8 @@ use crate::pods::driver::{LogRefusal, Mailbox, PodStats, Question, WantedLog};
 use crate::pods::effects::Means;
 use crate::pods::logs::{self, LogQuery};
 
-/// The largest image that is taken in.
-pub const IMAGE_LIMIT: u64 = 512 << 20;
+/// The largest image that is taken in: none larger is compiled.
+pub const IMAGE_LIMIT: u64 = copepod_runtime::FILE_BYTES_MAX as u64;
 /// Pieces of an image that wait to be written.
 const IMAGE_PIECES: usize = 16;
 /// A client that has not finished its handshake by then is let go.
@@ -187,7 +187,7 @@ impl From<LogRefusal> for Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         let code = match &error {
-            StoreError::Reference(_) | StoreError::NotWasm | StoreError::Digest { .. } => {
+            StoreError::Reference(_) | StoreError::Form(_) | StoreError::Digest { .. } => {
                 StatusCode::BAD_REQUEST
             }
             StoreError::Io { .. } | StoreError::Table { .. } | StoreError::Blob { .. } => {

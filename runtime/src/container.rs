@@ -102,7 +102,9 @@ pub enum Stdin {
 pub enum StartError {
     #[error("mount {} at {guest_path}", host_dir.display())]
     Mount { guest_path: String, host_dir: PathBuf, source: std::io::Error },
-    #[error("port {port} is already served in this sandbox")]
+    #[error(
+        "port {port} is already served in this sandbox: each HTTP component needs a port of its own"
+    )]
     PortInUse { port: u16 },
     #[error("sandbox {sandbox} is closed")]
     SandboxClosed { sandbox: String },

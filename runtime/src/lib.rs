@@ -56,7 +56,7 @@ pub use net::{Outside, Protocol, Route, Stream, Switch};
 pub use output::{Output, OutputStream};
 pub use reuse::Reuse;
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec};
-pub use size::TooLarge;
+pub use size::{FILE_BYTES_MAX, TooLarge};
 pub use snapshot::SnapshotError;
 /// A value of a component's function, for [`Container::call`].
 pub use wasmtime::component::Val;

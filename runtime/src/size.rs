@@ -7,8 +7,8 @@
 
 use wasmparser::{BinaryReaderError, ComponentInstance, Parser, Payload};
 
-/// Bytes of the file.
-const FILE_BYTES_MAX: usize = 256 << 20;
+/// Bytes of a file that is compiled, at the most.
+pub const FILE_BYTES_MAX: usize = 256 << 20;
 /// Functions with a body, all modules together.
 const FUNCTIONS_MAX: u64 = 150_000;
 /// Bytes of one function.

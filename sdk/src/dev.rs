@@ -450,7 +450,7 @@ fn is_source(root: &Path, path: &Path) -> bool {
     let below = path.strip_prefix(root).unwrap_or(path);
     let ignored = |part: &std::ffi::OsStr| {
         let part = part.to_string_lossy();
-        let built = ["target", "build", "node_modules", "Cargo.lock"];
+        let built = ["target", "build", "node_modules", "__pycache__", "Cargo.lock"];
         built.contains(&&*part) || part.starts_with('.') || part.ends_with('~')
     };
     !below.components().any(|component| ignored(component.as_os_str()))
@@ -511,6 +511,7 @@ mod tests {
             ("/d/.git/index", false),
             ("/d/build/x.wasm", false),
             ("/d/node_modules/a/index.js", false),
+            ("/d/__pycache__/app.cpython-312.pyc", false),
             ("/d/Cargo.lock", false),
             ("/d/build.mjs", true),
         ] {

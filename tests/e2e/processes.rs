@@ -347,18 +347,24 @@ async fn image_commands_list_and_remove() {
     std::fs::write(&text, "not wasm at all").expect("a file");
     let huge = folder.path().join("huge.wasm");
     let sparse = std::fs::File::create(&huge).expect("a file");
-    sparse.set_len(600 << 20).expect("a sparse file");
+    sparse.set_len(300 << 20).expect("a sparse file");
     let nothing = folder.path().join("nothing.wasm");
-    for (file, wanted) in
-        [(&text, "no WebAssembly"), (&huge, "up to 512 MiB"), (&nothing, "cannot be read")]
-    {
+    // A section of 20 MiB.
+    let wasm = [&b"\0asm\x01\0\0\0\0\x80\x80\x80\x0a"[..], &vec![7; 20 << 20]].concat();
+    let short = folder.path().join("short.wasm");
+    std::fs::write(&short, &wasm[..wasm.len() - 1]).expect("a file");
+    for (file, wanted) in [
+        (&text, "no WebAssembly"),
+        (&huge, "up to 256 MiB"),
+        (&nothing, "cannot be read"),
+        (&short, "the file is cut off"),
+    ] {
         let (code, _, stderr) = image(&["import", &file.display().to_string(), "x:1"]).await;
         assert!(code == 1 && stderr.contains(wanted), "{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
     // Some megabytes go through in pieces, and arrive as they were.
     let large = folder.path().join("large.wasm");
-    let wasm = [&b"\0asm"[..], &vec![7; 20 << 20]].concat();
     std::fs::write(&large, &wasm).expect("a file");
     let (code, stdout, stderr) = image(&["import", &large.display().to_string(), "l:1"]).await;
     assert_eq!(code, 0, "{stderr}");

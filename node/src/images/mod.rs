@@ -4,8 +4,10 @@
 //! `file://` of an allowed folder. What a user wrote stays what is shown; look-ups use the
 //! normal form.
 
+mod form;
 mod reference;
 mod store;
+mod turns;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ pub use store::{Imported, StoreError, Stored};
 use crate::pods::machine::ImageProblem;
 use crate::pods::snapshot::StartFrom;
 use store::Store;
+use turns::Turns;
 
 /// The images of one node.
 pub struct Images {
@@ -32,6 +35,7 @@ pub struct Images {
     artifacts: RwLock<HashMap<Arc<str>, Arc<Artifact>>>,
     /// The same, initialised.
     snapshots: RwLock<HashMap<Arc<str>, Arc<Artifact>>>,
+    loading: Turns,
     changed: watch::Sender<u64>,
 }
 
@@ -48,6 +52,7 @@ impl Images {
             allowed_dirs,
             artifacts: RwLock::default(),
             snapshots: RwLock::default(),
+            loading: Turns::default(),
             changed: watch::Sender::new(0),
         })
     }
@@ -77,10 +82,12 @@ impl Images {
             Ok(None)
         })
         .await?;
-        if imported.is_some() {
-            self.changed.send_modify(|count| *count += 1);
+        let Some((imported, unused)) = imported else { return Ok(None) };
+        if let Some(digest) = &unused {
+            self.forget(digest);
         }
-        Ok(imported)
+        self.changed.send_modify(|count| *count += 1);
+        Ok(Some(imported))
     }
 
     pub fn list(&self) -> Vec<Stored> {
@@ -92,11 +99,17 @@ impl Images {
         let store = self.store.clone();
         let removed = blocking(move || store.remove(&reference)).await?;
         if let Some(digest) = &removed.unused {
-            self.artifacts.write().remove(digest.as_str());
-            self.snapshots.write().remove(digest.as_str());
+            self.forget(digest);
         }
         self.changed.send_modify(|count| *count += 1);
         Ok(removed.found)
+    }
+
+    /// Frees what is held of an image once no container runs it.
+    fn forget(&self, digest: &str) {
+        self.artifacts.write().remove(digest);
+        self.snapshots.write().remove(digest);
+        self.runtime.forget(digest);
     }
 
     /// The digest of an image that can be started without any waiting.
@@ -128,7 +141,7 @@ impl Images {
         start: StartFrom,
     ) -> Result<Arc<str>, ImageProblem> {
         if image.starts_with("file:") {
-            return self.ensure_file(image, start).await;
+            return self.loading.take(image, self.ensure_file(image, start)).await;
         }
         let reference = Reference::parse(image)
             .map_err(|error| ImageProblem::InvalidName { message: error.kubelet_message(image) })?;
@@ -138,6 +151,16 @@ impl Images {
                 _ => ImageProblem::Pull { message: missing(image) },
             });
         };
+        let key = format!("{digest} {start:?}");
+        self.loading.take(&key, self.ensure_stored(image, digest, start)).await
+    }
+
+    async fn ensure_stored(
+        &self,
+        image: &str,
+        digest: String,
+        start: StartFrom,
+    ) -> Result<Arc<str>, ImageProblem> {
         if self.artifact(&digest, start).is_some() {
             return Ok(digest.into());
         }
@@ -211,5 +234,49 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         // The work panicked, or the runtime is going down with everything on it.
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use copepod_runtime::RuntimeConfig;
+
+    /// A command that does nothing, with a section that tells it from others.
+    fn command(mark: u8) -> Bytes {
+        let sections: [&[u8]; 6] = [
+            b"\0asm\x01\0\0\0",
+            b"\x01\x04\x01\x60\0\0",
+            b"\x03\x02\x01\0",
+            b"\x05\x03\x01\0\x01",
+            b"\x07\x13\x02\x06_start\0\0\x06memory\x02\0",
+            b"\x0a\x04\x01\x02\0\x0b",
+        ];
+        [&sections.concat()[..], &[0, 2, 1, mark]].concat().into()
+    }
+
+    async fn import(images: &Images, wasm: Bytes) -> Stored {
+        let (pieces, receiver) = mpsc::channel(2);
+        pieces.send(Some(wasm)).await.unwrap();
+        pieces.send(None).await.unwrap();
+        images.import("it", receiver).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn nothing_is_held_of_an_image_that_was_replaced_or_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new(RuntimeConfig::default()).unwrap();
+        let images = Images::open(folder.path(), runtime, Vec::new()).unwrap();
+        let mut held = Vec::new();
+        for mark in [b'a', b'b'] {
+            let imported = import(&images, command(mark)).await;
+            let digest = images.ensure("it", None, StartFrom::Scratch).await.unwrap();
+            assert_eq!(*imported.digest, *digest);
+            held.push(Arc::downgrade(&images.artifact(&digest, StartFrom::Scratch).unwrap()));
+        }
+        assert!(held[0].upgrade().is_none(), "it was replaced");
+        assert!(held[1].upgrade().is_some());
+        assert!(images.remove("it").await.unwrap());
+        assert!(held[1].upgrade().is_none(), "it was removed");
     }
 }

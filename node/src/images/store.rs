@@ -14,18 +14,16 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::form::{Form, FormError};
 use super::reference::{Reference, ReferenceError};
-
-/// What a core module and a component begin with.
-const WASM_MAGIC: &[u8] = b"\0asm";
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("{0}")]
     Reference(#[from] ReferenceError),
-    #[error("the file is no WebAssembly: it does not begin with \\0asm")]
-    NotWasm,
+    #[error("{0}")]
+    Form(#[from] FormError),
     #[error("the reference pins {pinned}, but the file is {actual}")]
     Digest { pinned: String, actual: String },
     #[error("{}: {source}", path.display())]
@@ -97,7 +95,14 @@ impl Store {
         let number = self.received.fetch_add(1, Ordering::Relaxed);
         let path = self.blob_path(&format!("incoming-{number}.part"));
         let file = File::create(&path).map_err(io_error(&path))?;
-        Ok(Incoming { store: self, path, file, hash: Sha256::new(), head: Vec::new(), size: 0 })
+        Ok(Incoming {
+            store: self,
+            path,
+            file,
+            hash: Sha256::new(),
+            form: Form::default(),
+            size: 0,
+        })
     }
 
     #[cfg(test)]
@@ -106,7 +111,7 @@ impl Store {
         for piece in bytes.chunks(3) {
             incoming.write(piece)?;
         }
-        incoming.finish(reference)
+        incoming.finish(reference).map(|(imported, _)| imported)
     }
 
     pub fn remove(&self, reference: &Reference) -> Result<Removed, StoreError> {
@@ -195,29 +200,23 @@ pub struct Incoming<'a> {
     path: PathBuf,
     file: File,
     hash: Sha256,
-    /// The first bytes, as many as the magic has.
-    head: Vec<u8>,
+    form: Form,
     size: u64,
 }
 
 impl Incoming<'_> {
-    /// Adds a piece. Refuses a file that is no Wasm as soon as that shows.
+    /// Adds a piece. Refuses a file that is no Wasm as soon as that shows; one that was cut off, at its end.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
-        let missing = WASM_MAGIC.len() - self.head.len();
-        self.head.extend_from_slice(&piece[..missing.min(piece.len())]);
-        if !WASM_MAGIC.starts_with(&self.head) {
-            return Err(StoreError::NotWasm);
-        }
+        self.form.follow(piece)?;
         self.hash.update(piece);
         self.size += piece.len() as u64;
         self.file.write_all(piece).map_err(io_error(&self.path))
     }
 
-    /// The file is whole: it becomes the blob that `reference` names.
-    pub fn finish(self, reference: &Reference) -> Result<Imported, StoreError> {
-        if self.head != WASM_MAGIC {
-            return Err(StoreError::NotWasm);
-        }
+    /// The file is whole: it becomes the blob that `reference` names. Given back beside it is the digest, if any, that
+    /// nothing names any more.
+    pub fn finish(self, reference: &Reference) -> Result<(Imported, Option<String>), StoreError> {
+        self.form.end()?;
         let actual = digest_text(self.hash.clone());
         if let Some(pinned) = reference.digest()
             && pinned != actual
@@ -235,10 +234,11 @@ impl Incoming<'_> {
         let mut table = store.table.read().clone();
         let before = table.insert(reference.to_string(), entry.clone());
         store.replace(table)?;
-        if let Some(before) = before.filter(|before| before.digest != actual) {
-            store.drop_if_unnamed(&before.digest);
-        }
-        Ok(Stored { reference: reference.to_string(), digest: entry.digest, size: entry.size })
+        let unused = before
+            .map(|before| before.digest)
+            .filter(|before| *before != actual && store.drop_if_unnamed(before));
+        let Entry { digest, size } = entry;
+        Ok((Stored { reference: reference.to_string(), digest, size }, unused))
     }
 }
 
@@ -294,13 +294,18 @@ mod tests {
         Reference::parse(text).unwrap()
     }
 
+    /// A module with this text in a section of its own.
+    fn wasm(text: &str) -> Vec<u8> {
+        [&b"\0asm\x01\0\0\0\0"[..], &[text.len() as u8], text.as_bytes()].concat()
+    }
+
     #[test]
     fn images_come_back_after_a_restart_and_unnamed_blobs_go() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let first = store.import(&reference("hello"), b"\0asm one").unwrap();
-        let second = store.import(&reference("hello"), b"\0asm two").unwrap();
-        store.import(&reference("other:v1"), b"\0asm two").unwrap();
+        let first = store.import(&reference("hello"), &wasm("one")).unwrap();
+        let second = store.import(&reference("hello"), &wasm("two")).unwrap();
+        store.import(&reference("other:v1"), &wasm("two")).unwrap();
         assert_ne!(first.digest, second.digest);
         assert!(store.read(&first.digest).is_err(), "nothing names the first any more");
         drop(store);
@@ -312,7 +317,7 @@ mod tests {
             store.digest(&reference("docker.io/library/hello")),
             Some(second.digest.clone())
         );
-        assert_eq!(store.read(&second.digest).unwrap(), Bytes::from_static(b"\0asm two"));
+        assert_eq!(store.read(&second.digest).unwrap(), wasm("two"));
         assert_eq!(store.list().len(), 2);
         assert!(store.remove(&reference("hello")).unwrap().unused.is_none());
         assert_eq!(store.remove(&reference("other:v1")).unwrap().unused, Some(second.digest));
@@ -323,9 +328,12 @@ mod tests {
     fn files_that_are_no_wasm_and_wrong_digests_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        assert!(matches!(store.import(&reference("a"), b"#!/bin/sh"), Err(StoreError::NotWasm)));
+        assert!(matches!(
+            store.import(&reference("a"), b"#!/bin/sh"),
+            Err(StoreError::Form(FormError::NotWasm))
+        ));
         let pinned = format!("a@sha256:{}", "0".repeat(64));
-        let result = store.import(&reference(&pinned), b"\0asm");
+        let result = store.import(&reference(&pinned), &wasm("other"));
         assert!(matches!(result, Err(StoreError::Digest { .. })));
     }
 
@@ -334,11 +342,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let mut incoming = store.receive().unwrap();
-        incoming.write(b"\0asm begun").unwrap();
-        drop(incoming);
+        incoming.write(&wasm("begun")[..12]).unwrap();
+        assert!(matches!(
+            incoming.finish(&reference("a")),
+            Err(StoreError::Form(FormError::CutOff { .. }))
+        ));
         let mut refused = store.receive().unwrap();
         refused.write(b"\0a").unwrap();
-        assert!(matches!(refused.write(b"rm64"), Err(StoreError::NotWasm)));
+        assert!(matches!(refused.write(b"rm64"), Err(StoreError::Form(FormError::NotWasm))));
         drop(refused);
         assert_eq!(fs::read_dir(folder.path().join("blobs/sha256")).unwrap().count(), 0);
     }
@@ -347,10 +358,10 @@ mod tests {
     fn a_damaged_blob_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let stored = store.import(&reference("a"), b"\0asm good").unwrap();
+        let stored = store.import(&reference("a"), &wasm("good")).unwrap();
         fs::write(store.blob_path(&stored.digest), b"\0asm bad").unwrap();
         assert!(matches!(store.read(&stored.digest), Err(StoreError::Blob { .. })));
-        store.import(&reference("a"), b"\0asm good").unwrap();
+        store.import(&reference("a"), &wasm("good")).unwrap();
         assert!(store.read(&stored.digest).is_ok());
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! `copepod.dev/KEY` speaks of all containers of the pod, `copepod.dev/KEY.CONTAINER` of one, and wins. A value that is
 //! not understood keeps the container from starting (`CreateContainerConfigError`), with the annotation's name and what is
-//! allowed. `docs/limits.md` lists the keys.
+//! allowed; so does a key that there is not, or a container: who misspells a limit is not left without one.
+//! `docs/limits.md` lists the keys.
 
 use std::time::Duration;
 
@@ -15,6 +16,25 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use crate::quantity;
 
 const PREFIX: &str = "copepod.dev/";
+
+/// Every key that a pod's annotations may have, in alphabetical order.
+const KEYS: [&str; 14] = [
+    "clock-resolution",
+    "determinism",
+    "files-max",
+    // Of no effect here: `copepod dev` sets it, so that a new image makes new pods.
+    "image-digest",
+    "output-bytes-per-second",
+    "request-deadline",
+    "requests-max",
+    "requests-waiting-max",
+    "reuse-age",
+    "reuse-requests",
+    "run-deadline",
+    "snapshot",
+    "sockets-max",
+    "table-bytes-max",
+];
 
 /// A container's tuning.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +55,7 @@ pub struct Annotation<'a> {
 
 /// The annotation of a key for a container: its own, else the pod's.
 pub fn annotation<'a>(pod: &'a Pod, container: &str, key: &str) -> Option<Annotation<'a>> {
+    debug_assert!(KEYS.contains(&key), "{key} is not among the keys");
     let annotations = pod.metadata.annotations.as_ref()?;
     [format!("{PREFIX}{key}.{container}"), format!("{PREFIX}{key}")].into_iter().find_map(|name| {
         let value = annotations.get(&name)?;
@@ -55,8 +76,38 @@ impl Annotation<'_> {
     }
 }
 
+/// An annotation of ours that speaks of nothing there is.
+fn check_names(pod: &Pod) -> Result<(), String> {
+    let spec = pod.spec.as_ref();
+    let names = || {
+        let init = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
+        let containers = spec.map(|spec| &*spec.containers).unwrap_or_default();
+        init.iter().chain(containers).map(|container| &*container.name)
+    };
+    for name in pod.metadata.annotations.iter().flatten().map(|(name, _)| name) {
+        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+        let (key, container) = match rest.split_once('.') {
+            Some((key, container)) => (key, Some(container)),
+            None => (rest, None),
+        };
+        if !KEYS.contains(&key) {
+            let keys = KEYS.join(", ");
+            return Err(format!("annotation {name} is not known: after {PREFIX} may stand {keys}"));
+        }
+        if let Some(container) = container.filter(|wanted| names().all(|name| name != *wanted)) {
+            let names: Vec<&str> = names().collect();
+            let names = names.join(", ");
+            return Err(format!(
+                "annotation {name} is for a container {container:?}, which the pod does not have: it has {names}"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// All of a container's limits, or what is wrong with the first that is.
 pub fn tuning(pod: &Pod, container: &Container) -> Result<Tuning, String> {
+    check_names(pod)?;
     let find = |key| annotation(pod, &container.name, key);
     let mut limits = Limits::default();
     limits.memory.bytes = resource(container, Side::Limit, "memory", quantity::units);
@@ -208,7 +259,7 @@ mod tests {
     fn tuned(annotations: Value, resources: Value) -> Result<Tuning, String> {
         let pod: Pod = serde_json::from_value(json!({
             "metadata": { "annotations": annotations },
-            "spec": { "containers": [{ "name": "web", "resources": resources }] }
+            "spec": { "containers": [{ "name": "web", "resources": resources }, { "name": "other" }] }
         }))
         .unwrap();
         tuning(&pod, &pod.spec.as_ref().unwrap().containers[0])
@@ -259,6 +310,40 @@ mod tests {
         });
         let counts = tuned(annotations, json!({})).unwrap().limits.counts;
         assert_eq!((counts.sockets, counts.files), (20, 5));
+    }
+
+    #[test]
+    fn an_annotation_of_nothing_there_is_is_refused() {
+        assert!(KEYS.is_sorted());
+        for (name, told) in [
+            ("reqest-deadline", "may stand clock-resolution, "),
+            ("", "may stand clock-resolution, "),
+            (
+                "run-deadline.wep",
+                "a container \"wep\", which the pod does not have: it has web, other",
+            ),
+            ("run-deadline.", "a container \"\""),
+        ] {
+            let name = format!("copepod.dev/{name}");
+            let error = tuned(json!({ &name: "5s" }), json!({})).unwrap_err();
+            assert!(
+                error.contains(&format!("annotation {name} is")) && error.contains(told),
+                "{error}"
+            );
+        }
+        let others = json!({ "copepod.dev/image-digest": "x", "copepod.de/run-deadlin": "y" });
+        assert!(tuned(others, json!({})).is_ok());
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        let docs = include_str!("../../../docs/limits.md");
+        for key in KEYS.iter().filter(|key| !["image-digest"].contains(key)) {
+            assert!(
+                docs.contains(&format!("`copepod.dev/{key}")),
+                "{key} is not in docs/limits.md"
+            );
+        }
     }
 
     #[test]

@@ -205,7 +205,7 @@ impl Driver {
         let sandbox = entry.sandbox.as_ref().ok_or_else(|| run("the sandbox is closed"))?;
         let from = StartFrom::annotated(&pod, &spec.name).map_err(StartProblem::Config)?;
         let artifact = self.means.images.artifact(digest, from);
-        let artifact = artifact.ok_or_else(|| run("the image was removed"))?;
+        let artifact = artifact.ok_or_else(|| run("the image was removed or replaced"))?;
         let folder = self.means.pod_dir(&pod);
         let path = logs::log_path(&folder, &spec.name, attempt);
         let ambient = self.means.ambient().clone();
