@@ -2,7 +2,8 @@
 //! floor: a store, a WASI context, an instance and its answer, on the best pool, with nothing of ours around it.
 //!
 //! One caller shows the latency, several the rate on one thread and on two; then what every request adds when the caller
-//! waits on another thread than the guests' is taken out by calling from theirs.
+//! waits on another thread than the guests' is taken out by calling from theirs. The runtime has one thread more than it is
+//! asked for, the floor has not.
 
 #[path = "support/figures.rs"]
 mod figures;

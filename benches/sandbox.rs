@@ -2,7 +2,8 @@
 //! WASI context, an instance and a run to the first byte, on the best pool, with nothing of ours around it.
 //!
 //! The floor is taken twice: on the calling thread, and spawned onto other threads as the runtime does. Their difference
-//! is the price of waking a thread, which keeps guests apart from the API server.
+//! is the price of waking a thread, which keeps guests apart from the API server. So are starts: one after another, where
+//! a guest thread stays awake for the next, and each alone, when all of them sleep.
 //!
 //! Criterion watches for regressions; the percentiles and ratios come from samples of our own, the subjects in turns.
 
@@ -41,6 +42,10 @@ const ARGS: [&str; 2] = ["agent", "print=started"];
 const SAMPLES: usize = 3_000;
 /// The subjects take turns, so that a machine that slows down slows all of them.
 const TURN: usize = 100;
+/// The first of a turn find the guests' threads asleep; they count for neither kind of start.
+const FIRST: usize = 2;
+/// Long enough for the guests' threads to fall asleep.
+const REST: Duration = Duration::from_millis(1);
 /// Sandboxes that start at once, for the rate.
 const BURST: usize = 1_000;
 const BURSTS: usize = 20;
@@ -77,7 +82,7 @@ fn regressions(criterion: &mut Criterion, here: &tokio::runtime::Runtime, bench:
 
 async fn report(bench: &Bench) -> anyhow::Result<()> {
     let mut figures = Figures::default();
-    let [floor, spawned, start] = &samples(bench).await?;
+    let [floor, spawned, start, alone] = &samples(bench).await?;
     let at = |samples: &[f64], place| Duration::from_secs_f64(quantile(samples, place));
     let (floor_p50, spawned_p50) = (at(floor, 0.5), at(spawned, 0.5));
     figures.add(Figure::new("bare floor, p50", time(floor_p50)));
@@ -96,6 +101,11 @@ async fn report(bench: &Bench) -> anyhow::Result<()> {
             .against(time(spawned_p50), quantile(start, 0.5) / quantile(spawned, 0.5)),
     );
     figures.add(
+        Figure::new("sandbox start, all threads asleep, p50", time(at(alone, 0.5)))
+            .against(time(spawned_p50), quantile(alone, 0.5) / quantile(spawned, 0.5)),
+    );
+    figures.add(Figure::new("sandbox start, all threads asleep, p99", time(at(alone, 0.99))));
+    figures.add(
         Figure::new("sandbox start, p99", time(at(start, 0.99)))
             .against(time(at(floor, 0.99)), quantile(start, 0.99) / quantile(floor, 0.99))
             .target("50 µs, then 25 µs"),
@@ -110,16 +120,17 @@ async fn report(bench: &Bench) -> anyhow::Result<()> {
 }
 
 /// Seconds of each subject.
-async fn samples(bench: &Bench) -> anyhow::Result<[Vec<f64>; 3]> {
-    let mut taken = [Vec::new(), Vec::new(), Vec::new()];
+async fn samples(bench: &Bench) -> anyhow::Result<[Vec<f64>; 4]> {
+    let mut taken = [const { Vec::new() }; 4];
     // The first turn warms up.
     for turn in 0..=SAMPLES / TURN {
-        for (subject, taken) in
-            [Subject::Floor, Subject::FloorSpawned, Subject::Start].into_iter().zip(&mut taken)
-        {
-            for _ in 0..TURN {
+        for (subject, taken) in Subject::ALL.into_iter().zip(&mut taken) {
+            for nth in 0..TURN {
+                if matches!(subject, Subject::StartAlone) {
+                    tokio::time::sleep(REST).await;
+                }
                 let sample = bench.once(subject).await?;
-                if turn > 0 {
+                if turn > 0 && nth >= FIRST {
                     taken.push(sample.as_secs_f64());
                 }
             }
@@ -159,14 +170,19 @@ enum Subject {
     Floor,
     FloorSpawned,
     Start,
+    StartAlone,
 }
 
 impl Subject {
+    const ALL: [Subject; 4] =
+        [Subject::Floor, Subject::FloorSpawned, Subject::Start, Subject::StartAlone];
+
     fn name(self) -> &'static str {
         match self {
             Subject::Floor => "floor",
             Subject::FloorSpawned => "floor_spawned",
             Subject::Start => "sandbox_start",
+            Subject::StartAlone => "sandbox_start_alone",
         }
     }
 }
@@ -196,7 +212,7 @@ impl Bench {
         match subject {
             Subject::Floor => self.floor.run(Instant::now()).await,
             Subject::FloorSpawned => self.spawn_floor().await?,
-            Subject::Start => self.ours.start(address(0))?.first_byte().await,
+            Subject::Start | Subject::StartAlone => self.ours.start(address(0))?.first_byte().await,
         }
     }
 }
