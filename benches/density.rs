@@ -5,21 +5,21 @@
 mod figures;
 #[path = "support/guests.rs"]
 mod guests;
+#[path = "support/nowhere.rs"]
+mod nowhere;
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use copepod_runtime::{
-    Artifact, Body, ContainerSpec, Output, OutputStream, Outside, Protocol, Route, Runtime,
-    RuntimeConfig, Sandbox, SandboxSpec, Switch,
+    Artifact, Body, ContainerSpec, Runtime, RuntimeConfig, Sandbox, SandboxSpec, Switch,
 };
 use figures::{Figure, Figures, median, time};
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
-use wasmtime_wasi::async_trait;
+use nowhere::Nowhere;
 
 /// Commands alive at a time: what one process has memory mappings for.
 const COMMANDS: usize = 10_000;
@@ -207,22 +207,4 @@ fn p50(seconds: &[f64]) -> String {
 
 fn kib(bytes: u64) -> String {
     format!("{} KiB", bytes / 1024)
-}
-
-/// No names, no routes, and nobody who reads what is written.
-struct Nowhere;
-
-impl Output for Nowhere {
-    fn write(&self, _: OutputStream, _: &[u8]) {}
-}
-
-#[async_trait]
-impl Outside for Nowhere {
-    async fn resolve(&self, _: IpAddr, _: &str) -> io::Result<Vec<IpAddr>> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-
-    fn route(&self, _: SocketAddr, _: SocketAddr, _: Protocol) -> Route {
-        Route::Unreachable
-    }
 }

@@ -9,26 +9,28 @@
 mod figures;
 #[path = "support/guests.rs"]
 mod guests;
+#[path = "support/nowhere.rs"]
+mod nowhere;
+#[path = "support/pool.rs"]
+mod pool;
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use copepod_runtime::{
-    Body, ContainerSpec, HttpHandler, Output, OutputStream, Outside, Protocol, Route, Runtime,
-    RuntimeConfig, Sandbox, SandboxSpec, Switch,
+    Body, ContainerSpec, HttpHandler, Runtime, RuntimeConfig, Sandbox, SandboxSpec, Switch,
 };
 use figures::{Figure, Figures, median, quantile, time};
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
+use nowhere::Nowhere;
+use pool::best_config;
 use tokio::sync::oneshot;
 use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
-};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, async_trait};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -245,23 +247,6 @@ impl Floor {
     }
 }
 
-fn best_config() -> Config {
-    let mut pool = PoolingAllocationConfig::default();
-    pool.linear_memory_keep_resident(2 << 20)
-        .table_keep_resident(64 << 10)
-        .async_stack_keep_resident(64 << 10)
-        .max_unused_warm_slots(1000);
-    if PoolingAllocationConfig::is_pagemap_scan_available() {
-        pool.pagemap_scan(Enabled::Yes);
-    }
-    let mut config = Config::new();
-    config
-        .concurrency_support(false)
-        .memory_init_cow(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    config
-}
-
 // ---- the handler
 
 /// The runtime as it ships, with one component in a sandbox.
@@ -334,23 +319,5 @@ impl Ours {
             count += here.block_on(caller)??;
         }
         Ok(count as f64 / start.elapsed().as_secs_f64())
-    }
-}
-
-/// No names, no routes, and nobody who reads what is written.
-struct Nowhere;
-
-impl Output for Nowhere {
-    fn write(&self, _: OutputStream, _: &[u8]) {}
-}
-
-#[async_trait]
-impl Outside for Nowhere {
-    async fn resolve(&self, _: IpAddr, _: &str) -> io::Result<Vec<IpAddr>> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-
-    fn route(&self, _: SocketAddr, _: SocketAddr, _: Protocol) -> Route {
-        Route::Unreachable
     }
 }

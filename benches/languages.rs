@@ -7,6 +7,10 @@
 mod figures;
 #[path = "support/guests.rs"]
 mod guests;
+#[path = "support/nowhere.rs"]
+mod nowhere;
+#[path = "support/pool.rs"]
+mod pool;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,17 +21,17 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use bytes::Bytes;
 use copepod_runtime::{
-    Artifact, Body, ContainerSpec, HttpError, Output, OutputStream, Outside, Protocol, Route,
-    Runtime, RuntimeConfig, SandboxSpec, Switch, World,
+    Artifact, Body, ContainerSpec, HttpError, Output, OutputStream, Runtime, RuntimeConfig,
+    SandboxSpec, Switch, World,
 };
 use figures::{Figure, Figures, median, time};
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
+use nowhere::Nowhere;
+use pool::best_config;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
-use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
-};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, async_trait};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 /// In turns, so that a machine that slows down slows all of them.
@@ -191,20 +195,6 @@ impl Output for FirstByte {
     }
 }
 
-/// No names and no routes: the guests ask for none.
-struct Nowhere;
-
-#[async_trait]
-impl Outside for Nowhere {
-    async fn resolve(&self, _: IpAddr, _: &str) -> io::Result<Vec<IpAddr>> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-
-    fn route(&self, _: SocketAddr, _: SocketAddr, _: Protocol) -> Route {
-        Route::Unreachable
-    }
-}
-
 // ---- bare instances
 
 /// Wasmtime's best pool, and nothing of ours.
@@ -239,19 +229,8 @@ impl WasiHttpView for Bare {
 
 impl Floor {
     fn new() -> anyhow::Result<Floor> {
-        let mut pool = PoolingAllocationConfig::default();
-        pool.linear_memory_keep_resident(2 << 20)
-            .table_keep_resident(64 << 10)
-            .async_stack_keep_resident(64 << 10);
-        if PoolingAllocationConfig::is_pagemap_scan_available() {
-            pool.pagemap_scan(Enabled::Yes);
-        }
-        let mut config = Config::new();
-        config
-            .concurrency_support(false)
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let build = || {
-            let engine = Engine::new(&config)?;
+            let engine = Engine::new(&best_config())?;
             let mut linker = Linker::new(&engine);
             wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
             wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;

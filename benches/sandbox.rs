@@ -11,9 +11,13 @@
 mod figures;
 #[path = "support/guests.rs"]
 mod guests;
+#[path = "support/nowhere.rs"]
+mod nowhere;
+#[path = "support/pool.rs"]
+mod pool;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -21,17 +25,17 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use copepod_runtime::{
-    Artifact, Container, ContainerSpec, Output, OutputStream, Outside, Protocol, Route, Runtime,
-    RuntimeConfig, Sandbox, SandboxSpec, Switch,
+    Artifact, Container, ContainerSpec, Output, OutputStream, Outside, Runtime, RuntimeConfig,
+    Sandbox, SandboxSpec, Switch,
 };
 use criterion::Criterion;
 use figures::{Figure, Figures, quantile, time};
+use nowhere::Nowhere;
+use pool::best_config;
 use tokio::io::AsyncWrite;
 use tokio::task::JoinHandle;
 use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
-};
+use wasmtime::{Engine, Store};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::p2::{OutputStream as WasiOutputStream, Pollable, StreamResult};
@@ -283,23 +287,6 @@ fn into_anyhow(error: wasmtime::Error) -> anyhow::Error {
     anyhow::Error::from_boxed(error.into_boxed_dyn_error())
 }
 
-fn best_config() -> Config {
-    let mut pool = PoolingAllocationConfig::default();
-    pool.linear_memory_keep_resident(2 << 20)
-        .table_keep_resident(64 << 10)
-        .async_stack_keep_resident(64 << 10)
-        .max_unused_warm_slots(1000);
-    if PoolingAllocationConfig::is_pagemap_scan_available() {
-        pool.pagemap_scan(Enabled::Yes);
-    }
-    let mut config = Config::new();
-    config
-        .concurrency_support(false)
-        .memory_init_cow(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    config
-}
-
 /// Tells when something is written, and forgets it.
 #[derive(Clone)]
 struct Sink(Arc<FirstByte>);
@@ -417,19 +404,5 @@ impl Started {
 impl Output for FirstByte {
     fn write(&self, _: OutputStream, _: &[u8]) {
         self.seen();
-    }
-}
-
-/// No names and no routes: the guest asks for none.
-struct Nowhere;
-
-#[async_trait]
-impl Outside for Nowhere {
-    async fn resolve(&self, _: IpAddr, _: &str) -> io::Result<Vec<IpAddr>> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-
-    fn route(&self, _: SocketAddr, _: SocketAddr, _: Protocol) -> Route {
-        Route::Unreachable
     }
 }

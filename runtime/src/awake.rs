@@ -38,8 +38,10 @@ impl Awake {
         }
         let awake = self.clone();
         guests.spawn(async move {
-            // Each yield looks for new work; where there is some, it goes first.
             while !is_over(awake.last_ns.load(Ordering::Acquire), awake.now_ns()) {
+                // Another thread may have taken the work, and wait for this one's processor.
+                std::thread::yield_now();
+                // Looks for new work; where there is some, it goes first.
                 tokio::task::yield_now().await;
             }
             awake.lingering.store(false, Ordering::Release);
