@@ -63,10 +63,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_thread_lingers_after_two_starts_and_not_for_long() {
-        let (awake, guests) = (Awake::new(), Handle::current());
+        let guests = Handle::current();
         // The last start lies further back than any succession.
-        awake.last_ns.store(0, Ordering::Release);
-        std::thread::sleep(SUCCESSION * 2);
+        let awake = Arc::new(Awake {
+            epoch: Instant::now() - SUCCESSION * 2,
+            last_ns: AtomicU64::new(0),
+            lingering: AtomicBool::new(false),
+        });
         awake.started(&guests);
         assert!(!awake.lingering.load(Ordering::Acquire));
         let deadline = Instant::now() + Duration::from_secs(20);

@@ -2,7 +2,8 @@
 //!
 //! A guest that is done before the next epoch asks nobody, so an idle machine pays nothing for this, and a request of some
 //! microseconds never waits for a turn. A guest that an epoch has interrupted needs a *turn* to go on; there are as many
-//! turns as threads, and the next one goes to the party that has had the least CPU for its weight: first among sandboxes,
+//! turns as guests may run on and on, one fewer than threads,
+//! and the next one goes to the party that has had the least CPU for its weight: first among sandboxes,
 //! then among the containers of one. So twenty busy containers of one sandbox together get what a single one of another
 //! gets, and a sandbox's weight is the sum of its containers'. While others wait for turns, a guest whose sandbox is ahead
 //! of them by more than a slice needs one too: short bursts are no way around it.
