@@ -19,6 +19,7 @@ use wasmtime_wasi::{p2, p3};
 use wasmtime_wasi_http::{p2 as http2, p3 as http3};
 
 use crate::aot;
+use crate::bulk;
 use crate::compose::{self, Key, Links};
 use crate::container::StartError;
 use crate::context::Ctx;
@@ -225,6 +226,8 @@ pub(crate) fn load(
     let (component, interfaces, _) = examine(wasm)?;
     let wasi = interfaces.wasi();
     let lanes = shared.lanes(wasi).ok_or(LoadError::NoEngine)?;
+    let component = bulk::in_steps(&component)
+        .map_err(|error| LoadError::Invalid { reason: error.to_string() })?;
     let code = lanes.on_demand.engine.precompile_component(&component).map_err(invalid)?;
     if let Err(error) = lanes.cache.store(digest, &code) {
         // The artifact runs all the same; the next process compiles again.

@@ -285,8 +285,7 @@ impl Container {
         match inner.artifact.world() {
             World::Command => {
                 let run = run_command(inner.clone(), spec.stdin, begun);
-                shared.guests.spawn(run.instrument(span.clone()));
-                shared.awake.started(&shared.guests);
+                shared.awake.start(&shared.guests, run.instrument(span.clone()));
             }
             World::Http => {
                 let handler = HttpHandler::new(
@@ -535,13 +534,16 @@ pub(crate) fn cause(error: &wasmtime::Error) -> String {
     }
 }
 
-/// Says that the container has ended even where its task was torn away: a host panic, or the end of the runtime.
-struct Finish(Arc<Inner>);
+/// Dropped, says that the container has ended; even where its task was torn away: a host panic, or the end of the runtime.
+pub(crate) struct Finish {
+    inner: Arc<Inner>,
+    exit: Option<Exit>,
+}
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        let exit = self.0.ended_exit();
-        self.0.finish(exit);
+        let exit = self.exit.take().unwrap_or_else(|| self.inner.ended_exit());
+        self.inner.finish(exit);
     }
 }
 
@@ -554,9 +556,9 @@ async fn end_after(deadline: Duration, inner: Arc<Inner>) {
     }
 }
 
-async fn run_command(inner: Arc<Inner>, stdin: Stdin, begun: Instant) {
-    let finish = Finish(inner);
-    let inner = &finish.0;
+async fn run_command(inner: Arc<Inner>, stdin: Stdin, begun: Instant) -> Finish {
+    let mut finish = Finish { inner, exit: None };
+    let inner = &finish.inner;
     let stdin = match stdin {
         Stdin::Closed => None,
         Stdin::Reader(reader) => Some(Arc::new(AsyncStdinStream::new(reader))),
@@ -588,5 +590,6 @@ async fn run_command(inner: Arc<Inner>, stdin: Stdin, begun: Instant) {
             Err(error) => inner.exit_of(&error),
         },
     };
-    inner.finish(exit);
+    finish.exit = Some(exit);
+    finish
 }

@@ -25,6 +25,7 @@ use crate::aot::AotCache;
 use crate::artifact::{self, Artifact, LoadError};
 use crate::awake::Awake;
 use crate::compile::Compiler;
+use crate::container::Finish;
 use crate::context::{self, Ctx};
 use crate::fair::Turns;
 use crate::net::Switch;
@@ -117,7 +118,7 @@ pub(crate) struct Shared {
     config: RuntimeConfig,
     clock: EpochClock,
     pub(crate) guests: Handle,
-    pub(crate) awake: Arc<Awake>,
+    pub(crate) awake: Arc<Awake<Finish>>,
     pub(crate) turns: Arc<Turns>,
     pub(crate) compiler: Compiler,
     artifacts: Mutex<HashMap<String, Arc<OnceCell<Arc<Artifact>>>>>,
@@ -223,7 +224,7 @@ impl Runtime {
             config,
             clock,
             guests: guests.handle().clone(),
-            awake: Awake::new(),
+            awake: Awake::new(cores()),
             turns: Turns::new(threads),
             compiler: Compiler::new(cores()),
             artifacts: Mutex::default(),

@@ -13,6 +13,7 @@ mod aot;
 mod artifact;
 mod awake;
 mod bounds;
+mod bulk;
 mod clocks;
 mod compile;
 mod compose;
