@@ -448,3 +448,16 @@ async fn containers_that_would_wait_for_each_other_are_found() {
     let error = start("three", &three).err().unwrap();
     assert!(matches!(&error, StartError::Cycle { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn a_container_that_alone_exports_what_it_imports_is_told_so() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let same = importing("acme:own/x@1.0.0", "acme:own/x@1.2.0");
+    let same = load_bytes("test:imports-from-itself", same).await;
+    let error = sandbox.start(named("same", same, &[]).0).err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "imports that nobody gives: acme:own/x@1.0.0 (only this container itself exports it, and none imports from \
+         itself)"
+    );
+}
