@@ -96,6 +96,7 @@ impl From<StoreError> for StoreErrorText {
 /// A running node.
 pub struct Node {
     mailbox: Mailbox,
+    images: Arc<Images>,
     kubelet: Kubelet,
     drain: Duration,
     /// Cancelled when nothing of the node may do anything any more.
@@ -165,7 +166,13 @@ impl Node {
             .event("NodeReady", &format!("Node {} status is now: NodeReady", means.config.name));
         spawn(&means, &gone, registration.keep());
         let drain = means.config.drain;
-        Ok(Node { mailbox, kubelet, drain, gone, driver, _lock: lock })
+        let images = means.images.clone();
+        Ok(Node { mailbox, images, kubelet, drain, gone, driver, _lock: lock })
+    }
+
+    /// The digests of the images in the node's store.
+    pub fn image_digests(&self) -> Vec<String> {
+        self.images.list().into_iter().map(|image| image.digest).collect()
     }
 
     /// The kubelet API, for whoever holds the node in the same process.

@@ -1,4 +1,5 @@
 //! The cache of compiled code: one file a digest, beside it the checksum that is verified before the file is mapped.
+//! What goes again, and when: `kept.rs`.
 //!
 //! The only unsafe code of the crate stands here: wasmtime trusts compiled code that it is given. What is trusted is
 //! what this process compiled itself, or a file of the cache folder whose checksum fits: a truncated or damaged file is
@@ -8,36 +9,59 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
+use wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// The folder for one engine's code. `None` as the path: nothing is kept.
+use crate::exit_code;
+use crate::kept;
+
+/// Raised with every change of what is done to a file before it is compiled, be it ours or that of a library
+/// (`wit-component`, `wasmtime-wizer`): code that was compiled before is then never run again. The engine's version and
+/// settings and the adapters are in the key by themselves.
+const REVISION: u32 = 1;
+
+/// The folder for one engine's code. `None`: nothing is kept.
 #[derive(Debug, Clone)]
-pub(crate) struct AotCache {
-    dir: Option<PathBuf>,
+pub(crate) struct AotCache(Option<Folder>);
+
+#[derive(Debug, Clone)]
+struct Folder {
+    root: PathBuf,
+    dir: PathBuf,
+    /// Of all engines' code together.
+    bytes_max: u64,
 }
 
 impl AotCache {
-    /// Code of another engine version or of other settings lies in another folder and is never looked at.
-    pub(crate) fn open(root: Option<&Path>, engine: &Engine) -> io::Result<AotCache> {
+    /// Code of another [key](key_of) lies in another folder and is never looked at.
+    pub(crate) fn open(
+        root: Option<&Path>,
+        bytes_max: u64,
+        engine: &Engine,
+    ) -> io::Result<AotCache> {
         let Some(root) = root else {
-            return Ok(AotCache { dir: None });
+            return Ok(AotCache(None));
         };
-        let mut hasher = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        let dir = root.join(format!("{:016x}", hasher.finish()));
+        let dir = root.join(key_of(engine));
         create_private_dir(&dir)?;
-        Ok(AotCache { dir: Some(dir) })
+        Ok(AotCache(Some(Folder { root: root.to_owned(), dir, bytes_max })))
     }
 
-    /// The file of a digest, where its checksum fits.
+    /// The file of a digest, where its checksum fits. It counts as used.
     pub(crate) fn verified(&self, digest: &str) -> Option<PathBuf> {
         let file = self.file(digest)?;
         let expected = std::fs::read(sum_of(&file)).ok()?;
         let code = std::fs::read(&file).ok()?;
         if Sha256::digest(&code).as_slice() == expected {
+            let used =
+                std::fs::File::open(&file).and_then(|open| open.set_modified(SystemTime::now()));
+            if let Err(error) = used {
+                tracing::debug!(file = %file.display(), "its use is not noted: {error}");
+            }
             return Some(file);
         }
         tracing::warn!(file = %file.display(), "damaged file in the cache of compiled code: compiling anew");
@@ -50,19 +74,36 @@ impl AotCache {
             return Ok(());
         };
         write_atomically(&file, code)?;
-        write_atomically(&sum_of(&file), &Sha256::digest(code))
+        write_atomically(&sum_of(&file), &Sha256::digest(code))?;
+        if let Some(folder) = &self.0 {
+            kept::trim(&folder.root, &file, folder.bytes_max);
+        }
+        Ok(())
     }
 
     fn file(&self, digest: &str) -> Option<PathBuf> {
-        let dir = self.dir.as_ref()?;
-        let name = digest.replace(':', "-");
-        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-        (plain && !name.is_empty()).then(|| dir.join(format!("{name}.cwasm")))
+        let dir = &self.0.as_ref()?.dir;
+        kept::file_name(digest).map(|name| dir.join(name).with_extension(kept::CODE))
     }
 }
 
+/// What the code that an engine compiles here depends on, beside the file: two binaries with the same key compile alike.
+pub(crate) fn key_of(engine: &Engine) -> String {
+    let (module, interface) = exit_code::parts();
+    let adapters = [WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, &module, interface.as_bytes()];
+    key(engine.precompile_compatibility_hash(), REVISION, &adapters)
+}
+
+fn key(engine: impl Hash, revision: u32, adapters: &[&[u8]]) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.hash(&mut hasher);
+    revision.hash(&mut hasher);
+    adapters.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
 fn sum_of(file: &Path) -> PathBuf {
-    file.with_extension("sha256")
+    file.with_extension(kept::SUM)
 }
 
 fn create_private_dir(dir: &Path) -> io::Result<()> {
@@ -76,7 +117,7 @@ fn create_private_dir(dir: &Path) -> io::Result<()> {
 fn write_atomically(file: &Path, bytes: &[u8]) -> io::Result<()> {
     static UNIQUE: AtomicU64 = AtomicU64::new(0);
     let unique = UNIQUE.fetch_add(1, Ordering::Relaxed);
-    let temporary = file.with_extension(format!("tmp-{}-{unique}", std::process::id()));
+    let temporary = file.with_extension(format!("{}{unique}", kept::temporary()));
     let written = std::fs::File::create(&temporary)
         .and_then(|mut open| open.write_all(bytes))
         .and_then(|()| std::fs::rename(&temporary, file));
@@ -102,5 +143,25 @@ pub(crate) fn adopt(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component>
     // SAFETY: `code` comes from `Engine::precompile_component` or `Component::serialize` in this process.
     unsafe {
         Component::deserialize(engine, code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_covers_whatever_changes_what_is_compiled() {
+        let adapters: [&[u8]; 2] = [b"one", b"two"];
+        let ours = key("engine", 1, &adapters);
+        assert_eq!(ours, key("engine", 1, &adapters));
+        for other in [
+            key("another", 1, &adapters),
+            key("engine", 2, &adapters),
+            key("engine", 1, &[b"one", b"TWO"]),
+            key("engine", 1, &[b"on", b"etwo"]),
+        ] {
+            assert_ne!(ours, other);
+        }
     }
 }

@@ -399,6 +399,8 @@ impl Artifact {
             Err(error) if error.is::<PoolConcurrencyLimitError>() => {}
             instance => return Ok((store, instance?)),
         }
+        // Not to be charged for both.
+        drop(store);
         let pre = self.overflow()?;
         let mut store = ctx()?.into_store(pre.component().engine());
         let instance = pre.instance(&mut store).await?;
@@ -415,6 +417,8 @@ impl Artifact {
             Err(error) if error.is::<PoolConcurrencyLimitError>() => {}
             instance => return Ok((store, instance?)),
         }
+        // Not to be charged for both.
+        drop(store);
         let pre = self.overflow()?;
         let mut store = ctx()?.into_store(pre.component().engine());
         let instance = pre.bare(&mut store).await?;

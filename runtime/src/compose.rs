@@ -180,11 +180,19 @@ fn giver<'a>(
     }
     match givers[..] {
         [giver] => Ok(giver),
-        [] => Err(Unmet::Missing { nearest: imports::nearest(want, &offers(others)) }),
+        [] => Err(Unmet::Missing { nearest: nearest(artifact, want, others) }),
         _ => {
             let containers = givers.iter().map(|(container, ..)| (*container).to_owned()).collect();
             Err(Unmet::Ambiguous { containers })
         }
+    }
+}
+
+/// What comes next to what is wanted, which none of the others gives. What it exports itself is for others.
+fn nearest(artifact: &Artifact, want: &str, others: &[(&str, &Artifact)]) -> String {
+    match want.contains('/') && artifact.gives(want) {
+        true => "only this container itself exports it, and none imports from itself".to_owned(),
+        false => imports::nearest(want, &offers(others)),
     }
 }
 

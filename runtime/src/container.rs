@@ -411,7 +411,7 @@ impl Inner {
             account: self.account.clone(),
         };
         let host = Host::new(blueprint.host.clone());
-        Ok(Ctx::new(wasi.build(), net, host, self.account.clone()))
+        Ctx::new(wasi.build(), net, host, self.account.clone())
     }
 
     pub(crate) fn name(&self) -> &str {

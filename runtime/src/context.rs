@@ -35,12 +35,18 @@ pub(crate) struct Ctx {
 }
 
 impl Ctx {
-    pub(crate) fn new(wasi: WasiCtx, net: NetCtx, host: Host, account: Arc<Account>) -> Ctx {
+    /// An error where the account has no room for an instance.
+    pub(crate) fn new(
+        wasi: WasiCtx,
+        net: NetCtx,
+        host: Host,
+        account: Arc<Account>,
+    ) -> wasmtime::Result<Ctx> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         let mut limiter = Limiter::new(account.clone());
-        limiter.enter();
-        Ctx {
+        limiter.enter()?;
+        Ok(Ctx {
             wasi,
             http: WasiHttpCtx::new(),
             client: Client::new(net.dialer.clone(), account),
@@ -50,7 +56,7 @@ impl Ctx {
             limiter,
             open_files: Open::default(),
             count_in: COUNT_AFTER,
-        }
+        })
     }
 
     /// Called by each call of the guest that may add to the table, which tells nobody its size. Counting after as many

@@ -21,13 +21,14 @@ use wasmtime::{
     Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig,
 };
 
-use crate::aot::AotCache;
+use crate::aot::{self, AotCache};
 use crate::artifact::{self, Artifact, LoadError};
 use crate::awake::Awake;
 use crate::compile::Compiler;
 use crate::container::Finish;
 use crate::context::{self, Ctx};
 use crate::fair::Turns;
+use crate::kept;
 use crate::net::Switch;
 use crate::sandbox::{Sandbox, SandboxError, SandboxSpec};
 use crate::snapshot;
@@ -56,6 +57,8 @@ const HOST_STACK: usize = 1536 << 10;
 pub struct RuntimeConfig {
     /// Where compiled code is kept. Default: nowhere, each process compiles anew.
     pub cache_dir: Option<PathBuf>,
+    /// Bytes of compiled code that are kept; beyond, what was used least recently goes. Default: 2 GiB.
+    pub cache_bytes_max: Option<u64>,
     /// How many guests may run on and on at a time. Default: as many as cores. There is one thread more, for whoever is
     /// done within a few milliseconds.
     pub guest_threads: Option<usize>,
@@ -139,8 +142,7 @@ impl Shared {
     }
 
     fn lanes_3(&self) -> Option<Lanes> {
-        let dir = self.config.cache_dir.as_deref();
-        let lanes = Lanes::new(Wasi::V3, &self.config.pool, dir, &self.clock);
+        let lanes = Lanes::new(Wasi::V3, &self.config, &self.clock);
         lanes.inspect_err(|error| tracing::error!("no engine for WASI 0.3: {error}")).ok()
     }
 }
@@ -157,14 +159,11 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    fn new(
-        wasi: Wasi,
-        pool: &PoolConfig,
-        cache_dir: Option<&Path>,
-        clock: &EpochClock,
-    ) -> Result<Lanes, RuntimeError> {
+    fn new(wasi: Wasi, config: &RuntimeConfig, clock: &EpochClock) -> Result<Lanes, RuntimeError> {
         let on_demand = Lane::new(wasi, &engine_config(wasi)).map_err(RuntimeError::Engine)?;
-        let cache = AotCache::open(cache_dir, &on_demand.engine).map_err(|source| {
+        let cache_dir = config.cache_dir.as_deref();
+        let bytes_max = config.cache_bytes_max.unwrap_or(kept::CODE_BYTES_MAX);
+        let cache = AotCache::open(cache_dir, bytes_max, &on_demand.engine).map_err(|source| {
             RuntimeError::Cache { dir: cache_dir.map(Path::to_owned).unwrap_or_default(), source }
         })?;
         clock.tick(&on_demand.engine);
@@ -173,7 +172,7 @@ impl Lanes {
             on_demand,
             cache,
             wasi,
-            instances: pool.share(wasi),
+            instances: config.pool.share(wasi),
             clock: clock.clone(),
         })
     }
@@ -207,7 +206,7 @@ impl Runtime {
     pub fn new(config: RuntimeConfig) -> Result<Arc<Runtime>, RuntimeError> {
         allow_open_files();
         let clock = EpochClock::default();
-        let v2 = Lanes::new(Wasi::V2, &config.pool, config.cache_dir.as_deref(), &clock)?;
+        let v2 = Lanes::new(Wasi::V2, &config, &clock)?;
         v2.pooled();
         let threads = config.guest_threads.unwrap_or_else(cores).max(1);
         let guests = tokio::runtime::Builder::new_multi_thread()
@@ -259,11 +258,30 @@ impl Runtime {
         artifact.await.ok().cloned()
     }
 
-    /// Drops the artifact from memory once no container uses it; its compiled code stays in the cache.
+    /// Drops the artifact from memory once no container uses it, and its compiled code from the cache. Blocks.
     pub fn forget(&self, digest: &str) {
-        let mut artifacts = self.shared.artifacts.lock();
-        artifacts.remove(digest);
-        artifacts.remove(&snapshot::key(digest));
+        let snapshot = snapshot::key(digest);
+        {
+            let mut artifacts = self.shared.artifacts.lock();
+            artifacts.remove(digest);
+            artifacts.remove(&snapshot);
+        }
+        if let Some(root) = &self.shared.config.cache_dir {
+            kept::remove(root, &[digest, &snapshot]);
+        }
+    }
+
+    /// Removes from the cache what an earlier process has left there and nobody asks for: code of other versions, and of
+    /// digests other than these that was not used for a day. Blocks. No other process may use the folder.
+    pub fn sweep<'a>(&self, digests: impl IntoIterator<Item = &'a str>) {
+        let Some(root) = &self.shared.config.cache_dir else { return };
+        let both = |digest: &'a str| [digest.to_owned(), snapshot::key(digest)];
+        let named = digests.into_iter().flat_map(both);
+        let named = named.filter_map(|digest| kept::file_name(&digest)).collect();
+        // Made for its key alone: the engine of 0.3 proper waits for a component that needs it.
+        let engines = [Wasi::V2, Wasi::V3].map(|wasi| Engine::new(&engine_config(wasi)));
+        let keys: Vec<String> = engines.iter().flatten().map(aot::key_of).collect();
+        kept::sweep(root, &keys, &named);
     }
 
     /// The threads that guests run on, for work of the embedder that calls them: it then waits for no other thread.
@@ -402,7 +420,6 @@ impl EpochClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aot;
     use std::hash::{DefaultHasher, Hash, Hasher};
 
     fn hash(lane: &Lane) -> u64 {

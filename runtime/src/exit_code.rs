@@ -47,6 +47,11 @@ pub(crate) fn adapter() -> Result<&'static [u8], String> {
     ADAPTER.get_or_init(make).as_deref().map_err(Clone::clone)
 }
 
+/// What the adapter is made of.
+pub(crate) fn parts() -> (Vec<u8>, &'static str) {
+    (module(), WIT)
+}
+
 fn make() -> Result<Vec<u8>, String> {
     let mut resolve = Resolve::default();
     let mut module = module();

@@ -28,6 +28,7 @@ mod gate;
 mod host;
 mod http;
 mod imports;
+mod kept;
 mod latency;
 mod library;
 mod limits;

@@ -200,11 +200,13 @@ impl Limiter {
         Limiter { account, memory: 0, tables: 0, handles: 0 }
     }
 
-    /// Charges what every instance costs. Beyond the limit, its first memory is refused.
-    pub(crate) fn enter(&mut self) {
-        if self.account.charge(INSTANCE_PRICE) {
-            self.memory += INSTANCE_PRICE;
+    /// Charges what every instance costs, one without a memory, too. An error beyond the limit.
+    pub(crate) fn enter(&mut self) -> wasmtime::Result<()> {
+        if !self.account.charge(INSTANCE_PRICE) {
+            return Err(wasmtime::format_err!(OUT_OF_MEMORY));
         }
+        self.memory += INSTANCE_PRICE;
+        Ok(())
     }
 
     /// Charges a resource table of so many entries. Beyond the limit, the guest breaks off at the next epoch.

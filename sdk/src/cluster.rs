@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use copepod_control::{Ambient, ControlConfig, ControlPlane, Identity, StoreConfig};
 use copepod_node::{BackoffPolicy, Network, NetworkConfig, Node, NodeConfig};
-use copepod_runtime::{Runtime, RuntimeConfig, Val};
+use copepod_runtime::{Runtime, RuntimeConfig, RuntimeError, Val};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
@@ -34,7 +34,7 @@ pub enum ClusterError {
     #[error("{0}")]
     Network(#[from] copepod_node::NetworkError),
     #[error("sandboxes cannot be set up: {0}")]
-    Runtime(#[from] copepod_runtime::RuntimeError),
+    Runtime(#[from] RuntimeError),
     #[error("data folder {path} cannot be written: {source}; choose another with --data-dir")]
     DataDir { path: String, source: std::io::Error },
     #[error("there is no node {0:?} in this process")]
@@ -208,10 +208,7 @@ impl Cluster {
                 .await?;
         let runtime = match settings.runtime.clone() {
             Some(runtime) => runtime,
-            None => Runtime::new(RuntimeConfig {
-                cache_dir: Some(dir.join("compiled")),
-                ..RuntimeConfig::default()
-            })?,
+            None => sandboxes(&dir)?,
         };
         let network = Network::start(
             NetworkConfig {
@@ -225,6 +222,11 @@ impl Cluster {
         for number in 0..settings.nodes {
             let name = format!("{}-{number}", settings.node_name);
             cluster.start_node(&settings, &dir, &name, runtime.clone()).await?;
+        }
+        // What others share, others may still need.
+        if settings.runtime.is_none() {
+            let nodes = cluster.nodes.lock();
+            sweep(runtime, nodes.iter().flat_map(|(_, node)| node.image_digests()).collect());
         }
         cluster.wait_for_nodes().await?;
         Ok(cluster)
@@ -343,6 +345,20 @@ impl Cluster {
         self.control.stop().await;
         drop(self.temporary);
     }
+}
+
+/// Sandboxes whose compiled code is kept in a data folder.
+pub(crate) fn sandboxes(data_dir: &Path) -> Result<Arc<Runtime>, RuntimeError> {
+    Runtime::new(RuntimeConfig {
+        cache_dir: Some(data_dir.join("compiled")),
+        ..RuntimeConfig::default()
+    })
+}
+
+/// Lets go of compiled code that no image of these digests needs, beside all else. The nodes hold the lock of the data
+/// folder by now.
+pub(crate) fn sweep(runtime: Arc<Runtime>, digests: Vec<String>) {
+    tokio::task::spawn_blocking(move || runtime.sweep(digests.iter().map(String::as_str)));
 }
 
 fn folder(storage: &Storage) -> Result<(PathBuf, Option<TempDir>), ClusterError> {

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use copepod_control::{Ambient, ControlConfig, ControlPlane, StoreConfig};
 use copepod_node::{KubeletEndpoint, Network, NetworkConfig, Node, NodeConfig};
-use copepod_runtime::{Runtime, RuntimeConfig};
 
-use crate::cluster::{ClusterError, Storage};
+use crate::cluster::{ClusterError, Storage, sandboxes, sweep};
 use crate::dialer::remote_only;
 use crate::kubeconfig::{self, KubeconfigError};
 
@@ -93,10 +92,7 @@ impl NodeProcess {
     pub async fn start(options: NodeOptions) -> Result<Self, NodeProcessError> {
         let client = kubeconfig::client(&options.kubeconfig).await?;
         let ca_pem = authority(&options)?;
-        let runtime = Runtime::new(RuntimeConfig {
-            cache_dir: Some(options.data_dir.join("compiled")),
-            ..RuntimeConfig::default()
-        })?;
+        let runtime = sandboxes(&options.data_dir)?;
         let network = Network::start(
             NetworkConfig { bind_address: options.bind_address, ..NetworkConfig::default() },
             client.clone(),
@@ -107,7 +103,8 @@ impl NodeProcess {
             kubelet: KubeletEndpoint::Listen { addr: options.kubelet_listen, ca_pem },
             ..NodeConfig::new(&options.name, options.data_dir)
         };
-        let node = Node::start(config, client, runtime, network.clone()).await?;
+        let node = Node::start(config, client, runtime.clone(), network.clone()).await?;
+        sweep(runtime, node.image_digests());
         Ok(Self { node, network })
     }
 

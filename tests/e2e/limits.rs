@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use copepod_sdk::{Cluster, images};
+
 use crate::support::{Fixture, agent, builder, eventually};
 
 const STATE: &str = "{.status.phase}:{.status.containerStatuses[0].state.terminated.reason}:{.status.containerStatuses[0].state.terminated.exitCode}";
@@ -121,4 +123,30 @@ fn find(root: &Path, name: &str) -> Option<PathBuf> {
         }
     }
     folders.iter().find_map(|folder| find(folder, name))
+}
+
+/// How many files of compiled code there are.
+fn compiled(folder: &Path) -> usize {
+    let folders = std::fs::read_dir(folder).unwrap().flatten();
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).unwrap().flatten());
+    files.filter(|file| file.path().extension().is_some_and(|found| found == "cwasm")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compiled_code_goes_with_its_image_and_with_the_version_that_compiled_it() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().join("compiled");
+    let foreign = folder.join("0123456789abcdef");
+    std::fs::create_dir_all(&foreign).unwrap();
+    std::fs::write(foreign.join("sha256-1.cwasm"), "old").unwrap();
+    // With sandboxes of its own: what tests share is kept nowhere.
+    let fixture = Fixture::start_with(Cluster::builder().data_dir(data.path())).await;
+    eventually("a sweep", || async { (!foreign.exists()).then_some(()) }).await;
+    let kubectl = &fixture.kubectl;
+    kubectl.apply(&agent("says", "Never", &["print=hi"])).await;
+    kubectl.until("get pod says -o jsonpath={.status.phase}", |p| p == "Succeeded").await;
+    assert_eq!(compiled(&folder), 1);
+    images::remove(&fixture.cluster.client(), "agent:1").await.expect("it was there");
+    assert_eq!(compiled(&folder), 0);
+    fixture.stop().await;
 }

@@ -364,6 +364,42 @@ fn slow_to_compile() -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn containers_start_in_the_order_of_the_spec_and_one_without_an_image_holds_none_back() {
+    let fixture = Fixture::start().await;
+    let kubectl = &fixture.kubectl;
+    // Of its own, so that no other test has it compiled.
+    let slow = [&slow_to_compile()[..], b"\0\x02\x01o"].concat();
+    fixture.cluster.import_image("slow:1", slow).await.expect("it is a module");
+    kubectl
+        .apply(
+            "
+apiVersion: v1
+kind: Pod
+metadata: {name: order}
+spec:
+  restartPolicy: Never
+  containers:
+  - {name: slow, image: 'slow:1'}
+  - {name: absent, image: 'absent:1'}
+  - {name: quick, image: 'agent:1', args: [print=hi]}
+",
+        )
+        .await;
+    let state = |name: &str, field: &str| {
+        format!(
+            "get pod order -o jsonpath={{.status.containerStatuses[?(@.name==\"{name}\")].state.{field}}}"
+        )
+    };
+    // Its image is looked for while the first one's compiles.
+    kubectl.until(&state("absent", "waiting.reason"), |why| why.contains("Pull")).await;
+    let begun = kubectl.until(&state("quick", "terminated.startedAt"), |at| !at.is_empty()).await;
+    let first = kubectl.ok(&state("slow", "terminated.startedAt")).await;
+    assert!(!first.is_empty() && first <= begun, "slow at {first:?}, quick at {begun:?}");
+    assert_eq!(kubectl.ok("logs order -c quick").await, "hi\n");
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_is_deleted_while_its_image_compiles_goes_at_once() {
     let fixture = Fixture::start().await;
     let kubectl = &fixture.kubectl;

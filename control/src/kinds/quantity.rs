@@ -1,4 +1,5 @@
-//! Quantities: `100m`, `1.5Gi`, `12e6`; parsed, compared, added, written in canonical form.
+//! Quantities as amounts: compared, added, written in canonical form. Their texts are read and written by
+//! `schema/quantity.rs`.
 //!
 //! Source: `k8s.io/apimachinery/pkg/api/resource`. Amounts are whole numbers of nanos (10⁻⁹), which
 //! is upstream's finest step; smaller amounts round away from zero.
@@ -9,70 +10,42 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::api::resource;
 
+use crate::schema::quantity::{self, Amount, Form, QuantityError};
+
 const NANO: i128 = 1_000_000_000;
-
-/// How an amount was written, and so how it is written again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    /// `12e6`
-    DecimalExponent,
-    /// `12Mi`
-    Binary,
-    /// `12M`
-    Decimal,
-}
-
-/// Why a text is not a quantity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QuantityError {
-    #[error(
-        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-    )]
-    Format,
-    #[error("unable to parse numeric part of quantity")]
-    Number,
-    #[error("unable to parse quantity's suffix")]
-    Suffix,
-}
+/// The largest decimal suffix.
+const EXA: i128 = 1_000_000_000_000_000_000;
 
 /// An amount of a resource. Equality and order are by amount: `1` = `1000m`.
 #[derive(Clone, Copy, Debug)]
 pub struct Quantity {
     nanos: i128,
-    format: Format,
+    form: Form,
 }
 
 impl Quantity {
-    pub const ZERO: Self = Self { nanos: 0, format: Format::Decimal };
+    pub const ZERO: Self = Self { nanos: 0, form: Form::Decimal };
 
     /// A whole number, written decimally.
     pub const fn whole(value: i64) -> Self {
-        Self { nanos: value as i128 * NANO, format: Format::Decimal }
+        Self { nanos: value as i128 * NANO, form: Form::Decimal }
     }
 
     /// Thousandths: CPU.
     pub const fn millis(value: i64) -> Self {
-        Self { nanos: value as i128 * (NANO / 1000), format: Format::Decimal }
+        Self { nanos: value as i128 * (NANO / 1000), form: Form::Decimal }
     }
 
     /// A whole number, written with binary suffixes: memory.
     pub const fn bytes(value: i64) -> Self {
-        Self { nanos: value as i128 * NANO, format: Format::Binary }
+        Self { nanos: value as i128 * NANO, form: Form::Binary }
     }
 
     pub fn parse(text: &str) -> Result<Self, QuantityError> {
-        let text = text.trim();
-        let (number, suffix) = split(text)?;
-        let (base, exponent, format) = suffix_of(suffix)?;
-        let (digits, decimals) = digits_of(number)?;
-        let negative = number.starts_with('-');
-        let amount = scale(digits, decimals, base, exponent).ok_or(QuantityError::Number)?;
-        let amount = match format {
-            // Upstream caps binary amounts alone.
-            Format::Binary => amount.min(i128::from(i64::MAX) * NANO),
-            Format::Decimal | Format::DecimalExponent => amount,
-        };
-        Ok(Self { nanos: if negative { -amount } else { amount }, format })
+        let Amount { negative, nanos, form } =
+            quantity::read(text)?.ok_or(QuantityError::Number)?;
+        let nanos = i128::try_from(nanos).map_err(|_| QuantityError::Number)?;
+        Ok(Self { nanos: if negative { -nanos } else { nanos }, form })
     }
 
     /// The amount, rounded up (away from zero) to a whole number.
@@ -106,8 +79,8 @@ impl Quantity {
 
     /// The sum; where one side is zero it is written as the other.
     pub fn plus(self, other: Self) -> Self {
-        let format = if self.is_zero() { other.format } else { self.format };
-        Self { nanos: self.nanos.saturating_add(other.nanos), format }
+        let form = if self.is_zero() { other.form } else { self.form };
+        Self { nanos: self.nanos.saturating_add(other.nanos), form }
     }
 
     pub fn times(self, factor: i64) -> Self {
@@ -142,45 +115,15 @@ impl Ord for Quantity {
 
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.nanos == 0 {
-            return f.write_str("0");
-        }
-        // Below 1024 and for fractions, binary amounts are written decimally: nothing is rounded.
-        let binary =
-            self.format == Format::Binary && self.nanos.abs() >= 1024 * NANO && self.is_whole();
-        if binary {
-            return self.write_binary(f);
-        }
-        self.write_decimal(f)
-    }
-}
-
-impl Quantity {
-    fn write_binary(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SUFFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-        let mut value = self.nanos / NANO;
-        let mut index = 0;
-        while value % 1024 == 0 && index + 1 < SUFFIXES.len() {
-            value /= 1024;
-            index += 1;
-        }
-        write!(f, "{value}{}", SUFFIXES[index])
-    }
-
-    fn write_decimal(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SUFFIXES: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
-        let mut value = self.nanos;
-        let mut index = 0;
-        while value % 1000 == 0 && index + 1 < SUFFIXES.len() {
-            value /= 1000;
-            index += 1;
-        }
-        if self.format != Format::DecimalExponent {
-            return write!(f, "{value}{}", SUFFIXES[index]);
-        }
-        match index as i32 * 3 - 9 {
-            0 => write!(f, "{value}"),
-            exponent => write!(f, "{value}e{exponent}"),
+        let amount = Amount {
+            negative: self.is_negative(),
+            nanos: self.nanos.unsigned_abs(),
+            form: self.form,
+        };
+        match amount.write() {
+            Some(text) => f.write_str(&text),
+            // A sum beyond every suffix.
+            None => write!(f, "{}E", self.nanos / (NANO * EXA)),
         }
     }
 }
@@ -222,81 +165,6 @@ pub fn canonicalise_list(list: &mut Option<ResourceList>) {
             *text = quantity.rounded_to_milli().into();
         }
     }
-}
-
-/// The number (with its sign) and the suffix.
-fn split(text: &str) -> Result<(&str, &str), QuantityError> {
-    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let signs = text.len() - unsigned.len();
-    let number = unsigned.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
-    if number == 0 {
-        return Err(QuantityError::Format);
-    }
-    let (number, suffix) = text.split_at(signs + number);
-    let letters = suffix.trim_start_matches(|c| "eEinumkKMGTP".contains(c));
-    let exponent = letters.strip_prefix(['+', '-']).unwrap_or(letters);
-    if !exponent.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(QuantityError::Format);
-    }
-    Ok((number, suffix))
-}
-
-/// Base (10 or 2) and exponent of a suffix.
-fn suffix_of(suffix: &str) -> Result<(u8, i32, Format), QuantityError> {
-    let decimal = |exponent| Ok((10, exponent, Format::Decimal));
-    let binary = |exponent| Ok((2, exponent, Format::Binary));
-    match suffix {
-        "n" => decimal(-9),
-        "u" => decimal(-6),
-        "m" => decimal(-3),
-        "" => decimal(0),
-        "k" => decimal(3),
-        "M" => decimal(6),
-        "G" => decimal(9),
-        "T" => decimal(12),
-        "P" => decimal(15),
-        "E" => decimal(18),
-        "Ki" => binary(10),
-        "Mi" => binary(20),
-        "Gi" => binary(30),
-        "Ti" => binary(40),
-        "Pi" => binary(50),
-        "Ei" => binary(60),
-        _ => {
-            let digits = suffix.strip_prefix(['e', 'E']).ok_or(QuantityError::Suffix)?;
-            let exponent = digits.parse().map_err(|_| QuantityError::Suffix)?;
-            Ok((10, exponent, Format::DecimalExponent))
-        }
-    }
-}
-
-/// The digits as one whole number, and how many of them are decimals.
-fn digits_of(number: &str) -> Result<(i128, i32), QuantityError> {
-    let number = number.trim_start_matches(['+', '-']);
-    let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
-    if decimals.contains('.') {
-        return Err(QuantityError::Format);
-    }
-    let digits = format!("0{whole}{decimals}").parse().map_err(|_| QuantityError::Number)?;
-    Ok((digits, decimals.len() as i32))
-}
-
-/// The amount in nanos, rounded up. None where it is beyond what can be held.
-fn scale(digits: i128, decimals: i32, base: u8, exponent: i32) -> Option<i128> {
-    if digits == 0 {
-        return Some(0);
-    }
-    let (digits, tens) = if base == 2 {
-        (digits.checked_mul(1 << exponent)?, 9 - decimals)
-    } else {
-        (digits, 9i32.checked_sub(decimals)?.checked_add(exponent)?)
-    };
-    if tens >= 0 {
-        return digits.checked_mul(10i128.checked_pow(tens as u32)?);
-    }
-    // So small a step that any amount rounds up to one nano.
-    let Some(step) = 10i128.checked_pow(tens.unsigned_abs()) else { return Some(1) };
-    Some(round_up(digits, step))
 }
 
 /// The quotient, rounded away from zero.
@@ -394,6 +262,8 @@ mod tests {
         assert_eq!(Quantity::ZERO.plus(parse("1Gi")).to_string(), "1Gi");
         assert_eq!(Quantity::millis(100).times(3).to_string(), "300m");
         assert_eq!(Quantity::bytes(1 << 20).to_string(), "1Mi");
+        assert_eq!(parse("1E").times(1000).to_string(), "1000E");
+        assert_eq!(parse("-1Gi").plus(parse("-1Gi")).to_string(), "-2Gi");
     }
 
     proptest! {

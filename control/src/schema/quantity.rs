@@ -1,4 +1,5 @@
-//! Quantities: `500m`, `1Gi`. Which texts are quantities, and the one canonical text of each.
+//! Quantities: `500m`, `1Gi`. Which texts are quantities, how much they are, and the one canonical text of each.
+//! What is calculated with them stands in `kinds/quantity.rs`.
 //!
 //! Source of the rules: `k8s.io/apimachinery/pkg/api/resource`.
 
@@ -9,15 +10,30 @@ pub enum QuantityError {
         "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
     )]
     Format,
+    #[error("unable to parse numeric part of quantity")]
+    Number,
     #[error("unable to parse quantity's suffix")]
     Suffix,
 }
 
+/// How an amount was written, and so how it is written again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub enum Form {
+    /// `12Mi`
     Binary,
+    /// `12M`
     Decimal,
+    /// `12e6`
     Exponent,
+}
+
+/// What a text means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amount {
+    pub negative: bool,
+    /// In units of 10^-9, rounded up.
+    pub nanos: u128,
+    pub form: Form,
 }
 
 /// A text taken apart: `digits × 10^exponent × 2^shift`.
@@ -44,32 +60,41 @@ pub fn check(text: &str) -> Result<(), QuantityError> {
     take_apart(text).map(|_| ())
 }
 
-/// The canonical text: `0.5` → `500m`, `1024Mi` → `1Gi`.
-pub fn canonical(text: &str) -> Result<String, QuantityError> {
+/// The amount; `None` where it is beyond counting.
+pub fn read(text: &str) -> Result<Option<Amount>, QuantityError> {
     let parts = take_apart(text)?;
-    let Some(nanos) = nanos(&parts) else {
-        // Beyond every suffix there is: the text stands as it came.
-        return Ok(text.trim().to_owned());
-    };
-    if nanos == 0 {
-        return Ok("0".to_owned());
-    }
-    let unit = 1_000_000_000;
-    let form = match parts.form {
-        Form::Binary if nanos < 1024 * unit || nanos % unit != 0 => Form::Decimal,
-        form => form,
-    };
-    let sign = if parts.negative { "-" } else { "" };
-    Ok(match form {
-        Form::Binary => format!("{sign}{}", binary(nanos / unit)),
-        Form::Decimal | Form::Exponent => {
-            let (mantissa, exponent) = decimal(nanos);
-            match suffix(form, exponent) {
-                Some(suffix) => format!("{sign}{mantissa}{suffix}"),
-                None => text.trim().to_owned(),
+    let amount = |nanos| Amount { negative: parts.negative, nanos, form: parts.form };
+    Ok(nanos(&parts).map(amount))
+}
+
+/// The canonical text: `0.5` → `500m`, `1024Mi` → `1Gi`. Beyond every suffix there is, the text stands as it came.
+pub fn canonical(text: &str) -> Result<String, QuantityError> {
+    let written = read(text)?.and_then(|amount| amount.write());
+    Ok(written.unwrap_or_else(|| text.trim().to_owned()))
+}
+
+impl Amount {
+    /// The canonical text; `None` where no suffix is large enough.
+    pub fn write(&self) -> Option<String> {
+        const UNIT: u128 = 1_000_000_000;
+        let nanos = self.nanos;
+        if nanos == 0 {
+            return Some("0".to_owned());
+        }
+        let form = match self.form {
+            // Below 1024 and for fractions, binary amounts are written decimally: nothing is rounded.
+            Form::Binary if nanos < 1024 * UNIT || !nanos.is_multiple_of(UNIT) => Form::Decimal,
+            form => form,
+        };
+        let sign = if self.negative { "-" } else { "" };
+        match form {
+            Form::Binary => Some(format!("{sign}{}", binary(nanos / UNIT))),
+            Form::Decimal | Form::Exponent => {
+                let (mantissa, exponent) = decimal(nanos);
+                suffix(form, exponent).map(|suffix| format!("{sign}{mantissa}{suffix}"))
             }
         }
-    })
+    }
 }
 
 fn take_apart(text: &str) -> Result<Parts<'_>, QuantityError> {

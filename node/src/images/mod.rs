@@ -83,8 +83,8 @@ impl Images {
         })
         .await?;
         let Some((imported, unused)) = imported else { return Ok(None) };
-        if let Some(digest) = &unused {
-            self.forget(digest);
+        if let Some(digest) = unused {
+            self.forget(digest).await;
         }
         self.changed.send_modify(|count| *count += 1);
         Ok(Some(imported))
@@ -98,18 +98,19 @@ impl Images {
         let reference = Reference::parse(reference)?;
         let store = self.store.clone();
         let removed = blocking(move || store.remove(&reference)).await?;
-        if let Some(digest) = &removed.unused {
-            self.forget(digest);
+        if let Some(digest) = removed.unused {
+            self.forget(digest).await;
         }
         self.changed.send_modify(|count| *count += 1);
         Ok(removed.found)
     }
 
-    /// Frees what is held of an image once no container runs it.
-    fn forget(&self, digest: &str) {
-        self.artifacts.write().remove(digest);
-        self.snapshots.write().remove(digest);
-        self.runtime.forget(digest);
+    /// Frees what is held of an image, in memory once no container runs it, and its compiled code on disk.
+    async fn forget(&self, digest: String) {
+        self.artifacts.write().remove(digest.as_str());
+        self.snapshots.write().remove(digest.as_str());
+        let runtime = self.runtime.clone();
+        blocking(move || runtime.forget(&digest)).await;
     }
 
     /// The digest of an image that can be started without any waiting.
@@ -262,10 +263,18 @@ mod tests {
         images.import("it", receiver).await.unwrap().unwrap()
     }
 
+    /// How many files lie in the folder of compiled code.
+    fn kept(cache: &Path) -> usize {
+        let folders = std::fs::read_dir(cache).unwrap().map(|folder| folder.unwrap().path());
+        folders.flat_map(|folder| std::fs::read_dir(folder).unwrap()).count()
+    }
+
     #[tokio::test]
     async fn nothing_is_held_of_an_image_that_was_replaced_or_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let runtime = Runtime::new(RuntimeConfig::default()).unwrap();
+        let cache = folder.path().join("compiled");
+        let config = RuntimeConfig { cache_dir: Some(cache.clone()), ..RuntimeConfig::default() };
+        let runtime = Runtime::new(config).unwrap();
         let images = Images::open(folder.path(), runtime, Vec::new()).unwrap();
         let mut held = Vec::new();
         for mark in [b'a', b'b'] {
@@ -273,10 +282,12 @@ mod tests {
             let digest = images.ensure("it", None, StartFrom::Scratch).await.unwrap();
             assert_eq!(*imported.digest, *digest);
             held.push(Arc::downgrade(&images.artifact(&digest, StartFrom::Scratch).unwrap()));
+            assert_eq!(kept(&cache), 2, "its code and the checksum");
         }
         assert!(held[0].upgrade().is_none(), "it was replaced");
         assert!(held[1].upgrade().is_some());
         assert!(images.remove("it").await.unwrap());
         assert!(held[1].upgrade().is_none(), "it was removed");
+        assert_eq!(kept(&cache), 0);
     }
 }

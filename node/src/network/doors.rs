@@ -2,8 +2,9 @@
 //!
 //! Behind a door, an HTTP component is called directly, request by request, so that a kept-alive
 //! connection outlives the replicas that answered its first requests. A client that does not send its
-//! request's head in time is cut off, as it is on a connection through the switch. Any other endpoint
-//! gets the connection as a stream of bytes.
+//! request's head in time is cut off, as it is on a connection through the switch; one of HTTP/2 that has
+//! asked for nothing for as long is told to go, however lively it answers pings. Any other endpoint gets
+//! the connection as a stream of bytes.
 //!
 //! A door without endpoints is shut: its port is bound but does not listen, so that the kernel
 //! refuses connections, as kube-proxy's reject rule would, and no other process takes the port.
@@ -12,12 +13,15 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use copepod_runtime::{Body, HttpError, Reserved, Route};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -25,6 +29,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +41,7 @@ use crate::events::{Busy, Recorder, Report};
 const BACKLOG: u32 = 1024;
 
 /// How long a client may take to send a request's head, its silence before it included. One of HTTP/2 is asked after that
-/// time whether it is still there.
+/// time whether it is still there, and told to go where it has no request open.
 const HEAD_WITHIN: Duration = copepod_runtime::HEAD_WITHIN;
 
 /// A NodePort's door.
@@ -269,10 +274,18 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let begun = AtomicBool::new(false);
+    let streams = watch::Sender::new(None);
     let service = service_fn(|request| {
         begun.store(true, Ordering::Relaxed);
+        let open = (request.version() == Version::HTTP_2).then(|| OpenStream::begin(&streams));
         let answer = answer(request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        async move {
+            let response = answer.await;
+            Ok::<_, Infallible>(match open {
+                Some(open) => response.map(|body| StreamBody { body, _open: open }.boxed_unsync()),
+                None => response,
+            })
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(head_within);
@@ -292,9 +305,73 @@ where
     tokio::select! {
         result = connection.as_mut() => return result,
         () = silent => return Err("no request in time".into()),
-        () = closed.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = idle(streams.subscribe(), head_within) => {}
+        () = closed.cancelled() => {}
     }
-    connection.await
+    connection.as_mut().graceful_shutdown();
+    // Of one that does not go when it is told to, the same is asked once more; requests in between are answered.
+    tokio::select! {
+        result = connection.as_mut() => result,
+        () = idle(streams.subscribe(), head_within) => Err("it was told to go and stayed".into()),
+    }
+}
+
+/// Returns once a connection of HTTP/2 has had no stream open for so long. Of HTTP/1, hyper itself counts how long one is
+/// silent between requests.
+async fn idle(mut streams: watch::Receiver<Option<usize>>, time: Duration) {
+    loop {
+        // An error is the end of the connection, which the caller sees.
+        if streams.wait_for(|open| *open == Some(0)).await.is_err() {
+            return std::future::pending().await;
+        }
+        let busy = streams.wait_for(|open| *open != Some(0));
+        if tokio::time::timeout(time, busy).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A stream of HTTP/2, counted from its request's head to the end of its answer, or until its client gives it up. `None`:
+/// there was none yet.
+struct OpenStream(watch::Sender<Option<usize>>);
+
+impl OpenStream {
+    fn begin(streams: &watch::Sender<Option<usize>>) -> Self {
+        streams.send_modify(|open| *open = Some(open.unwrap_or(0) + 1));
+        Self(streams.clone())
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open = open.map(|open| open - 1));
+    }
+}
+
+/// The body of an answer, which holds its stream open.
+struct StreamBody {
+    body: Body,
+    _open: OpenStream,
+}
+
+impl http_body::Body for StreamBody {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, HttpError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Calls a ready replica; one that has just closed its listener is passed over.
@@ -330,7 +407,7 @@ fn reserve(network: &Network, client: IpAddr, port: u16) -> Option<Reserved> {
     None
 }
 
-fn plain(status: StatusCode, text: impl Into<bytes::Bytes>) -> Response<Body> {
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     let body = Full::new(text.into()).map_err(|never| match never {}).boxed_unsync();
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -352,6 +429,7 @@ fn report(network: &Network, recorder: &Recorder, port: u16, protocol: Protocol,
 mod tests {
     use super::*;
 
+    use http_body::Frame;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::timeout;
 
@@ -367,8 +445,20 @@ mod tests {
         tokio::spawn(async move {
             let closed = CancellationToken::new();
             speak_http(socket, closed, head_within, |request| async move {
-                if request.uri().path() == "/slow" {
-                    tokio::time::sleep(Duration::from_millis(700)).await;
+                let slow = tokio::time::sleep(Duration::from_millis(700));
+                match request.uri().path() {
+                    "/slow" => slow.await,
+                    "/slow-body" => {
+                        let part = async {
+                            slow.await;
+                            Ok(Frame::data(Bytes::from_static(b"answered\n")))
+                        };
+                        let parts = futures::stream::once(part);
+                        return Response::new(
+                            http_body_util::StreamBody::new(parts).boxed_unsync(),
+                        );
+                    }
+                    _ => {}
                 }
                 plain(StatusCode::OK, "answered\n")
             })
@@ -414,5 +504,28 @@ mod tests {
         client.write_all(b"GET /slow HTTP/1.1\r\nHost: me\r\n\r\n").await.unwrap();
         let said = rest(&mut client).await;
         assert!(said.contains("200 OK") && said.ends_with("answered\n"), "{said}");
+    }
+    #[tokio::test]
+    async fn a_client_of_http_2_that_asks_for_nothing_more_is_told_to_go_and_an_open_stream_is_not_cut()
+     {
+        for path in ["/", "/slow", "/slow-body"] {
+            let client = client(Duration::from_millis(300)).await;
+            let (mut sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client))
+                    .await
+                    .unwrap();
+            // It answers pings for as long as it lasts.
+            let lasting = tokio::spawn(connection);
+            for _ in 0..2 {
+                let uri = format!("http://me{path}");
+                let request = Request::get(uri).body(Full::<Bytes>::default()).unwrap();
+                let response = timeout(DEADLINE, sender.send_request(request)).await.unwrap();
+                let body = timeout(DEADLINE, response.unwrap().into_body().collect()).await;
+                assert_eq!(body.unwrap().unwrap().to_bytes(), "answered\n", "{path}");
+            }
+            let end = timeout(DEADLINE, lasting).await.expect("it is told to go").unwrap();
+            assert!(end.is_ok(), "with a word: {end:?}");
+            drop(sender);
+        }
     }
 }

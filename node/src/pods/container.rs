@@ -21,6 +21,8 @@ pub enum ContainerState {
     Created,
     /// Its image is being looked up and, the first time, compiled.
     Pulling,
+    /// Its image is ready; the containers before it in the spec start first.
+    InLine { digest: Arc<str> },
     /// It could not be started. Looked at again at `retry`; started again from `resume` on.
     Blocked { reason: String, message: String, retry: Timestamp, resume: Timestamp },
     /// The runtime was asked to start it.
@@ -214,11 +216,28 @@ impl ContainerMachine {
         matches!(self.state, ContainerState::Running { .. } | ContainerState::Stopping { .. })
     }
 
+    /// Whether those after it in the spec wait for it to start, or to fail to. What is waited for always comes: an image
+    /// is there or not, a start succeeds or not; a container that then waits, for whatever, holds nobody back.
+    pub fn is_starting(&self) -> bool {
+        match self.state {
+            ContainerState::Created
+            | ContainerState::Pulling
+            | ContainerState::InLine { .. }
+            | ContainerState::Starting => true,
+            ContainerState::Blocked { .. }
+            | ContainerState::Running { .. }
+            | ContainerState::Stopping { .. }
+            | ContainerState::Restarting { .. }
+            | ContainerState::Ended(_) => false,
+        }
+    }
+
     /// The number of restarts to show: an instance counts once it runs.
     pub fn restarts_shown(&self) -> u32 {
         match self.state {
             ContainerState::Created
             | ContainerState::Pulling
+            | ContainerState::InLine { .. }
             | ContainerState::Starting
             | ContainerState::Blocked { .. } => {
                 self.attempt.saturating_sub(u32::from(self.last.is_some()))

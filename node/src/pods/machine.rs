@@ -271,7 +271,9 @@ impl PodMachine {
                 self.stop_container(index, grace, message);
                 self.unready(index);
             }
-            ContainerState::Blocked { .. } => self.begin(now, index),
+            ContainerState::InLine { .. } | ContainerState::Blocked { .. } => {
+                self.begin(now, index);
+            }
             ContainerState::Created
             | ContainerState::Pulling
             | ContainerState::Starting
@@ -414,6 +416,7 @@ impl PodMachine {
             }
             ContainerState::Created
             | ContainerState::Pulling
+            | ContainerState::InLine { .. }
             | ContainerState::Blocked { .. }
             | ContainerState::Starting
             | ContainerState::Running { .. }

@@ -583,3 +583,91 @@ fn a_container_that_imports_from_another_begins_when_that_one_runs() {
     assert!(seen.iter().any(|effect| effect.contains("Failed")), "{seen:?}");
     assert_eq!(case.shown(), "Running running+ready x0 CreateContainerError x0");
 }
+
+/// Three containers whose images are being made ready.
+fn three() -> Case {
+    let names = ["a", "b", "c"].map(|name| json!({ "name": name, "image": name }));
+    let pod = pod(json!({ "restartPolicy": "Never", "containers": names }));
+    let mut case = Case::new(&pod);
+    case.step(Event::Seen(pod));
+    let seen = case.step(Event::Sandbox(Ok("10.1.0.2".parse().unwrap())));
+    assert_eq!(seen, ["pull 0", "pull 0", "pull 0"], "side by side");
+    case
+}
+
+impl Case {
+    fn image(&mut self, container: usize, result: Result<Arc<str>, ImageProblem>) -> Vec<String> {
+        self.step(Event::Image { container, attempt: 0, result })
+    }
+
+    /// Reports a start; answers which container is started next.
+    fn started(&mut self, container: usize, result: Result<Arc<str>, StartProblem>) -> Vec<usize> {
+        let event = Event::Started { container, attempt: 0, result };
+        let effects = self.machine.step(self.now, event);
+        let starts = effects.iter().filter_map(|effect| match effect {
+            Effect::StartContainer { container, .. } => Some(*container),
+            _ => None,
+        });
+        starts.collect()
+    }
+}
+
+#[test]
+fn containers_start_in_the_order_of_the_spec_whichever_image_is_ready_first() {
+    let mut case = three();
+    let digest = || Ok("sha256:1".into());
+    for late in [2, 1] {
+        let seen = case.image(late, digest());
+        assert!(seen.len() == 1 && seen[0].starts_with("Pulled: "), "{seen:?}");
+    }
+    assert_eq!(
+        case.shown(),
+        "Pending ContainerCreating x0 ContainerCreating x0 ContainerCreating x0"
+    );
+    assert!(case.image(0, digest()).contains(&"start 0".to_owned()));
+    assert_eq!(case.started(0, Ok("id".into())), [1]);
+    assert_eq!(case.started(1, Ok("id".into())), [2]);
+    assert!(case.started(2, Ok("id".into())).is_empty());
+    assert_eq!(case.shown(), "Running running+ready x0 running+ready x0 running+ready x0");
+}
+
+#[test]
+fn a_container_that_cannot_start_holds_none_back() {
+    let mut case = three();
+    case.image(2, Ok("sha256:1".into()));
+    case.image(1, Ok("sha256:1".into()));
+    let missing = ImageProblem::Pull { message: "import it".into() };
+    assert!(case.image(0, Err(missing)).contains(&"start 0".to_owned()), "the second");
+    let refused = StartProblem::Create("imports what nobody gives".into());
+    assert_eq!(case.started(1, Err(refused)), [2]);
+    case.started(2, Ok("id".into()));
+    assert_eq!(case.shown(), "Pending ErrImagePull x0 CreateContainerError x0 running+ready x0");
+}
+
+#[test]
+fn a_container_that_imports_from_a_later_one_stands_in_line_anew_when_that_one_runs() {
+    let mut case = three();
+    for index in [2, 1, 0] {
+        case.image(index, Ok("sha256:1".into()));
+    }
+    let waits = || StartProblem::Waits("waiting for container c".into());
+    assert_eq!(case.started(0, Err(waits())), [1]);
+    assert!(case.started(1, Ok("id".into())).is_empty(), "the first tries once more before");
+    assert!(case.image(0, Ok("sha256:1".into())).contains(&"start 0".to_owned()));
+    assert_eq!(case.started(0, Err(waits())), [2]);
+    case.started(2, Ok("id".into()));
+    assert!(case.image(0, Ok("sha256:1".into())).contains(&"start 0".to_owned()));
+    case.started(0, Ok("id".into()));
+    assert_eq!(case.shown(), "Running running+ready x0 running+ready x0 running+ready x0");
+}
+
+#[test]
+fn a_pod_that_is_deleted_starts_none_of_those_in_line() {
+    let mut case = three();
+    for index in [2, 1, 0] {
+        case.image(index, Ok("sha256:1".into()));
+    }
+    case.step(Event::Seen(deleted(5)));
+    assert!(case.started(0, Ok("id".into())).is_empty());
+    assert_eq!(case.exit(0, 0), ["close", "status Final"]);
+}

@@ -210,6 +210,7 @@ fn phase(machine: &PodMachine) -> &'static str {
                 container.state,
                 ContainerState::Created
                     | ContainerState::Pulling
+                    | ContainerState::InLine { .. }
                     | ContainerState::Starting
                     | ContainerState::Blocked { .. }
             )
@@ -251,6 +252,7 @@ fn container_status(
         ContainerState::Restarting { ended, .. } | ContainerState::Ended(ended) => ended.id.clone(),
         ContainerState::Created
         | ContainerState::Pulling
+        | ContainerState::InLine { .. }
         | ContainerState::Starting
         | ContainerState::Blocked { .. } => {
             container.last.as_ref().and_then(|ended| ended.id.clone())
@@ -307,11 +309,13 @@ fn states(container: &ContainerMachine) -> (ApiState, ApiState) {
     let last = container.last.as_ref().map(terminated).unwrap_or_default();
     match &container.state {
         ContainerState::Created => (waiting("ContainerCreating", None), last),
-        ContainerState::Pulling | ContainerState::Starting => match &container.last {
-            // As upstream: the old end is shown until the new instance runs.
-            Some(ended) => (terminated(ended), ApiState::default()),
-            None => (waiting("ContainerCreating", None), last),
-        },
+        ContainerState::Pulling | ContainerState::InLine { .. } | ContainerState::Starting => {
+            match &container.last {
+                // As upstream: the old end is shown until the new instance runs.
+                Some(ended) => (terminated(ended), ApiState::default()),
+                None => (waiting("ContainerCreating", None), last),
+            }
+        }
         ContainerState::Blocked { reason, message, .. } => {
             (waiting(reason, Some(message.clone())), last)
         }

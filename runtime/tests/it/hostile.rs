@@ -261,6 +261,31 @@ async fn a_memory_bomb_of_data_segments_is_out_of_memory() {
     scene.end().await;
 }
 
+/// A component without a linear memory is charged what each instance costs, like any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_without_a_memory_is_charged_too() {
+    let scene = Scene::set().await;
+    let text = r#"(component
+        (core module $m (func (export "run") (result i32) i32.const 0))
+        (core instance $i (instantiate $m))
+        (func $run (result (result)) (canon lift (core func $i "run")))
+        (instance $e (export "run" (func $run)))
+        (export "wasi:cli/run@0.2.0" (instance $e)))"#;
+    let wasm = Bytes::from(wat::parse_str(text).unwrap());
+    let artifact = runtime().load("test:no-memory", wasm).await.unwrap();
+    for (bytes, expected) in
+        [(64 << 10, ExitCause::Completed), ((64 << 10) - 1, ExitCause::OutOfMemory)]
+    {
+        let (mut spec, _) = spec(artifact.clone(), &[]);
+        spec.limits.memory.bytes = Some(bytes);
+        let container = scene.attacker.start(spec).unwrap();
+        let exit = soon("the end", container.exited()).await;
+        assert_eq!(exit.cause, expected, "{bytes}");
+        assert_eq!(container.stats().memory_bytes, 0);
+    }
+    scene.end().await;
+}
+
 /// A table of as many elements as it gets, and one that is larger from the start.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_bomb_grows_no_further_than_its_bound() {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use copepod_runtime::{
-    Artifact, CallError, Container, ContainerSpec, ExitCause, Mount, Sandbox, StartError, Unmet,
-    Val, World, cycle,
+    Artifact, CallError, Container, ContainerSpec, ExitCause, Mount, Sandbox, StartError, Stdin,
+    Unmet, Val, World, cycle,
 };
+use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use crate::support::{Net, Recorder, guest, runtime, soon, spec};
 
@@ -30,6 +31,16 @@ async fn shop(sandbox: &Sandbox) -> (Container, Arc<Recorder>) {
 async fn customer(sandbox: &Sandbox, args: &[&str]) -> (Container, Arc<Recorder>) {
     let (spec, recorder) = named("customer", load("importer-guest.wasm").await, args);
     (sandbox.start(spec).unwrap(), recorder)
+}
+
+/// A customer that says "ready", and calls when a line is sent to it.
+async fn late_customer(sandbox: &Sandbox) -> (Container, Arc<Recorder>, DuplexStream) {
+    let (mut spec, recorder) = named("customer", load("importer-guest.wasm").await, &["late"]);
+    let (near, far) = tokio::io::duplex(64);
+    spec.stdin = Stdin::Reader(Box::new(near));
+    let container = sandbox.start(spec).unwrap();
+    recorder.says("ready").await;
+    (container, recorder, far)
 }
 
 /// A component of one interface with one function.
@@ -322,17 +333,17 @@ async fn a_provider_costs_nothing_until_it_is_called() {
 async fn a_library_that_was_stopped_still_answers_who_finishes_beside_it() {
     let sandbox = Net::new().sandbox("10.0.0.1");
     let (stopped, _) = shop(&sandbox).await;
-    let (container, recorder) = customer(&sandbox, &["late"]).await;
-    recorder.says("ready").await;
+    let (container, recorder, mut line) = late_customer(&sandbox).await;
     assert_eq!(soon("a stop", stopped.stop(Duration::from_secs(5))).await.code, 143);
+    line.write_all(b"now\n").await.unwrap();
     assert_eq!(soon("its exit", container.exited()).await.code, 0, "{}", recorder.stderr());
     assert_eq!(recorder.stdout(), "ready\n3\n");
 
     // Killed, it answers nobody.
     let (killed, _) = shop(&sandbox).await;
-    let (container, recorder) = customer(&sandbox, &["late"]).await;
-    recorder.says("ready").await;
+    let (container, recorder, mut line) = late_customer(&sandbox).await;
     killed.kill();
+    line.write_all(b"now\n").await.unwrap();
     assert_eq!(soon("its exit", container.exited()).await.code, 134);
     assert!(recorder.stderr().contains("does not run"), "{}", recorder.stderr());
 }
@@ -447,4 +458,17 @@ async fn containers_that_would_wait_for_each_other_are_found() {
     first.kill();
     let error = start("three", &three).err().unwrap();
     assert!(matches!(&error, StartError::Cycle { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_container_that_alone_exports_what_it_imports_is_told_so() {
+    let sandbox = Net::new().sandbox("10.0.0.1");
+    let same = importing("acme:own/x@1.0.0", "acme:own/x@1.2.0");
+    let same = load_bytes("test:imports-from-itself", same).await;
+    let error = sandbox.start(named("same", same, &[]).0).err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "imports that nobody gives: acme:own/x@1.0.0 (only this container itself exports it, and none imports from \
+         itself)"
+    );
 }

@@ -1,13 +1,20 @@
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use copepod_runtime::{ExitCause, LoadError, PoolConfig, Runtime, RuntimeConfig, World};
+use copepod_runtime::{ExitCause, HttpError, LoadError, PoolConfig, Runtime, RuntimeConfig, World};
+use http_body_util::{BodyExt, Empty};
 
 use crate::support::{Net, guest, runtime, soon, spec};
 
 fn cached(dir: &Path) -> std::sync::Arc<Runtime> {
+    bounded(dir, None)
+}
+
+fn bounded(dir: &Path, bytes_max: Option<u64>) -> std::sync::Arc<Runtime> {
     Runtime::new(RuntimeConfig {
         cache_dir: Some(dir.to_owned()),
+        cache_bytes_max: bytes_max,
         guest_threads: Some(1),
         pool: PoolConfig { instances: 10 },
     })
@@ -130,6 +137,106 @@ async fn damaged_compiled_code_is_compiled_anew() {
         assert_eq!(loaded.world(), World::Http);
         assert!(std::fs::read(&file).unwrap() == whole);
     }
+}
+
+/// Makes a file look as if it was last used so long ago.
+fn age(file: &Path, hours: u64) {
+    let then = SystemTime::now() - Duration::from_secs(hours * 3600);
+    std::fs::File::open(file).unwrap().set_modified(then).unwrap();
+}
+
+/// The names of the files of code, in order.
+fn code(dir: &Path) -> Vec<String> {
+    let name = |file: &PathBuf| file.file_stem().unwrap().to_str().unwrap().to_owned();
+    let mut names: Vec<_> = files(dir, "cwasm").iter().map(name).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn compiled_code_beyond_the_bound_goes_by_its_last_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let wasm = guest("http_guest.wasm");
+    for digest in ["sha256:0a", "sha256:0b"] {
+        cached(dir.path()).load(digest, wasm.clone()).await.unwrap();
+    }
+    for file in files(dir.path(), "cwasm") {
+        age(&file, 2);
+    }
+    // Found in the cache, it has been used.
+    cached(dir.path()).load_cached("sha256:0a").await.unwrap();
+    let one = std::fs::metadata(&files(dir.path(), "cwasm")[0]).unwrap().len();
+    let runtime = bounded(dir.path(), Some(2 * one + one / 2));
+    runtime.load("sha256:0c", wasm).await.unwrap();
+    assert_eq!(code(dir.path()), ["sha256-0a", "sha256-0c"]);
+    assert_eq!(files(dir.path(), "sha256").len(), 2);
+}
+
+#[tokio::test]
+async fn code_that_is_forgotten_goes_while_its_container_runs_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = cached(dir.path());
+    let artifact = runtime.load("sha256:0d", guest("http_guest.wasm")).await.unwrap();
+    runtime.load("sha256:0e", guest("command-guest.wasm")).await.unwrap();
+    let net = Net::new();
+    let sandbox = runtime
+        .sandbox(
+            &net.switch,
+            copepod_runtime::SandboxSpec {
+                name: "s".to_owned(),
+                hostname: "s".to_owned(),
+                ip: [10, 0, 0, 1].into(),
+                outside: net.world.clone(),
+            },
+        )
+        .unwrap();
+    let (spec, _) = spec(artifact, &[]);
+    let _container = sandbox.start(spec).unwrap();
+    runtime.forget("sha256:0d");
+    assert_eq!(code(dir.path()), ["sha256-0e"]);
+    assert_eq!(files(dir.path(), "sha256").len(), 1);
+    // Its code is mapped, for instances that are made from now on, too.
+    let handler = net.switch.http(([10, 0, 0, 1], 80).into()).expect("an HTTP component");
+    let body = Empty::new().map_err(HttpError::from).boxed_unsync();
+    let request = http::Request::get("http://service.example/hello").body(body).unwrap();
+    let response = soon("an answer", handler.call(request)).await.unwrap();
+    assert_eq!(response.status(), 200);
+}
+
+#[tokio::test]
+async fn what_nobody_asks_for_is_swept_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let wasm = guest("http_guest.wasm");
+    let runtime = cached(dir.path());
+    for digest in ["sha256:1a", "sha256:1b", "sha256:1c"] {
+        runtime.load(digest, wasm.clone()).await.unwrap();
+    }
+    runtime.load("sha256:13", guest("p3_http_guest.wasm")).await.unwrap();
+    drop(runtime);
+    for file in files(dir.path(), "cwasm") {
+        let recent = file.file_stem().is_some_and(|name| name == "sha256-1c");
+        age(&file, if recent { 1 } else { 30 });
+    }
+    let ours = files(dir.path(), "cwasm")[0].parent().unwrap().to_owned();
+    let write = |path: PathBuf| {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    };
+    let foreign = dir.path().join("0123456789abcdef");
+    write(foreign.join("sha256-1a.cwasm"));
+    write(ours.join("sha256-1d.tmp-0-1"));
+    write(ours.join("sha256-1d.sha256"));
+    write(dir.path().join("notes").join("mine.txt"));
+
+    cached(dir.path()).sweep(["sha256:1a", "sha256:13"]);
+    assert!(!foreign.exists(), "code of another version");
+    assert!(dir.path().join("notes/mine.txt").exists(), "no folder of compiled code");
+    std::fs::remove_dir_all(dir.path().join("notes")).unwrap();
+    // A store names the first two, and the third was used an hour ago.
+    assert_eq!(code(dir.path()), ["sha256-13", "sha256-1a", "sha256-1c"]);
+    assert_eq!(files(dir.path(), "sha256").len(), 3);
+    assert!(files(dir.path(), "tmp-0-1").is_empty());
+    cached(dir.path()).load_cached("sha256:13").await.expect("code for WASI 0.3 is ours, too");
 }
 
 #[tokio::test]

@@ -626,6 +626,41 @@ async fn a_connection_through_the_switch_speaks_http() {
     }
 }
 
+/// The future beside the body's stream tells the guest. Of one that has answered before it reads, the answer breaks off.
+#[tokio::test]
+async fn a_request_body_that_is_malformed_or_cut_off_does_not_pass_for_whole() {
+    let net = Net::new();
+    let sandbox = net.sandbox("10.0.0.1");
+    let _serving = serve(&sandbox).await;
+    for (path, reads_first) in [("/length", true), ("/echo", false), ("/pass", false)] {
+        for (body, is_whole) in [
+            ("transfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n0\r\n\r\n", true),
+            ("transfer-encoding: chunked\r\n\r\n5\r\nfirst\r\nZZ\r\n", false),
+            ("transfer-encoding: chunked\r\n\r\nZZ\r\nfirst\r\n", false),
+            ("transfer-encoding: chunked\r\n\r\n5\r\nfir", false),
+            ("content-length: 10\r\n\r\nfirst", false),
+        ] {
+            let from = ([10, 0, 0, 9], 1000).into();
+            let mut stream = net.switch.connect(from, FIRST.into()).await.unwrap();
+            let head = format!("POST {path} HTTP/1.1\r\nhost: me\r\nconnection: close\r\n");
+            stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut said = Vec::new();
+            // A reset is an end like another.
+            let _ = soon("the end", stream.read_to_end(&mut said)).await;
+            let said = String::from_utf8_lossy(&said);
+            let case = format!("{path} {body:?}: {said:?}");
+            match said.split(' ').nth(1) {
+                Some("200") => assert_eq!(said.ends_with("\r\n0\r\n\r\n"), is_whole, "{case}"),
+                Some("400") => assert!(reads_first && !is_whole, "{case}"),
+                // It broke off before the head of the answer was on its way.
+                _ => assert!(!reads_first && !is_whole, "{case}"),
+            }
+            assert!(!reads_first || is_whole || said.contains("HttpProtocolError"), "{case}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn components_of_both_versions_call_each_other() {
     let net = Net::new();

@@ -57,6 +57,7 @@ async fn a_snapshot_is_kept_beside_the_compiled_code() {
     let new = || {
         Runtime::new(RuntimeConfig {
             cache_dir: Some(dir.path().to_owned()),
+            cache_bytes_max: None,
             guest_threads: Some(1),
             pool: PoolConfig { instances: 10 },
         })

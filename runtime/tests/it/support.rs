@@ -53,6 +53,7 @@ pub fn runtime() -> &'static Arc<Runtime> {
     RUNTIME.get_or_init(|| {
         Runtime::new(RuntimeConfig {
             cache_dir: None,
+            cache_bytes_max: None,
             guest_threads: Some(2),
             pool: PoolConfig { instances: 200 },
         })

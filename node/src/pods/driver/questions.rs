@@ -98,6 +98,7 @@ fn attempts(machine: &ContainerMachine) -> (Option<u32>, Option<u32>) {
         ContainerState::Restarting { .. } => (Some(shown), Some(shown)),
         ContainerState::Created
         | ContainerState::Pulling
+        | ContainerState::InLine { .. }
         | ContainerState::Starting
         | ContainerState::Blocked { .. } => {
             let ran = machine.last.as_ref().map(|_| shown);

@@ -1,4 +1,7 @@
 //! The life of each container: image, start, end, start again.
+//!
+//! Images are made ready side by side. Containers start in the order of the spec, as upstream: one whose image is ready
+//! stands in line until each before it has started, or could not be.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +26,9 @@ impl PodMachine {
     pub(super) fn begin(&mut self, _now: Timestamp, index: usize) {
         let container = &mut self.containers[index];
         match &container.state {
-            ContainerState::Created | ContainerState::Blocked { .. } => {}
+            ContainerState::Created
+            | ContainerState::InLine { .. }
+            | ContainerState::Blocked { .. } => {}
             ContainerState::Restarting { ended, .. } => {
                 container.last = Some(ended.clone());
                 container.attempt += 1;
@@ -59,15 +64,29 @@ impl PodMachine {
             Ok(digest) => {
                 container.image_backoff.reset();
                 container.digest = Some(digest.clone());
-                container.state = ContainerState::Starting;
+                container.state = ContainerState::InLine { digest };
                 let message = format!(
                     "Container image \"{}\" already present on machine and can be accessed by the pod",
                     container.image
                 );
                 self.event(Some(index), false, "Pulled", message);
-                self.effects.push(Effect::StartContainer { container: index, attempt, digest });
             }
             Err(problem) => self.image_failed(now, index, problem),
+        }
+        self.start_next();
+    }
+
+    /// Starts whoever is first in line, where nobody before it is still on the way.
+    fn start_next(&mut self) {
+        if self.state != State::Running {
+            return;
+        }
+        let first = self.containers.iter_mut().enumerate().find(|(_, c)| c.is_starting());
+        let Some((index, container)) = first else { return };
+        if let ContainerState::InLine { digest } = &container.state {
+            let (attempt, digest) = (container.attempt, digest.clone());
+            container.state = ContainerState::Starting;
+            self.effects.push(Effect::StartContainer { container: index, attempt, digest });
         }
     }
 
@@ -132,6 +151,7 @@ impl PodMachine {
             Ok(id) => self.running(now, index, id),
             Err(problem) => self.start_failed(now, index, problem),
         }
+        self.start_next();
     }
 
     pub(super) fn running(&mut self, now: Timestamp, index: usize, id: Arc<str>) {
@@ -214,6 +234,7 @@ impl PodMachine {
             }
             ContainerState::Created
             | ContainerState::Pulling
+            | ContainerState::InLine { .. }
             | ContainerState::Blocked { .. }
             | ContainerState::Starting
             | ContainerState::Restarting { .. }

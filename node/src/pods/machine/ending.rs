@@ -51,7 +51,10 @@ impl PodMachine {
             ContainerState::Restarting { ended, .. } => {
                 container.state = ContainerState::Ended(ended.clone());
             }
-            ContainerState::Created | ContainerState::Pulling | ContainerState::Blocked { .. } => {
+            ContainerState::Created
+            | ContainerState::Pulling
+            | ContainerState::InLine { .. }
+            | ContainerState::Blocked { .. } => {
                 let ended = container.last.clone().unwrap_or_else(Ended::unknown);
                 container.attempt = container.restarts_shown();
                 container.state = ContainerState::Ended(ended);

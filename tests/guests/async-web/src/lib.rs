@@ -54,6 +54,9 @@ async fn get(target: &str) -> Result<String, ErrorCode> {
     request.set_path_with_query(Some(&format!("/{path}"))).ok();
     let response = client::send(request).await?;
     let (_, result) = wit_future::new(|| Ok(()));
-    let (body, _) = Response::consume_body(response, result);
-    Ok(String::from_utf8_lossy(&body.collect().await).into_owned())
+    let (body, trailers) = Response::consume_body(response, result);
+    let body = body.collect().await;
+    // Here it shows whether the body is whole.
+    trailers.await?;
+    Ok(String::from_utf8_lossy(&body).into_owned())
 }

@@ -269,7 +269,7 @@ fn clocks() {
     let mut finest = u128::MAX;
     for _ in 0..1000 {
         let passed = begun.elapsed().as_nanos();
-        if passed % 1000 != 0 {
+        if !passed.is_multiple_of(1000) {
             finest = passed % 1000;
         }
     }

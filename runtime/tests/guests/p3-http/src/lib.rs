@@ -51,6 +51,16 @@ impl wasip3::exports::http::handler::Guest for Component {
                 Ok(respond(200, format!("{error:?}").into_bytes()))
             }
             "/echo" => Ok(echo(request)),
+            // The whole body before the answer, as most programs have it.
+            "/length" => {
+                let (_, result) = wit_future::new(|| Ok(()));
+                let (body, trailers) = Request::consume_body(request, result);
+                let body = body.collect().await;
+                match trailers.await {
+                    Ok(_) => Ok(respond(200, body.len().to_string().into_bytes())),
+                    Err(error) => Ok(respond(400, format!("{error:?}").into_bytes())),
+                }
+            }
             "/pass" => {
                 let (_, result) = wit_future::new(|| Ok(()));
                 let (body, trailers) = Request::consume_body(request, result);
