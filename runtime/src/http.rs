@@ -43,6 +43,7 @@ use crate::net::{Dialer, Reached, Stream};
 use crate::reuse::{Reuse, Used, Warm};
 use crate::tls;
 use crate::trace::Trace;
+use service::{Reader, Reading};
 
 /// A request's or response's body.
 pub type Body = wasmtime_wasi_http::WasiBody;
@@ -197,11 +198,12 @@ impl HttpHandler {
         let response = response.await;
         abort.0 = None;
         match response {
-            Ok(Ok(response)) => Ok(response.map(|body| {
+            Ok(Ok(mut response)) => {
+                let reader = response.extensions_mut().remove();
                 let container = container.clone();
-                let answer = Answer { body, broken, container, _open: open };
-                answer.boxed_unsync()
-            })),
+                let answer = |body| Answer { body, broken, container, reader, _open: open };
+                Ok(response.map(|body| answer(body).boxed_unsync()))
+            }
             Ok(Err(code)) => {
                 self.failed(&wasmtime::format_err!("the response was an error: {code:?}"));
                 Ok(status(StatusCode::INTERNAL_SERVER_ERROR))
@@ -575,12 +577,22 @@ fn origin_form(mut request: Request<Body>) -> Request<Body> {
 }
 
 /// A response's body: open work of its container until it has been read, even if the instance has ended before.
-/// Where the instance broke off, so does the body: wasmtime's own would end as if it were whole.
+/// Where the instance broke off, so does the body: wasmtime's own would end as if it were whole. A guest of WASI 0.3 is
+/// told how its reading ended.
 struct Answer {
     body: HyperOutgoingBody,
     broken: Arc<AtomicBool>,
     container: Arc<container::Inner>,
+    reader: Option<Reader>,
     _open: Arc<Open>,
+}
+
+impl Answer {
+    fn end(&mut self, reading: Reading) {
+        if let Some(reader) = self.reader.take() {
+            reader.tell(reading);
+        }
+    }
 }
 
 impl http_body::Body for Answer {
@@ -593,10 +605,16 @@ impl http_body::Body for Answer {
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, HttpError>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
         let broken = self.broken.load(Ordering::Acquire) || self.container.ended.is_cancelled();
-        Poll::Ready(match frame {
+        let frame = match frame {
             None if broken => Some(Err(HttpError::HttpResponseIncomplete)),
             frame => frame,
-        })
+        };
+        match &frame {
+            None => self.end(Reading::Whole),
+            Some(Err(_)) => self.end(Reading::Cut),
+            Some(Ok(_)) => {}
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -605,6 +623,14 @@ impl http_body::Body for Answer {
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // A body that is known to be at its end is not always asked for it.
+        let whole = http_body::Body::is_end_stream(&self.body);
+        self.end(if whole { Reading::Whole } else { Reading::Cut });
     }
 }
 
