@@ -14,9 +14,9 @@ fn runtime() -> &'static Arc<Runtime> {
     static RUNTIME: OnceLock<Arc<Runtime>> = OnceLock::new();
     RUNTIME.get_or_init(|| {
         Runtime::new(RuntimeConfig {
-            cache_dir: None,
             guest_threads: Some(1),
             pool: PoolConfig { instances: 0 },
+            ..RuntimeConfig::default()
         })
         .expect("start the runtime")
     })
