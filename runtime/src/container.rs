@@ -22,7 +22,7 @@ use crate::artifact::{Artifact, Instance, World};
 use crate::bounds::Limits;
 use crate::clocks::{self, Determinism};
 use crate::compose::UnmetImport;
-use crate::context::Ctx;
+use crate::context::{Ctx, give_back};
 use crate::engine::Shared;
 use crate::gate::Gate;
 use crate::host::{Host, Setup};
@@ -565,11 +565,12 @@ async fn run_command(inner: Arc<Inner>, stdin: Stdin, begun: Instant) -> Finish 
     };
     let guest = async {
         let ctx = || inner.ctx(stdin.as_ref());
-        let (mut store, instance) = inner.artifact.instance(ctx).await?;
+        let (store, instance) = inner.artifact.instance(ctx).await?;
+        let mut store = scopeguard::guard(store, give_back);
         inner.activity.started(begun);
         tracing::debug!("the guest begins");
         match instance {
-            Instance::Command(command) => command.wasi_cli_run().call_run(&mut store).await,
+            Instance::Command(command) => command.wasi_cli_run().call_run(&mut *store).await,
             // Done when `run` returns, whatever the guest has begun beside it.
             Instance::AsyncCommand(command) => {
                 let run =

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
@@ -19,6 +20,9 @@ use crate::trace::Trace;
 
 /// Calls after which a small table is counted again.
 const COUNT_AFTER: usize = 256;
+
+/// Memory that takes the system a few milliseconds to take back.
+const LARGE: u64 = 32 << 20;
 
 /// The data of a store.
 pub(crate) struct Ctx {
@@ -99,6 +103,16 @@ impl Ctx {
             Ok(UpdateDeadline::YieldCustom(1, fair::interrupt()))
         });
         store
+    }
+}
+
+/// Drops the store of a container that ends with it. Where its memory is large, the system takes long to take it back, some
+/// 80 ms a GiB: that is left to a thread that may block, so that neither the end waits for it nor a neighbour.
+pub(crate) fn give_back(store: Store<Ctx>) {
+    if store.data().limiter.memory() >= LARGE
+        && let Ok(here) = Handle::try_current()
+    {
+        here.spawn_blocking(move || drop(store));
     }
 }
 

@@ -209,6 +209,11 @@ impl Limiter {
         Ok(())
     }
 
+    /// Bytes of linear memories that are charged, with what the instance costs.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory
+    }
+
     /// Charges a resource table of so many entries. Beyond the limit, the guest breaks off at the next epoch.
     pub(crate) fn set_handles(&mut self, count: usize) {
         let price = count as u64 * HANDLE_PRICE;
