@@ -22,7 +22,7 @@ use crate::kept;
 /// Raised with every change of what is done to a file before it is compiled, be it ours or that of a library
 /// (`wit-component`, `wasmtime-wizer`): code that was compiled before is then never run again. The engine's version and
 /// settings and the adapters are in the key by themselves.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// The folder for one engine's code. `None`: nothing is kept.
 #[derive(Debug, Clone)]

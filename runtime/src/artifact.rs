@@ -227,7 +227,8 @@ pub(crate) fn load(
     let wasi = interfaces.wasi();
     let lanes = shared.lanes(wasi).ok_or(LoadError::NoEngine)?;
     let component = bulk::in_steps(&component)
-        .map_err(|error| LoadError::Invalid { reason: error.to_string() })?;
+        .map_err(|error| LoadError::Invalid { reason: error.to_string() })?
+        .map_err(|reason| LoadError::TooLarge { reason })?;
     let code = lanes.on_demand.engine.precompile_component(&component).map_err(invalid)?;
     if let Err(error) = lanes.cache.store(digest, &code) {
         // The artifact runs all the same; the next process compiles again.

@@ -6,9 +6,11 @@
 //! same a MiB at a time, with a loop's check of the epoch after each. Where it would go out of bounds it traps before it
 //! has written anything, as the instruction does.
 //!
-//! An instruction whose length is a constant below a step stays as it is. All else in the file is copied byte by byte.
+//! An instruction whose length is a constant below a step stays as it is, and one that reads from a data segment that is
+//! no longer than that. All else in the file is copied byte by byte.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use wasm_encoder::{BlockType, Encode, Function, InstructionSink};
@@ -16,6 +18,8 @@ use wasmparser::{
     BinaryReaderError, Chunk, FunctionBody, MemoryType, Operator, Parser, Payload, SectionLimited,
     TypeRef,
 };
+
+use crate::size::{BULK_KINDS_MAX, TooLarge};
 
 /// Bytes of a step: a fraction of a millisecond, even where each page is touched for the first time.
 const STEP: u32 = 1 << 20;
@@ -27,14 +31,29 @@ const CODE_SECTION: u8 = 10;
 const MODULE_SECTION: u8 = 1;
 const COMPONENT_SECTION: u8 = 4;
 
-/// The component, its bulk memory operations in steps.
+/// The component, its bulk memory operations in steps. `Ok(Err(_))`: sound so far, and too large.
 /// What is not sound stays so: the compiler finds it.
-pub(crate) fn in_steps(component: &[u8]) -> Result<Cow<'_, [u8]>, BinaryReaderError> {
-    Ok(of_component(component)?.map_or(Cow::Borrowed(component), Cow::Owned))
+pub(crate) fn in_steps(
+    component: &[u8],
+) -> Result<Result<Cow<'_, [u8]>, TooLarge>, BinaryReaderError> {
+    let mut added = Added::default();
+    let stepped = of_component(component, &mut added)?;
+    if added.refused {
+        return Ok(Err(TooLarge::Bulk));
+    }
+    Ok(Ok(stepped.map_or(Cow::Borrowed(component), Cow::Owned)))
+}
+
+/// Functions added so far.
+#[derive(Default)]
+struct Added {
+    count: usize,
+    /// One more than there may be was needed; nothing is added any more.
+    refused: bool,
 }
 
 /// `None` where nothing in it changes.
-fn of_component(wasm: &[u8]) -> Result<Option<Vec<u8>>, BinaryReaderError> {
+fn of_component(wasm: &[u8], added: &mut Added) -> Result<Option<Vec<u8>>, BinaryReaderError> {
     let mut changed = false;
     let mut out = wasm.get(..MAGIC_AND_VERSION).unwrap_or_default().to_vec();
     let mut parser = Parser::new(0);
@@ -46,16 +65,16 @@ fn of_component(wasm: &[u8]) -> Result<Option<Vec<u8>>, BinaryReaderError> {
         at += consumed;
         let nested = match &payload {
             Payload::ModuleSection { unchecked_range, .. } => {
-                Some((MODULE_SECTION, unchecked_range, of_module as fn(&[u8]) -> _))
+                Some((MODULE_SECTION, unchecked_range, of_module as fn(&[u8], &mut Added) -> _))
             }
             Payload::ComponentSection { unchecked_range, .. } => {
-                Some((COMPONENT_SECTION, unchecked_range, of_component as fn(&[u8]) -> _))
+                Some((COMPONENT_SECTION, unchecked_range, of_component as _))
             }
             _ => None,
         };
         if let Some((id, range, steps)) = nested {
             let part = wasm.get(range.clone()).unwrap_or_default();
-            let rewritten: Option<Vec<u8>> = steps(part)?;
+            let rewritten: Option<Vec<u8>> = steps(part, added)?;
             changed |= rewritten.is_some();
             section(&mut out, id, rewritten.as_deref().unwrap_or(part));
             at = range.end;
@@ -72,7 +91,7 @@ fn section(out: &mut Vec<u8>, id: u8, content: &[u8]) {
 }
 
 /// A bulk operation on memories of the module, by their indices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Bulk {
     Fill { memory: u32 },
     Copy { to: u32, from: u32 },
@@ -96,11 +115,13 @@ struct Module {
     /// Lengths of the data segments.
     data: Vec<u64>,
     found: Vec<Bulk>,
+    /// Where in `found` each lies.
+    places: HashMap<Bulk, u32>,
 }
 
-fn of_module(wasm: &[u8]) -> Result<Option<Vec<u8>>, BinaryReaderError> {
+fn of_module(wasm: &[u8], added: &mut Added) -> Result<Option<Vec<u8>>, BinaryReaderError> {
     let mut module = Module::default();
-    let mut bodies = Vec::new();
+    let mut code = Vec::new();
     for payload in Parser::new(0).parse_all(wasm) {
         match payload? {
             Payload::TypeSection(types) => {
@@ -123,10 +144,7 @@ fn of_module(wasm: &[u8]) -> Result<Option<Vec<u8>>, BinaryReaderError> {
                     module.memories.push(memory?);
                 }
             }
-            Payload::CodeSectionEntry(body) => {
-                let edits = module.edits(&body)?;
-                bodies.push((body.range(), edits));
-            }
+            Payload::CodeSectionEntry(body) => code.push(body),
             Payload::DataSection(data) => {
                 for data in data {
                     let data = data?;
@@ -136,11 +154,19 @@ fn of_module(wasm: &[u8]) -> Result<Option<Vec<u8>>, BinaryReaderError> {
             _ => {}
         }
     }
+    let mut bodies = Vec::with_capacity(code.len());
+    for body in code {
+        bodies.push((body.range(), module.edits(&body, added)?));
+    }
     if module.found.is_empty() { Ok(None) } else { Ok(Some(module.rewrite(wasm, &bodies)?)) }
 }
 
 impl Module {
-    fn edits(&mut self, body: &FunctionBody<'_>) -> Result<Vec<Edit>, BinaryReaderError> {
+    fn edits(
+        &mut self,
+        body: &FunctionBody<'_>,
+        added: &mut Added,
+    ) -> Result<Vec<Edit>, BinaryReaderError> {
         let mut edits = Vec::new();
         let mut reader = body.get_operators_reader()?;
         // What the instruction before pushed, where that was a constant.
@@ -163,21 +189,43 @@ impl Module {
             constant = pushed;
             if let Some(bulk) = bulk
                 && !short
+                && self.may_be_long(bulk)
+                && let Some(place) = self.place(bulk, added)
             {
-                let function = self.functions + self.added(bulk);
+                let function = self.functions + place;
                 edits.push(Edit { range: start..reader.original_position(), function });
             }
         }
         Ok(edits)
     }
 
-    /// The place of the function that does this, among those that are added.
-    fn added(&mut self, bulk: Bulk) -> u32 {
-        let place = self.found.iter().position(|found| *found == bulk).unwrap_or_else(|| {
-            self.found.push(bulk);
-            self.found.len() - 1
-        });
-        place as u32
+    /// Longer than a step, and sound as far as its indices go.
+    fn may_be_long(&self, bulk: Bulk) -> bool {
+        let is_memory = |index: u32| (index as usize) < self.memories.len();
+        match bulk {
+            Bulk::Fill { memory } => is_memory(memory),
+            Bulk::Copy { to, from } => is_memory(to) && is_memory(from),
+            Bulk::Init { memory, data } => {
+                let length = self.data.get(data as usize);
+                is_memory(memory) && length.is_some_and(|length| *length > u64::from(STEP))
+            }
+        }
+    }
+
+    /// The place of the function that does this, among those that are added; `None` where there are too many.
+    fn place(&mut self, bulk: Bulk, added: &mut Added) -> Option<u32> {
+        if let Some(place) = self.places.get(&bulk) {
+            return Some(*place);
+        }
+        added.refused |= added.count == BULK_KINDS_MAX;
+        if added.refused {
+            return None;
+        }
+        added.count += 1;
+        let place = self.found.len() as u32;
+        self.found.push(bulk);
+        self.places.insert(bulk, place);
+        Some(place)
     }
 
     fn rewrite(
@@ -229,7 +277,6 @@ impl Module {
     }
 
     fn helper(&self, bulk: Bulk) -> Helper {
-        // Of a memory that there is not, anything: the compiler refuses the instruction.
         let memory = |index: u32| {
             let ty = self.memories.get(index as usize);
             Memory {
@@ -518,6 +565,10 @@ mod tests {
         wat::parse_str(MODULE.replace("DATA", &"0123456789abcdef".repeat(3 << 16))).unwrap()
     }
 
+    fn module_in_steps(wasm: &[u8]) -> Result<Option<Vec<u8>>, BinaryReaderError> {
+        of_module(wasm, &mut Added::default())
+    }
+
     struct Running {
         store: Store<()>,
         instance: Instance,
@@ -569,7 +620,7 @@ mod tests {
         #[test]
         fn the_steps_do_what_the_instructions_do(runs in runs()) {
             let (engine, wasm) = (engine(), module());
-            let stepped = of_module(&wasm).unwrap().expect("there is something to rewrite");
+            let stepped = module_in_steps(&wasm).unwrap().expect("there is something to rewrite");
             let (mut one, mut other) = (Running::new(&engine, &wasm), Running::new(&engine, &stepped));
             for running in [&mut one, &mut other] {
                 for (at, name) in ["a", "b", "c"].into_iter().enumerate() {
@@ -609,7 +660,7 @@ mod tests {
     #[test]
     fn a_long_operation_can_be_interrupted_at_each_step() {
         let wasm = module();
-        let stepped = of_module(&wasm).unwrap().unwrap();
+        let stepped = module_in_steps(&wasm).unwrap().unwrap();
         for (call, parameters) in [
             ("fill a", (0, 7, 5 * MIB)),
             ("fill b", (0, 7, 5 * MIB)),
@@ -632,9 +683,9 @@ mod tests {
                     (func (memory.fill (i32.const 0) (i32.const 0) (i32.const {length}))))"
             ))
         };
-        assert_eq!(of_module(&of(STEP).unwrap()).unwrap(), None);
-        assert!(of_module(&of(STEP + 1).unwrap()).unwrap().is_some());
-        assert_eq!(of_module(&wat::parse_str("(module)").unwrap()).unwrap(), None);
+        assert_eq!(module_in_steps(&of(STEP).unwrap()).unwrap(), None);
+        assert!(module_in_steps(&of(STEP + 1).unwrap()).unwrap().is_some());
+        assert_eq!(module_in_steps(&wat::parse_str("(module)").unwrap()).unwrap(), None);
     }
 
     #[test]
@@ -659,21 +710,57 @@ mod tests {
             ))
             .unwrap()
         };
-        assert!(matches!(in_steps(&component(false)).unwrap(), Cow::Borrowed(_)));
+        assert!(matches!(in_steps(&component(false)).unwrap().unwrap(), Cow::Borrowed(_)));
         let wasm = component(true);
-        let stepped = in_steps(&wasm).unwrap();
+        let stepped = in_steps(&wasm).unwrap().unwrap();
         assert!(matches!(stepped, Cow::Owned(_)));
         assert!(stepped.windows(8).any(|bytes| bytes == b"notekept"));
         wasmtime::component::Component::new(&engine(), &stepped).unwrap();
         // A second time there is something to rewrite as well, and it is still sound.
-        wasmtime::component::Component::new(&engine(), in_steps(&stepped).unwrap()).unwrap();
+        wasmtime::component::Component::new(&engine(), in_steps(&stepped).unwrap().unwrap())
+            .unwrap();
+    }
+
+    #[test]
+    fn a_short_data_segment_is_read_at_once() {
+        let of = |length: u32| {
+            let bytes = "x".repeat(length as usize);
+            wat::parse_str(format!(
+                "(module (memory 20) (data $data \"{bytes}\")
+                    (func (param i32)
+                        (memory.init $data (i32.const 0) (i32.const 0) (local.get 0))))"
+            ))
+        };
+        assert_eq!(module_in_steps(&of(STEP).unwrap()).unwrap(), None);
+        assert!(module_in_steps(&of(STEP + 1).unwrap()).unwrap().is_some());
+    }
+
+    /// A component that copies from each of so many memories to each.
+    fn copies(memories: usize) -> Vec<u8> {
+        let copy = |at: usize| {
+            let (to, from) = (at / memories, at % memories);
+            format!("(memory.copy {to} {from} (local.get 0) (local.get 0) (local.get 0))")
+        };
+        let body: String = (0..memories * memories).map(copy).collect();
+        let memories = "(memory 0)".repeat(memories);
+        wat::parse_str(format!("(component (core module {memories} (func (param i32) {body})))"))
+            .unwrap()
+    }
+
+    #[test]
+    fn too_many_kinds_of_operations_are_refused() {
+        let (some, too_many) = (copies(10), copies(101));
+        assert!(matches!(in_steps(&some).unwrap(), Ok(Cow::Owned(_))));
+        assert_eq!(in_steps(&too_many).unwrap(), Err(TooLarge::Bulk));
     }
 
     #[test]
     fn what_is_not_sound_is_left_to_the_compiler() {
         let of = |text: &str| wat::parse_str(text).unwrap();
-        let wasm = of("(module (func (memory.fill (i32.const 0) (i32.const 0) (local.get 9))))");
-        let stepped = of_module(&wasm).unwrap().unwrap();
+        let wasm = of(
+            "(module (memory 1) (func (memory.fill (i32.const 0) (i32.const 0) (local.get 9))))",
+        );
+        let stepped = module_in_steps(&wasm).unwrap().unwrap();
         assert!(Module::new(&engine(), stepped).is_err());
     }
 }

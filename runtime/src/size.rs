@@ -20,6 +20,11 @@ const PARTS_MAX: u64 = 1_000;
 /// Instances that the nesting could multiply to. Components that instantiate each other twice a level double with each.
 const INSTANCES_MAX: u64 = 10_000;
 
+/// Kinds of bulk memory operations, all modules together: for each a function is added (`bulk.rs`). A toolchain's module has
+/// two, and one more for each data segment of more than a MiB; but a hundred memories can be copied to each other in ten
+/// thousand ways.
+pub(crate) const BULK_KINDS_MAX: usize = 10_000;
+
 /// What is too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TooLarge {
@@ -33,6 +38,10 @@ pub enum TooLarge {
     Squares,
     #[error("it nests more than {PARTS_MAX} modules and components")]
     Parts,
+    #[error(
+        "it has more than {BULK_KINDS_MAX} different bulk memory operations, the most that is compiled"
+    )]
+    Bulk,
     #[error("its nested components may multiply to more than {INSTANCES_MAX} instances")]
     Instances,
 }
