@@ -18,6 +18,10 @@ use tokio::runtime::Handle;
 /// What counts as shortly after one another, and how long a thread stays awake for nothing.
 const SUCCESSION: Duration = Duration::from_micros(200);
 
+/// How long one task runs guests after one another. What they have woken meanwhile may lie where only the executor's thread
+/// itself finds it, once the task is done.
+const TASK_MAX: Duration = Duration::from_millis(1);
+
 type Guest<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// `T` is what a guest leaves: once dropped, others know that the guest has ended, and may start the next.
@@ -69,7 +73,7 @@ impl<T> Awake<T> {
                 *seat = Seat::Handed(Box::pin(guest));
                 self.handed.store(true, Ordering::Release);
             }
-            Seat::Free if self.enabled && !is_over(before, now) => {
+            Seat::Free if self.enabled && !is_over(SUCCESSION, before, now) => {
                 *seat = Seat::Busy;
                 drop(seat);
                 guests.spawn(stay(Thread(self.clone()), Some(Box::pin(guest))));
@@ -86,8 +90,8 @@ impl<T> Awake<T> {
     }
 }
 
-fn is_over(since_ns: u64, now_ns: u64) -> bool {
-    u128::from(now_ns.saturating_sub(since_ns)) > SUCCESSION.as_nanos()
+fn is_over(time: Duration, since_ns: u64, now_ns: u64) -> bool {
+    u128::from(now_ns.saturating_sub(since_ns)) > time.as_nanos()
 }
 
 /// The thread that stays awake: holds the seat, and leaves it when dropped.
@@ -101,7 +105,7 @@ impl<T> Thread<T> {
         *awake.seat.lock() = Seat::Waiting;
         drop(left);
         while !awake.handed.load(Ordering::Acquire)
-            && !is_over(awake.last_ns.load(Ordering::Acquire), awake.now_ns())
+            && !is_over(SUCCESSION, awake.last_ns.load(Ordering::Acquire), awake.now_ns())
         {
             // Whoever would start the next guest may wait for this very processor.
             std::thread::yield_now();
@@ -124,6 +128,7 @@ impl<T> Drop for Thread<T> {
 /// Runs guests for as long as they come in quick succession.
 fn stay<T: Send + 'static>(thread: Thread<T>, first: Option<Guest<T>>) -> Guest<()> {
     Box::pin(async move {
+        let begun = thread.0.now_ns();
         let mut next = first.or_else(|| thread.next(None));
         while let Some(mut guest) = next {
             let Poll::Ready(left) =
@@ -135,6 +140,10 @@ fn stay<T: Send + 'static>(thread: Thread<T>, first: Option<Guest<T>>) -> Guest<
                 return;
             };
             next = thread.next(Some(left));
+            if next.is_some() && is_over(TASK_MAX, begun, thread.0.now_ns()) {
+                tokio::spawn(stay(thread, next));
+                return;
+            }
         }
     })
 }
@@ -148,7 +157,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     /// The last start lies further back than any succession.
-    fn rested() -> Arc<Awake<()>> {
+    fn rested<T>() -> Arc<Awake<T>> {
         Arc::new(Awake {
             enabled: true,
             epoch: Instant::now() - SUCCESSION * 2,
@@ -158,13 +167,13 @@ mod tests {
         })
     }
 
-    fn is_free(awake: &Awake<()>) -> bool {
+    fn is_free<T>(awake: &Awake<T>) -> bool {
         matches!(*awake.seat.lock(), Seat::Free)
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
     async fn a_thread_stays_after_two_starts_and_not_for_long() {
-        let (guests, awake) = (Handle::current(), rested());
+        let (guests, awake) = (Handle::current(), rested::<()>());
         awake.start(&guests, async {});
         assert!(is_free(&awake), "a start that comes alone");
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -181,7 +190,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
     async fn starts_in_succession_share_a_thread_and_none_is_lost() {
-        let (guests, awake) = (Handle::current(), rested());
+        let (guests, awake) = (Handle::current(), rested::<()>());
         let (ran, mut runs) = mpsc::unbounded_channel::<(ThreadId, bool)>();
         let mut succession = 0;
         let mut last = None;
@@ -203,9 +212,58 @@ mod tests {
         assert!(succession > 0);
     }
 
+    /// Starts the next guest when it is dropped, so that no moment lies between one and the next.
+    struct Relay {
+        awake: Arc<Awake<Relay>>,
+        nth: u32,
+        woken: mpsc::UnboundedSender<u32>,
+        ended: mpsc::UnboundedSender<()>,
+    }
+
+    impl Relay {
+        const WAKES: u32 = 100;
+        /// A second's worth.
+        const GUESTS: u32 = 50_000;
+
+        async fn run(mut self) -> Relay {
+            if self.nth == Relay::WAKES {
+                let woken = self.woken.clone();
+                tokio::spawn(async move { woken.send(Relay::WAKES) });
+            }
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_micros(20) {
+                std::hint::spin_loop();
+            }
+            self.nth += 1;
+            self
+        }
+    }
+
+    impl Drop for Relay {
+        fn drop(&mut self) {
+            if self.nth == Relay::GUESTS || self.ended.is_closed() {
+                _ = self.woken.send(Relay::GUESTS);
+                return;
+            }
+            let Relay { awake, nth, woken, ended } = &*self;
+            let (awake, woken, ended) = (awake.clone(), woken.clone(), ended.clone());
+            let next = Relay { awake, nth: *nth, woken, ended };
+            self.awake.start(&Handle::current(), next.run());
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    async fn what_a_guest_wakes_does_not_wait_for_the_end_of_a_succession() {
+        let (woken, mut events) = mpsc::unbounded_channel();
+        let (ended, until_ended) = mpsc::unbounded_channel();
+        drop(Relay { awake: rested(), nth: 0, woken, ended });
+        assert_eq!(events.recv().await, Some(Relay::WAKES), "the one that was woken came last");
+        drop(until_ended);
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
     async fn a_guest_that_panics_leaves_the_seat() {
-        let (guests, awake) = (Handle::current(), rested());
+        let (guests, awake) = (Handle::current(), rested::<()>());
         let deadline = Instant::now() + Duration::from_secs(20);
         while is_free(&awake) {
             assert!(Instant::now() < deadline, "two starts in succession");
