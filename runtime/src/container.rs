@@ -317,7 +317,8 @@ impl Container {
         self.0.clone()
     }
 
-    /// Resolves when the container has ended, for any number of waiters, at any time.
+    /// Resolves when the container has ended, for any number of waiters, at any time. Nothing of its guest runs any more;
+    /// much memory is given back a little later.
     pub async fn exited(&self) -> Exit {
         let mut exit = self.0.exit.subscribe();
         let ended = exit.wait_for(Option::is_some).await.ok();
