@@ -95,9 +95,9 @@ fn is_over(time: Duration, since_ns: u64, now_ns: u64) -> bool {
 }
 
 /// The thread that stays awake: holds the seat, and leaves it when dropped.
-struct Thread<T>(Arc<Awake<T>>);
+struct Thread<T: Send + 'static>(Arc<Awake<T>>);
 
-impl<T> Thread<T> {
+impl<T: Send + 'static> Thread<T> {
     /// Waits, awake, for the next guest; `None` where none has come in time.
     /// Drops what the last one `left` when it waits, and no sooner: the next may come at once.
     fn next(&self, left: Option<T>) -> Option<Guest<T>> {
@@ -119,9 +119,18 @@ impl<T> Thread<T> {
     }
 }
 
-impl<T> Drop for Thread<T> {
+impl<T: Send + 'static> Drop for Thread<T> {
     fn drop(&mut self) {
-        *self.0.seat.lock() = Seat::Free;
+        let mut seat = self.0.seat.lock();
+        let left = std::mem::replace(&mut *seat, Seat::Free);
+        self.0.handed.store(false, Ordering::Release);
+        drop(seat);
+        // What the last guest left may have panicked when the next one had come.
+        if let Seat::Handed(guest) = left
+            && let Ok(guests) = Handle::try_current()
+        {
+            guests.spawn(guest);
+        }
     }
 }
 
@@ -273,6 +282,34 @@ mod tests {
         while !is_free(&awake) {
             assert!(Instant::now() < deadline, "the seat is left");
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// Starts another guest when it is dropped, and then panics.
+    struct Fatal(Option<(Arc<Awake<Fatal>>, mpsc::UnboundedSender<()>)>);
+
+    impl Drop for Fatal {
+        fn drop(&mut self) {
+            if let Some((awake, ran)) = self.0.take() {
+                awake.start(&Handle::current(), async move {
+                    _ = ran.send(());
+                    Fatal(None)
+                });
+                panic!("a defect of ours, on purpose");
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    async fn a_guest_that_comes_amid_a_panic_runs() {
+        let (guests, awake) = (Handle::current(), rested::<Fatal>());
+        let (ran, mut runs) = mpsc::unbounded_channel();
+        for _ in 0..100 {
+            let left = Fatal(Some((awake.clone(), ran.clone())));
+            awake.start(&guests, async { Fatal(None) });
+            awake.start(&guests, async move { left });
+            let run = tokio::time::timeout(Duration::from_secs(20), runs.recv()).await;
+            assert_eq!(run, Ok(Some(())), "lost");
         }
     }
 
