@@ -13,10 +13,8 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -282,7 +280,7 @@ where
         async move {
             let response = answer.await;
             Ok::<_, Infallible>(match open {
-                Some(open) => response.map(|body| StreamBody { body, _open: open }.boxed_unsync()),
+                Some(open) => response.map(|body| open.until_end_of(body)),
                 None => response,
             })
         }
@@ -340,37 +338,20 @@ impl OpenStream {
         streams.send_modify(|open| *open = Some(open.unwrap_or(0) + 1));
         Self(streams.clone())
     }
+
+    /// The body, which holds the stream open for as long as there is something of it.
+    fn until_end_of(self, body: Body) -> Body {
+        let held = move |error| {
+            let _open = &self;
+            error
+        };
+        body.map_err(held).boxed_unsync()
+    }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.send_modify(|open| *open = open.map(|open| open - 1));
-    }
-}
-
-/// The body of an answer, which holds its stream open.
-struct StreamBody {
-    body: Body,
-    _open: OpenStream,
-}
-
-impl http_body::Body for StreamBody {
-    type Data = Bytes;
-    type Error = HttpError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, HttpError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
     }
 }
 
@@ -505,6 +486,7 @@ mod tests {
         let said = rest(&mut client).await;
         assert!(said.contains("200 OK") && said.ends_with("answered\n"), "{said}");
     }
+
     #[tokio::test]
     async fn a_client_of_http_2_that_asks_for_nothing_more_is_told_to_go_and_an_open_stream_is_not_cut()
      {
