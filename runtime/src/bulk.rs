@@ -13,7 +13,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use wasm_encoder::{BlockType, Encode, Function, InstructionSink};
+use wasm_encoder::{
+    BlockType, CodeSection, Component, ComponentSectionId, Encode, Function, InstructionSink,
+    RawSection, SectionId,
+};
 use wasmparser::{
     BinaryReaderError, Chunk, FunctionBody, MemoryType, Operator, Parser, Payload, SectionLimited,
     TypeRef,
@@ -23,13 +26,6 @@ use crate::size::{BULK_KINDS_MAX, TooLarge};
 
 /// Bytes of a step: a fraction of a millisecond, even where each page is touched for the first time.
 const STEP: u32 = 1 << 20;
-
-const MAGIC_AND_VERSION: usize = 8;
-const TYPE_SECTION: u8 = 1;
-const FUNCTION_SECTION: u8 = 3;
-const CODE_SECTION: u8 = 10;
-const MODULE_SECTION: u8 = 1;
-const COMPONENT_SECTION: u8 = 4;
 
 /// The component, its bulk memory operations in steps. `Ok(Err(_))`: sound so far, and too large.
 /// What is not sound stays so: the compiler finds it.
@@ -55,7 +51,7 @@ struct Added {
 /// `None` where nothing in it changes.
 fn of_component(wasm: &[u8], added: &mut Added) -> Result<Option<Vec<u8>>, BinaryReaderError> {
     let mut changed = false;
-    let mut out = wasm.get(..MAGIC_AND_VERSION).unwrap_or_default().to_vec();
+    let mut out = Component::new();
     let mut parser = Parser::new(0);
     let mut at = 0;
     while at < wasm.len() {
@@ -64,11 +60,13 @@ fn of_component(wasm: &[u8], added: &mut Added) -> Result<Option<Vec<u8>>, Binar
         };
         at += consumed;
         let nested = match &payload {
-            Payload::ModuleSection { unchecked_range, .. } => {
-                Some((MODULE_SECTION, unchecked_range, of_module as fn(&[u8], &mut Added) -> _))
-            }
-            Payload::ComponentSection { unchecked_range, .. } => {
-                Some((COMPONENT_SECTION, unchecked_range, of_component as _))
+            Payload::ModuleSection { unchecked_range: range, .. } => Some((
+                ComponentSectionId::CoreModule,
+                range,
+                of_module as fn(&[u8], &mut Added) -> _,
+            )),
+            Payload::ComponentSection { unchecked_range: range, .. } => {
+                Some((ComponentSectionId::Component, range, of_component as _))
             }
             _ => None,
         };
@@ -76,18 +74,13 @@ fn of_component(wasm: &[u8], added: &mut Added) -> Result<Option<Vec<u8>>, Binar
             let part = wasm.get(range.clone()).unwrap_or_default();
             let rewritten: Option<Vec<u8>> = steps(part, added)?;
             changed |= rewritten.is_some();
-            section(&mut out, id, rewritten.as_deref().unwrap_or(part));
+            out.section(&RawSection { id: id.into(), data: rewritten.as_deref().unwrap_or(part) });
             at = range.end;
         } else if let Some((id, range)) = payload.as_section() {
-            section(&mut out, id, &wasm[range]);
+            out.section(&RawSection { id, data: &wasm[range] });
         }
     }
-    Ok(changed.then_some(out))
-}
-
-fn section(out: &mut Vec<u8>, id: u8, content: &[u8]) {
-    out.push(id);
-    content.encode(out);
+    Ok(changed.then(|| out.finish()))
 }
 
 /// A bulk operation on memories of the module, by their indices.
@@ -234,37 +227,40 @@ impl Module {
         bodies: &[(Range<usize>, Vec<Edit>)],
     ) -> Result<Vec<u8>, BinaryReaderError> {
         let helpers: Vec<Helper> = self.found.iter().map(|bulk| self.helper(*bulk)).collect();
-        let mut out = wasm.get(..MAGIC_AND_VERSION).unwrap_or_default().to_vec();
+        let mut out = wasm_encoder::Module::new();
         for payload in Parser::new(0).parse_all(wasm) {
             match payload? {
                 Payload::TypeSection(types) => {
                     let added = helpers.iter().flat_map(Helper::ty).collect();
-                    section(&mut out, TYPE_SECTION, &self.longer(wasm, &types, added));
+                    let data = &self.longer(wasm, &types, added);
+                    out.section(&RawSection { id: SectionId::Type.into(), data });
                 }
                 Payload::FunctionSection(functions) => {
                     let mut added = Vec::new();
                     (0..helpers.len() as u32).for_each(|at| (self.types + at).encode(&mut added));
-                    section(&mut out, FUNCTION_SECTION, &self.longer(wasm, &functions, added));
+                    let data = &self.longer(wasm, &functions, added);
+                    out.section(&RawSection { id: SectionId::Function.into(), data });
                 }
-                Payload::CodeSectionStart { count, .. } => {
-                    let mut code = Vec::new();
-                    (count + helpers.len() as u32).encode(&mut code);
+                Payload::CodeSectionStart { .. } => {
+                    let mut code = CodeSection::new();
                     for (range, edits) in bodies {
-                        edited(wasm, range.clone(), edits).encode(&mut code);
+                        code.raw(&edited(wasm, range.clone(), edits));
                     }
-                    helpers.iter().for_each(|helper| helper.body().encode(&mut code));
-                    section(&mut out, CODE_SECTION, &code);
+                    for helper in &helpers {
+                        code.function(&helper.body());
+                    }
+                    out.section(&code);
                 }
                 // Part of the section's start.
                 Payload::CodeSectionEntry(_) => {}
                 other => {
                     if let Some((id, range)) = other.as_section() {
-                        section(&mut out, id, &wasm[range]);
+                        out.section(&RawSection { id, data: &wasm[range] });
                     }
                 }
             }
         }
-        Ok(out)
+        Ok(out.finish())
     }
 
     /// A section with so many entries more at its end as functions are added.
