@@ -51,6 +51,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::auth::UserInfo;
+use crate::schema;
 use crate::status::ApiError;
 
 /// Whether objects live in a namespace.
@@ -439,8 +440,17 @@ fn decode<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
     T::deserialize(value).map_err(|error| error.to_string())
 }
 
-fn encode<T: Serialize>(object: &T) -> Result<Value, String> {
-    serde_json::to_value(object).map_err(|error| error.to_string())
+/// The object in Go's form: the typed views hold more than one form of the same.
+fn encode<K: Kind>(object: &K::Object) -> Result<Value, String> {
+    let mut value = serde_json::to_value(object).map_err(|error| error.to_string())?;
+    settle(K::INFO.schema, &mut value);
+    Ok(value)
+}
+
+fn settle(ty: &str, value: &mut Value) {
+    if let Some(ty) = schema::schema().by_name(ty) {
+        schema::settle(ty, value);
+    }
 }
 
 /// A problem of the whole object: it does not decode.
@@ -476,25 +486,25 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
     fn default(&self, value: Value) -> Result<Value, String> {
         let mut object = decode::<K::Object>(&value)?;
         K::default(&mut object);
-        encode(&object)
+        encode::<K>(&object)
     }
 
     fn prepare_create(&self, value: Value) -> Result<Value, String> {
         let mut object = decode::<K::Object>(&value)?;
         K::prepare_create(&mut object);
-        encode(&object)
+        encode::<K>(&object)
     }
 
     fn prepare_update(&self, new: Value, old: &Value) -> Result<Value, String> {
         let mut object = decode::<K::Object>(&new)?;
         K::prepare_update(&mut object, &decode(old)?);
-        encode(&object)
+        encode::<K>(&object)
     }
 
     fn prepare_status(&self, new: Value, old: &Value) -> Result<Value, String> {
         let mut object = decode::<K::Object>(&new)?;
         K::prepare_status(&mut object, &decode(old)?);
-        encode(&object)
+        encode::<K>(&object)
     }
 
     fn begin(&self, new: &Value, old: Option<&Old<'_>>, part: Part) -> Result<Draft, String> {
@@ -513,7 +523,7 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
         }
         // What was put back from the old object may lack what is filled in by now.
         K::default(&mut object);
-        Ok(Draft { value: encode(&object)?, typed: Some(Box::new(object)) })
+        Ok(Draft { value: encode::<K>(&object)?, typed: Some(Box::new(object)) })
     }
 
     fn finish(
@@ -528,7 +538,7 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
         }
         let mut object = decode::<K::Object>(&new.value)?;
         K::default(&mut object);
-        Ok((encode(&object)?, findings::<K>(&object, old, part)))
+        Ok((encode::<K>(&object)?, findings::<K>(&object, old, part)))
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>, part: Part) -> Findings {
@@ -551,17 +561,23 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
     }
 
     fn to_stored(&self, value: Value) -> Value {
-        K::to_stored(value)
+        let mut stored = K::to_stored(value);
+        if let Some(ty) = schema::schema().of_object(&stored) {
+            schema::settle(ty, &mut stored);
+        }
+        stored
     }
 
     fn restore(&self, value: Value) -> Value {
-        K::restore(value)
+        let mut restored = K::restore(value);
+        settle(K::INFO.schema, &mut restored);
+        restored
     }
 
     fn review(&self, value: Value, user: &UserInfo) -> Result<Value, ApiError> {
         let mut object = decode::<K::Object>(&value).map_err(ApiError::bad_request)?;
         K::review(&mut object, user)?;
-        encode(&object).map_err(ApiError::internal)
+        encode::<K>(&object).map_err(ApiError::internal)
     }
 
     fn json_schema(&self, generator: &mut schemars::SchemaGenerator) {
