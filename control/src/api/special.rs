@@ -73,6 +73,9 @@ pub fn fixed_metadata(info: &KindInfo, part: Part) -> &'static [&'static str] {
     match (part, info.group, info.resource) {
         (Part::Status, "", "pods") => &["ownerReferences"],
         (Part::Status, "apps", "deployments") => &["labels"],
+        (Part::Status, "flowcontrol.apiserver.k8s.io", _) => {
+            &["annotations", "finalizers", "labels", "ownerReferences"]
+        }
         (Part::Main | Part::Status, _, _) => &[],
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     BuiltIn, Registry, binding, config_map, controller_revision, deployment, endpoint_slice,
-    endpoints, event, event_v1, lease, namespace, node, pod, replica_set, secret,
+    endpoints, event, event_v1, flow_schema, lease, namespace, node, pod, priority_level_configuration, replica_set, secret,
     self_subject_access_review, self_subject_review, service, service_account,
 };
 
@@ -17,10 +17,12 @@ pub fn registry() -> Registry {
         BuiltIn::<endpoints::Endpoints>::entry(),
         BuiltIn::<event::Events>::entry(),
         BuiltIn::<event_v1::EventsV1>::entry(),
+        BuiltIn::<flow_schema::FlowSchemas>::entry(),
         BuiltIn::<lease::Leases>::entry(),
         BuiltIn::<namespace::Namespaces>::entry(),
         BuiltIn::<node::Nodes>::entry(),
         BuiltIn::<pod::Pods>::entry(),
+        BuiltIn::<priority_level_configuration::PriorityLevelConfigurations>::entry(),
         BuiltIn::<replica_set::ReplicaSets>::entry(),
         BuiltIn::<secret::Secrets>::entry(),
         BuiltIn::<self_subject_access_review::SelfSubjectAccessReviews>::entry(),

@@ -119,16 +119,15 @@ fn what_is_wider_than_the_level_is_served_alone() {
     let narrow = set.arrive(1, Work::seats(1), "narrow", ms(0)).expect("room");
     let wide = set.arrive(2, Work::seats(9), "wide", ms(0)).expect("room");
     let behind = set.arrive(3, Work::seats(1), "behind", ms(0)).expect("room");
+    let states = [wide, behind].map(|ticket| set.state(ticket));
+    assert_eq!(states, [State::Waiting, State::Executing], "the narrow one would be done first");
     set.finish(narrow, ms(4));
-    let mut order = set.take_dispatched();
-    while let Some(ticket) = order.first().copied() {
-        set.finish(ticket, ms(8));
-        order.remove(0);
-        order.extend(set.take_dispatched());
-    }
+    assert_eq!(set.state(wide), State::Waiting);
+    set.finish(behind, ms(5));
+    assert_eq!(set.take_dispatched(), [wide]);
+    set.finish(wide, ms(6));
     assert!(set.is_idle());
     assert!(set.totals().no_accommodation > 0);
-    let _ = (wide, behind);
 }
 
 #[test]

@@ -1,0 +1,3 @@
+//! Rules that several kinds share, a file each.
+
+pub mod internal_names;
