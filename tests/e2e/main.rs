@@ -3,6 +3,7 @@
 
 mod architecture;
 mod composition;
+mod every_kind;
 mod examples;
 mod healing;
 mod kubectl;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::flowcontrol::v1::{FlowSchema, FlowSchemaCondition};
 use serde_json::Value;
 
-use super::{Column, FieldError, Kind, KindInfo, Scope, Subresource, meta};
+use super::{Column, FieldError, Generation, Kind, KindInfo, Subresource, USER_METADATA, meta};
 
 /// Where none is given.
 const PRECEDENCE: i32 = 1000;
@@ -19,10 +19,10 @@ impl Kind for FlowSchemas {
     type Object = FlowSchema;
 
     const INFO: KindInfo = KindInfo {
-        scope: Scope::Cluster,
-        has_generation: true,
+        generation: Generation::Raised,
         subresources: &[Subresource::Status],
-        ..KindInfo::namespaced(
+        fixed_by_status: USER_METADATA,
+        ..KindInfo::cluster(
             "flowcontrol.apiserver.k8s.io",
             "v1",
             "FlowSchema",

@@ -12,7 +12,7 @@ use k8s_openapi::api::flowcontrol::v1::{
 use serde_json::Value;
 
 use super::flow_schema::condition_types;
-use super::{Column, FieldError, Kind, KindInfo, Scope, Subresource, meta};
+use super::{Column, FieldError, Generation, Kind, KindInfo, Subresource, USER_METADATA, meta};
 
 const SHARES: i32 = 30;
 const HAND: i32 = 8;
@@ -25,10 +25,10 @@ impl Kind for PriorityLevelConfigurations {
     type Object = PriorityLevelConfiguration;
 
     const INFO: KindInfo = KindInfo {
-        scope: Scope::Cluster,
-        has_generation: true,
+        generation: Generation::Raised,
         subresources: &[Subresource::Status],
-        ..KindInfo::namespaced(
+        fixed_by_status: USER_METADATA,
+        ..KindInfo::cluster(
             "flowcontrol.apiserver.k8s.io",
             "v1",
             "PriorityLevelConfiguration",

@@ -69,7 +69,22 @@ fn fixed(schema: &FlowSchema, name: &str) -> Option<FieldError> {
     let spec = json!(schema.spec);
     let detail = format!("spec of '{name}' must equal the fixed value");
     (!semantic::equal(&spec, &wanted))
-        .then(|| FieldError::invalid("spec", internal(&spec, &wanted), detail))
+        .then(|| FieldError::invalid("spec", internal(&spec, &zero()), detail))
+}
+
+/// Upstream's internal type without values.
+fn zero() -> Value {
+    let subject = json!({"kind": "", "user": null, "group": null, "serviceAccount": null});
+    let resources = json!({
+        "verbs": [], "apiGroups": [], "resources": [], "clusterScope": false, "namespaces": [],
+    });
+    let urls = json!({"verbs": [], "nonResourceURLs": []});
+    json!({
+        "priorityLevelConfiguration": {"name": ""},
+        "matchingPrecedence": 0,
+        "distinguisherMethod": null,
+        "rules": [{"subjects": [subject], "resourceRules": [resources], "nonResourceRules": [urls]}],
+    })
 }
 
 fn validate_rule(rule: &PolicyRulesWithSubjects, path: &str) -> Vec<FieldError> {

@@ -74,9 +74,9 @@ fn fixed(spec: &PriorityLevelConfigurationSpec, name: &str) -> Option<FieldError
         except = " except the 'spec.exempt' field";
     }
     let detail = format!("spec of '{name}'{except} must equal the fixed value");
-    let whole = json!({"type": "", "limited": null, "exempt": null});
+    let zero = json!({"type": "", "limited": null, "exempt": null});
     (!semantic::equal(&json!(compared), &json!(wanted)))
-        .then(|| FieldError::invalid("spec", internal(&json!(spec), &whole), detail))
+        .then(|| FieldError::invalid("spec", internal(&json!(spec), &zero), detail))
 }
 
 fn not_negative(shares: Option<i32>, path: &str) -> Option<FieldError> {

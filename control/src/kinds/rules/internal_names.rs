@@ -2,21 +2,24 @@
 
 use serde_json::{Map, Value};
 
-/// The value with the names of Go's fields. What is absent and present in `whole` is null.
-pub fn internal(value: &Value, whole: &Value) -> Value {
+/// The value with the names of Go's fields. What is absent is as in `zero`, whose lists hold one
+/// item to show the shape of all.
+pub fn internal(value: &Value, zero: &Value) -> Value {
     match value {
         Value::Object(map) => {
-            let absent = whole.as_object().into_iter().flatten();
-            let absent = absent.filter(|(key, _)| !map.contains_key(*key));
-            let known = map.iter().map(|(key, value)| {
-                (go_name(key), internal(value, whole.get(key).unwrap_or(&Value::Null)))
+            let absent = zero.as_object().into_iter().flatten();
+            let absent = absent.filter(|(key, _)| !map.contains_key(*key)).map(|(key, zero)| {
+                let is_list = zero.is_array();
+                (go_name(key), if is_list { Value::Null } else { internal(zero, zero) })
             });
-            let absent = absent.map(|(key, _)| (go_name(key), Value::Null));
+            let known = map.iter().map(|(key, value)| {
+                (go_name(key), internal(value, zero.get(key).unwrap_or(&Value::Null)))
+            });
             known.chain(absent).collect::<Map<_, _>>().into()
         }
         Value::Array(items) => {
-            let whole = whole.get(0).unwrap_or(&Value::Null);
-            items.iter().map(|item| internal(item, whole)).collect()
+            let zero = zero.get(0).unwrap_or(&Value::Null);
+            items.iter().map(|item| internal(item, zero)).collect()
         }
         plain => plain.clone(),
     }
@@ -42,9 +45,9 @@ mod tests {
     #[test]
     fn fields_bear_gos_names() {
         let value = json!({"apiGroups": ["a"], "rules": [{"verbs": ["get"]}]});
-        let whole = json!({"rules": [{"verbs": [], "nonResourceURLs": []}], "type": "x"});
-        let expected = json!({"APIGroups": ["a"], "Type": null,
-            "Rules": [{"Verbs": ["get"], "NonResourceURLs": null}]});
-        assert_eq!(internal(&value, &whole), expected);
+        let zero = json!({"rules": [{"verbs": [], "nonResourceURLs": [], "any": false}], "type": ""});
+        let expected = json!({"APIGroups": ["a"], "Type": "",
+            "Rules": [{"Verbs": ["get"], "NonResourceURLs": null, "Any": false}]});
+        assert_eq!(internal(&value, &zero), expected);
     }
 }

@@ -1,3 +1,3 @@
-//! Rules that several kinds share, a file each.
+//! Rules that several kinds share, one file each.
 
 pub mod internal_names;
