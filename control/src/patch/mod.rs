@@ -4,6 +4,7 @@
 //! Pure: nothing here knows of requests, stores or versions. What comes out has not been pruned,
 //! defaulted or validated. Server-side apply is a patch too and will stand here.
 
+pub mod apply;
 mod error;
 mod json;
 mod merge;
