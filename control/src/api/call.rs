@@ -7,7 +7,7 @@ use http::HeaderMap;
 use crate::admission::{Operation, Reservation, Review};
 use crate::auth::UserInfo;
 use crate::cache::Cache;
-use crate::kinds::{AnyKind, Draft, KindInfo};
+use crate::kinds::{AnyKind, Context, Draft, KindInfo};
 use crate::status::{About, ApiError};
 
 use super::negotiate::Output;
@@ -51,6 +51,12 @@ impl Call {
             headers: self.headers.clone(),
             output: self.output,
         }
+    }
+
+    /// Who writes an object of this name, when and where.
+    pub fn context<'a>(&'a self, name: &'a str) -> Context<'a> {
+        let now = self.api.ambient().now();
+        Context { user: &self.user, now, namespace: self.namespace(), name }
     }
 
     pub fn info(&self) -> &KindInfo {

@@ -9,7 +9,7 @@ use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::kinds::KindInfo;
+use crate::kinds::{Dependents, KindInfo};
 use crate::status::{About, ApiError};
 
 use super::call::Call;
@@ -33,7 +33,7 @@ pub async fn delete(call: &Call, body: Body) -> Result<Response, ApiError> {
             let status = if accepted { StatusCode::ACCEPTED } else { StatusCode::OK };
             answer::object(call, status, &object)
         }
-        Removed::Gone(object) if special::returns_deleted(call.info()) => {
+        Removed::Gone(object) if call.info().returns_deleted => {
             answer::object(call, StatusCode::OK, &object)
         }
         Removed::Gone(object) => {
@@ -287,7 +287,7 @@ fn set_finalizers(info: &KindInfo, value: &mut Value, options: &DeleteOptions) {
 
 /// Whether the dependents are orphaned; whether they go first.
 fn dependents(info: &KindInfo, value: &Value, options: &DeleteOptions) -> (bool, bool) {
-    if !special::is_collected(info) {
+    if info.dependents == Dependents::Ignored {
         return (false, false);
     }
     let present = |finalizer: &str| object::finalizers(value).contains(&finalizer);
@@ -295,7 +295,8 @@ fn dependents(info: &KindInfo, value: &Value, options: &DeleteOptions) -> (bool,
         (Some(orphan), _) => (orphan, special::is_namespaces(info) && !orphan),
         (None, Some(policy)) => (policy == Propagation::Orphan, policy == Propagation::Foreground),
         (None, None) if present(ORPHAN) => (true, false),
-        (None, None) => (false, present(FOREGROUND)),
+        (None, None) if present(FOREGROUND) => (false, true),
+        (None, None) => (info.dependents == Dependents::Orphaned, false),
     }
 }
 

@@ -11,7 +11,7 @@ use http::header::{ACCEPT, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-use crate::kinds::{AnyKind, KindInfo, Registry, Storage, Subresource};
+use crate::kinds::{AnyKind, KindInfo, Registry, Storage};
 use crate::status::ApiError;
 
 use super::answer::{json_text, respond};
@@ -21,9 +21,6 @@ use super::request::Path;
 const AGGREGATED_V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const AGGREGATED_V2_BETA: &str =
     "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
-const VERBS: [&str; 8] =
-    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-
 /// A document with the tag that says whether a client has it already.
 struct Document {
     bytes: Bytes,
@@ -205,7 +202,7 @@ fn resource_list(group: &str, version: &str, kinds: &[&dyn AnyKind]) -> Value {
             "singularName": info.singular,
             "namespaced": info.is_namespaced(),
             "kind": info.kind,
-            "verbs": verbs(info),
+            "verbs": info.verbs.names(),
         });
         put_unless_empty(&mut resource, "shortNames", info.short_names);
         put_unless_empty(&mut resource, "categories", info.categories);
@@ -215,7 +212,7 @@ fn resource_list(group: &str, version: &str, kinds: &[&dyn AnyKind]) -> Value {
         }
         resources.push(resource);
         for subresource in info.subresources {
-            let form = Form::of(*subresource, info);
+            let form = subresource.form(info);
             let mut entry = json!({
                 "name": format!("{}/{}", info.resource, subresource.name()),
                 "singularName": "",
@@ -271,12 +268,12 @@ fn aggregated_resource(info: &KindInfo) -> Value {
         "responseKind": { "group": info.group, "version": info.version, "kind": info.kind },
         "scope": if info.is_namespaced() { "Namespaced" } else { "Cluster" },
         "singularResource": info.singular,
-        "verbs": verbs(info),
+        "verbs": info.verbs.names(),
     });
     put_unless_empty(&mut resource, "shortNames", info.short_names);
     put_unless_empty(&mut resource, "categories", info.categories);
     let subresources = info.subresources.iter().map(|subresource| {
-        let form = Form::of(*subresource, info);
+        let form = subresource.form(info);
         json!({
             "subresource": subresource.name(),
             "responseKind": { "group": form.group, "version": form.version, "kind": form.kind },
@@ -293,51 +290,6 @@ fn aggregated_resource(info: &KindInfo) -> Value {
 fn put_unless_empty(object: &mut Value, field: &str, list: &[&str]) {
     if !list.is_empty() {
         object[field] = list.to_vec().into();
-    }
-}
-
-fn verbs(info: &KindInfo) -> Vec<&'static str> {
-    match info.storage {
-        Storage::Virtual => vec!["create"],
-        Storage::Own | Storage::As { .. } => VERBS.to_vec(),
-    }
-}
-
-/// The kind and verbs of a subresource.
-struct Form {
-    group: &'static str,
-    version: &'static str,
-    kind: &'static str,
-    verbs: &'static [&'static str],
-}
-
-impl Form {
-    fn of(subresource: Subresource, info: &KindInfo) -> Self {
-        let own = |verbs| Self { group: info.group, version: info.version, kind: info.kind, verbs };
-        match subresource {
-            Subresource::Status => own(&["get", "patch", "update"]),
-            Subresource::Log => own(&["get"]),
-            Subresource::Finalize => own(&["update"]),
-            Subresource::Binding => Self { kind: "Binding", ..own(&["create"]) },
-            Subresource::Proxy => {
-                let verbs = &["create", "delete", "get", "patch", "update"];
-                let kind = match info.kind {
-                    "Node" => "NodeProxyOptions",
-                    "Service" => "ServiceProxyOptions",
-                    _ => "PodProxyOptions",
-                };
-                Self { kind, ..own(verbs) }
-            }
-            Subresource::Scale => Self {
-                group: "autoscaling",
-                version: "v1",
-                kind: "Scale",
-                verbs: &["get", "patch", "update"],
-            },
-            Subresource::Eviction => {
-                Self { group: "policy", version: "v1", kind: "Eviction", verbs: &["create"] }
-            }
-        }
     }
 }
 

@@ -4,6 +4,8 @@
 
 use http::Method;
 
+use crate::kinds::Subresource;
+
 use super::query::Query;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -163,7 +165,8 @@ impl Address {
 
 /// Whether a request lasts as long as its client likes, so that no timeout holds for it.
 pub fn is_long_running(address: &Address, verb: Verb) -> bool {
-    verb == Verb::Watch || matches!(address.subresource.as_str(), "log" | "proxy")
+    verb == Verb::Watch
+        || Subresource::named(&address.subresource).is_some_and(Subresource::passes_through)
 }
 
 /// Undoes percent-encoding; what is no valid escape stays as it is.

@@ -11,7 +11,6 @@ use crate::status::ApiError;
 
 use super::object::{self, Object};
 use super::query::Query;
-use super::special;
 
 /// Both selectors of a request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,7 +52,7 @@ impl Selectors {
             fields: fields.map_err(ApiError::bad_request)?,
         };
         for term in &mut selectors.fields {
-            term.field = special::selectable_field(kind.info(), &term.field).to_owned();
+            term.field = kind.info().field(&term.field).to_owned();
         }
         selectors.check_fields(kind)?;
         Ok(selectors)

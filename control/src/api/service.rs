@@ -14,7 +14,7 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use serde_json::{Value, json};
 
 use crate::auth::{Identity, UserInfo, impersonated};
-use crate::kinds::{AnyKind, Scope, Storage};
+use crate::kinds::{AnyKind, Scope, Storage, Subresource, Verbs};
 use crate::status::ApiError;
 
 use super::answer::{json_text, respond, warn};
@@ -188,11 +188,7 @@ async fn resource(
     let kind = kind.ok_or_else(ApiError::page_not_found)?.clone();
     let verb = address.verb(request.method(), &query, watch_prefix).ok_or_else(not_allowed)?;
     *labels = RequestLabels {
-        verb: if address.subresource == "log" || address.subresource == "proxy" {
-            "connect"
-        } else {
-            verb.name()
-        },
+        verb: if passes_through(&address) { "connect" } else { verb.name() },
         group: address.group.clone(),
         version: address.version.clone(),
         resource: address.resource.clone(),
@@ -203,7 +199,7 @@ async fn resource(
     if !is_long_running(&address, verb) {
         check_timeout(&query)?;
     }
-    let deprecation = special::deprecation(kind.info());
+    let deprecation = kind.info().deprecation;
     let mut response = handle(api, kind, address, verb, user, query, request).await?;
     if let Some(deprecation) = deprecation {
         warn(&mut response, &[deprecation.to_owned()]);
@@ -228,9 +224,6 @@ async fn handle(
     let shapes = kind.info().storage != Storage::Virtual;
     let call = call(api, kind, address, user, query, &request, shapes)?;
     let body = request.into_body();
-    if !shapes && verb != Verb::Create {
-        return Err(not_allowed());
-    }
     match verb {
         Verb::Create => create::create(&call, body).await,
         Verb::Get => get::get(&call).await,
@@ -260,11 +253,20 @@ fn check_scope(kind: &dyn AnyKind, address: &Address, verb: Verb) -> Result<(), 
                 Err(not_allowed())
             }
             Verb::Update | Verb::Patch if address.name.is_empty() => Err(not_allowed()),
-            // Namespaces go one by one.
-            Verb::DeleteCollection if special::is_namespaces(info) => Err(not_allowed()),
+            verb if !allows(info.verbs, verb) && address.subresource.is_empty() => {
+                Err(not_allowed())
+            }
             _ => Ok(()),
         },
     }
+}
+
+fn allows(verbs: Verbs, verb: Verb) -> bool {
+    verbs.names().contains(&verb.name())
+}
+
+fn passes_through(address: &Address) -> bool {
+    Subresource::named(&address.subresource).is_some_and(Subresource::passes_through)
 }
 
 fn call(
@@ -276,9 +278,11 @@ fn call(
     request: &Request<Body>,
     shapes: bool,
 ) -> Result<Call, ApiError> {
-    let passes = matches!(address.subresource.as_str(), "log" | "proxy");
-    let output =
-        if passes { Output::PLAIN } else { Output::negotiate(request.headers(), &query, shapes)? };
+    let output = if passes_through(&address) {
+        Output::PLAIN
+    } else {
+        Output::negotiate(request.headers(), &query, shapes)?
+    };
     let headers = request.headers().clone();
     Ok(Call { api: api.clone(), kind, address, user, query, headers, output })
 }

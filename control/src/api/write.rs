@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::admission::{Operation, Reservation};
 use crate::cache::Cached;
 use crate::encode;
-use crate::kinds::{Draft, FieldError, Old, Part, Storage, Subresource, meta};
+use crate::kinds::{Draft, FieldError, Generation, Old, Part, Storage, Subresource, meta};
 use crate::status::{About, ApiError};
 use crate::store::{Revision, StoreError, Write};
 
@@ -84,9 +84,9 @@ async fn insert_once(
 ) -> Result<Written, ApiError> {
     let info = call.info();
     begin(call, value)?;
-    let begun = call.kind.begin(value, None, Part::Main);
+    let name = object::name(value).to_owned();
+    let begun = call.kind.begin(value, None, Part::Main, &call.context(&name));
     let mut draft = begun.map_err(|why| undecodable(call, &why))?;
-    let name = object::name(&draft).to_owned();
     let admission = Admission {
         operation: Operation::Create,
         name: if generated { "" } else { &name },
@@ -109,7 +109,7 @@ async fn insert_once(
             None => done(Object::of_value(value)),
         };
     }
-    let ttl = special::time_to_live(info);
+    let ttl = info.time_to_live;
     let stored = stored_form(call, &value);
     let write = Write::Create { key: key.clone(), value: stored.clone(), ttl };
     match call.api.store.commit(write).await {
@@ -155,10 +155,11 @@ fn begin(call: &Call, value: &mut Value) -> Result<(), ApiError> {
     for field in ["resourceVersion", "managedFields", "generation"] {
         metadata.remove(field);
     }
-    if info.has_generation {
+    if matches!(info.generation, Generation::Raised | Generation::Once) {
         metadata.insert("generation".into(), 1.into());
     }
-    if special::drops_status_on_create(info)
+    if info.has(Subresource::Status)
+        && !info.keeps_status_on_create
         && let Some(object) = value.as_object_mut()
     {
         object.remove("status");
@@ -222,6 +223,8 @@ pub enum Rules {
     Main,
     /// Its status.
     Status,
+    /// What another subresource writes: approval, resize.
+    Sub(Subresource),
     /// None but the caller's: a subresource that writes what an update may not.
     Raw,
 }
@@ -274,12 +277,13 @@ async fn attempt(
     change: &Change<'_>,
     current: &Cached,
 ) -> Result<Attempt<Written>, ApiError> {
+    let info = call.info();
     let old = Object::of_cached(call.kind.as_ref(), current);
     let before = Old::new(old.value());
     let mut new = (change.transform)(old.value())?;
     check_preconditions(call, change, &new, old.value())?;
     object::set_revision(&mut new, current.revision);
-    let mut new = prepare(call, change.rules, new, &before)?;
+    let mut new = prepare(call, change, new, &before)?;
     let admission = Admission {
         operation: Operation::Update,
         name: change.name,
@@ -289,8 +293,8 @@ async fn attempt(
     };
     let reservations = call.admit(admission).await?;
     // Behind admission, which may put back what a user left out.
-    if change.rules == Rules::Main
-        && call.info().has_generation
+    if matches!(change.rules, Rules::Main | Rules::Sub(_))
+        && matches!(info.generation, Generation::Raised | Generation::RaisedFromNothing)
         && metadata::spec_changed(&new, old.value())
     {
         metadata::raise_generation(&mut new);
@@ -344,14 +348,22 @@ fn check_preconditions(
 }
 
 /// Restores what this update may not touch.
-fn prepare(call: &Call, rules: Rules, new: Value, old: &Old<'_>) -> Result<Draft, ApiError> {
+fn prepare(call: &Call, change: &Change<'_>, new: Value, old: &Old<'_>) -> Result<Draft, ApiError> {
+    let context = call.context(change.name);
     let kind = call.kind.as_ref();
     let failed = |why: String| undecodable(call, &why);
-    match rules {
+    match change.rules {
         Rules::Raw => Ok(new.into()),
         Rules::Status => {
             let new = status_of(call, new, old.value);
-            kind.begin(&new, Some(old), Part::Status).map_err(failed)
+            kind.begin(&new, Some(old), Part::Status, &context).map_err(failed)
+        }
+        Rules::Sub(subresource) => {
+            let mut new = new;
+            metadata::restore_system_fields(&mut new, old.value);
+            object::metadata_mut(&mut new).remove("managedFields");
+            let part = Part::Sub(subresource);
+            kind.begin(&new, Some(old), part, &context).map_err(failed)
         }
         Rules::Main => {
             let mut new = new;
@@ -360,7 +372,7 @@ fn prepare(call: &Call, rules: Rules, new: Value, old: &Old<'_>) -> Result<Draft
             if call.info().has(Subresource::Status) {
                 put(&mut new, "status", &old.value["status"]);
             }
-            kind.begin(&new, Some(old), Part::Main).map_err(failed)
+            kind.begin(&new, Some(old), Part::Main, &context).map_err(failed)
         }
     }
 }
@@ -377,7 +389,7 @@ fn status_of(call: &Call, new: Value, old: &Value) -> Value {
     metadata::restore_system_fields(&mut merged, old);
     let metadata = object::metadata_mut(&mut merged);
     metadata.remove("managedFields");
-    for field in special::fixed_metadata(call.info(), Part::Status) {
+    for field in call.info().fixed_by_status {
         match &old["metadata"][*field] {
             Value::Null => metadata.remove(*field),
             value => metadata.insert((*field).to_owned(), value.clone()),
@@ -405,6 +417,7 @@ fn validated(
         Rules::Raw => return Ok((new.into_value(), Vec::new())),
         Rules::Main => Part::Main,
         Rules::Status => Part::Status,
+        Rules::Sub(subresource) => Part::Sub(subresource),
     };
     let finished = call.kind.finish(new, Some(old), part);
     let (new, findings) = finished.map_err(|why| undecodable(call, &why))?;
@@ -464,7 +477,7 @@ async fn commit(
     }
     let key = key(call, object::namespace(&new), object::name(&new));
     let stored = stored_form(call, &new);
-    let ttl = special::time_to_live(call.info());
+    let ttl = call.info().time_to_live;
     let (value, expected) = (stored.clone(), current.revision);
     let write = Write::Update { key, value, expected, ttl };
     match call.api.store.commit(write).await {

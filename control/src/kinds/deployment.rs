@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::config_map::differ;
 use super::formats::{int_or_string, nonnegative, percent};
 use super::workload::{self, Counts};
-use super::{Column, FieldError, Kind, KindInfo, Subresource, meta, pod};
+use super::{Column, Context, FieldError, Generation, Kind, KindInfo, Subresource, meta, pod};
 
 const RECREATE: &str = "Recreate";
 const ROLLING_UPDATE: &str = "RollingUpdate";
@@ -24,7 +24,8 @@ impl Kind for Deployments {
         short_names: &["deploy"],
         categories: &["all"],
         subresources: &[Subresource::Status, Subresource::Scale],
-        has_generation: true,
+        generation: Generation::Raised,
+        fixed_by_status: &["labels"],
         ..KindInfo::namespaced(
             "apps",
             "v1",
@@ -44,20 +45,20 @@ impl Kind for Deployments {
         pod::template::default(&mut spec.template);
     }
 
-    fn prepare_create(object: &mut Object) {
+    fn prepare_create(object: &mut Object, _context: &Context<'_>) {
         object.status = Some(DeploymentStatus::default());
     }
 
     /// Upstream raises the generation for a change of the annotations too, because they are copied
     /// to the ReplicaSets. (The handler raises it for a change of the spec.)
-    fn prepare_update(new: &mut Object, old: &Object) {
+    fn prepare_update(new: &mut Object, old: &Object, _context: &Context<'_>) {
         if new.spec == old.spec && differ(&new.metadata.annotations, &old.metadata.annotations) {
             new.metadata.generation = Some(old.metadata.generation.unwrap_or(0) + 1);
         }
     }
 
     /// Unlike other kinds' statuses, upstream's does not write the labels.
-    fn prepare_status(new: &mut Object, old: &Object) {
+    fn prepare_status(new: &mut Object, old: &Object, _context: &Context<'_>) {
         new.metadata.labels.clone_from(&old.metadata.labels);
     }
 

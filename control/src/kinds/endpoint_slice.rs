@@ -12,7 +12,7 @@ use super::config_map::differ;
 use super::formats::{canonical_ip, endpoint_ip, fully_qualified_domain, ip};
 use super::meta::{IMMUTABLE, invalid_each};
 use super::service::PROTOCOLS;
-use super::{Column, FieldError, Kind, KindInfo, meta, names, warn};
+use super::{Column, Context, FieldError, Generation, Kind, KindInfo, meta, names, warn};
 
 const ADDRESS_TYPES: &[&str] = &["FQDN", "IPv4", "IPv6"];
 const ADDRESSES_MAX: usize = 100;
@@ -28,7 +28,7 @@ pub struct EndpointSlices;
 impl Kind for EndpointSlices {
     type Object = Object;
     const INFO: KindInfo = KindInfo {
-        has_generation: true,
+        generation: Generation::Raised,
         ..KindInfo::namespaced(
             "discovery.k8s.io",
             "v1",
@@ -46,13 +46,13 @@ impl Kind for EndpointSlices {
         }
     }
 
-    fn prepare_create(object: &mut Object) {
+    fn prepare_create(object: &mut Object, _context: &Context<'_>) {
         drop_topology(object);
     }
 
     /// Upstream raises the generation for a change of the labels too. (The handler raises it for a
     /// change of the rest.)
-    fn prepare_update(new: &mut Object, old: &Object) {
+    fn prepare_update(new: &mut Object, old: &Object, _context: &Context<'_>) {
         drop_topology(new);
         let same = new.endpoints == old.endpoints && new.ports == old.ports;
         if same && differ(&new.metadata.labels, &old.metadata.labels) {

@@ -21,6 +21,9 @@ impl Kind for Endpoints {
     const INFO: KindInfo = KindInfo {
         short_names: &["ep"],
         create_on_update: true,
+        deprecation: Some(
+            "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+        ),
         ..KindInfo::namespaced(
             "",
             "v1",

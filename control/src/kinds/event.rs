@@ -2,16 +2,21 @@
 //!
 //! Source: `pkg/registry/core/event/strategy.go`, `pkg/apis/core/validation/events.go`.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource};
 use serde_json::Value;
 
-use super::{Column, FieldError, Kind, KindInfo, meta, names};
+use super::{Column, Dependents, FieldError, Kind, KindInfo, meta, names};
 
 const INSTANCE_BYTES_MAX: usize = 128;
 const ACTION_BYTES_MAX: usize = 128;
 const REASON_BYTES_MAX: usize = 128;
 const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Events are forgotten after this time (upstream's `--event-ttl`).
+pub const LIFE: Duration = Duration::from_secs(3600);
 
 pub struct Events;
 
@@ -21,6 +26,8 @@ impl Kind for Events {
     const INFO: KindInfo = KindInfo {
         short_names: &["ev"],
         create_on_update: true,
+        dependents: Dependents::Ignored,
+        time_to_live: Some(LIFE),
         ..KindInfo::namespaced("", "v1", "Event", "events", "event", "io.k8s.api.core.v1.Event")
     };
 

@@ -8,7 +8,7 @@ use k8s_openapi::api::events::v1::Event;
 use serde_json::Value;
 
 use super::event::{Events, validate_legacy};
-use super::{Column, FieldError, Kind, KindInfo, Storage, meta};
+use super::{Column, Dependents, FieldError, Kind, KindInfo, Storage, event, meta};
 
 /// What this version calls a field, and what the core group calls it.
 const RENAMED: &[(&str, &str)] = &[
@@ -33,6 +33,8 @@ impl Kind for EventsV1 {
         short_names: &["ev"],
         storage: Storage::As { resource: "events" },
         create_on_update: true,
+        dependents: Dependents::Ignored,
+        time_to_live: Some(event::LIFE),
         ..KindInfo::namespaced(
             "events.k8s.io",
             "v1",

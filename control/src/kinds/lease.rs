@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use serde_json::Value;
 
-use super::{Column, FieldError, Kind, KindInfo, meta};
+use super::{Column, Context, FieldError, Kind, KindInfo, meta};
 
 pub struct Leases;
 
@@ -26,11 +26,11 @@ impl Kind for Leases {
         )
     };
 
-    fn prepare_create(lease: &mut Lease) {
+    fn prepare_create(lease: &mut Lease, _context: &Context<'_>) {
         drop_coordination(lease.spec.as_mut(), None);
     }
 
-    fn prepare_update(new: &mut Lease, old: &Lease) {
+    fn prepare_update(new: &mut Lease, old: &Lease, _context: &Context<'_>) {
         drop_coordination(new.spec.as_mut(), old.spec.as_ref());
     }
 
@@ -95,7 +95,7 @@ fn validate_spec(spec: &LeaseSpec) -> Vec<FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds::testing::{problems, row};
+    use crate::kinds::testing::{context, problems, row};
     use serde_json::json;
 
     #[test]
@@ -126,11 +126,11 @@ mod tests {
         let with =
             LeaseSpec { strategy: Some("OldestEmulationVersion".into()), ..Default::default() };
         let mut lease = Lease { spec: Some(with.clone()), ..Default::default() };
-        Leases::prepare_create(&mut lease);
+        Leases::prepare_create(&mut lease, &context());
         assert_eq!(lease.spec.as_ref().unwrap().strategy, None);
         let old = Lease { spec: Some(with.clone()), ..Default::default() };
         lease.spec = Some(with);
-        Leases::prepare_update(&mut lease, &old);
+        Leases::prepare_update(&mut lease, &old, &context());
         assert!(lease.spec.unwrap().strategy.is_some());
     }
 }

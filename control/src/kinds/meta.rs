@@ -100,6 +100,12 @@ pub fn object_name(meta: &ObjectMeta) -> Value {
     meta.name.clone().unwrap_or_default().into()
 }
 
+/// The row of a kind without columns of its own: name and time of creation.
+pub fn plain_row(object: &Value) -> Vec<Value> {
+    let metadata = &object["metadata"];
+    vec![metadata["name"].clone(), metadata["creationTimestamp"].clone()]
+}
+
 /// The time since `then` in two or three significant figures.
 pub fn since(then: Timestamp, now: Timestamp) -> String {
     human_duration(now.duration_since(then).as_secs())

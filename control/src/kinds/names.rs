@@ -30,6 +30,7 @@ pub fn check(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
         NameRule::PathSegment => path_segment(name, prefix),
         NameRule::Subdomain => subdomain(&masked(name, prefix)),
         NameRule::Label | NameRule::ServiceLabel => label(&masked(name, prefix)),
+        NameRule::Custom(problems) => problems(&masked(name, prefix)),
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use serde_json::Value;
 
-use super::{Column, FieldError, Kind, KindInfo, NameRule, Scope, Subresource, meta, names};
+use super::{Column, Context, FieldError, Kind, KindInfo, NameRule, Scope, Subresource, Verbs, meta, names};
 
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// In `spec.finalizers` until the namespace controller has emptied the namespace.
@@ -21,6 +21,8 @@ impl Kind for Namespaces {
         short_names: &["ns"],
         scope: Scope::Cluster,
         names: NameRule::Label,
+        verbs: Verbs::AllButDeleteCollection,
+        returns_deleted: true,
         subresources: &[Subresource::Status, Subresource::Finalize],
         ..KindInfo::namespaced(
             "",
@@ -38,7 +40,7 @@ impl Kind for Namespaces {
         status.phase.get_or_insert_with(|| "Active".to_owned());
     }
 
-    fn prepare_create(namespace: &mut Namespace) {
+    fn prepare_create(namespace: &mut Namespace, _context: &Context<'_>) {
         // Defaulting may have run before the name was generated.
         label_with_name(namespace);
         namespace.status = None;
@@ -49,7 +51,7 @@ impl Kind for Namespaces {
         }
     }
 
-    fn prepare_update(new: &mut Namespace, old: &Namespace) {
+    fn prepare_update(new: &mut Namespace, old: &Namespace, _context: &Context<'_>) {
         // They go through the `finalize` subresource alone.
         let finalizers = old.spec.as_ref().and_then(|spec| spec.finalizers.clone());
         new.spec.get_or_insert_default().finalizers = finalizers;
@@ -134,7 +136,7 @@ fn validate_finalizer(finalizer: &str, path: &str) -> Vec<FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds::testing::{defaulted, problems, row, status_problems};
+    use crate::kinds::testing::{context, defaulted, problems, row, status_problems};
     use serde_json::json;
 
     #[test]
@@ -156,13 +158,13 @@ mod tests {
             json!({"metadata": {"name": "a"}, "spec": {"finalizers": ["x.io/a"]}}),
         )
         .unwrap();
-        Namespaces::prepare_create(&mut namespace);
-        Namespaces::prepare_create(&mut namespace);
+        Namespaces::prepare_create(&mut namespace, &context());
+        Namespaces::prepare_create(&mut namespace, &context());
         let kept = namespace.spec.clone().unwrap().finalizers.unwrap();
         assert_eq!(kept, ["x.io/a", "kubernetes"]);
         let mut new = namespace.clone();
         new.spec = None;
-        Namespaces::prepare_update(&mut new, &namespace);
+        Namespaces::prepare_update(&mut new, &namespace, &context());
         assert_eq!(new, namespace);
     }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::pod::scheduling;
 use super::quantity::{self, ResourceList};
-use super::{Column, FieldError, Kind, KindInfo, Scope, Subresource, meta, names, resources, warn};
+use super::{Column, Context, FieldError, Kind, KindInfo, Subresource, meta, names, resources, warn};
 
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
 const ROLE_LABEL: &str = "kubernetes.io/role";
@@ -24,9 +24,9 @@ impl Kind for Nodes {
 
     const INFO: KindInfo = KindInfo {
         short_names: &["no"],
-        scope: Scope::Cluster,
         subresources: &[Subresource::Status, Subresource::Proxy],
-        ..KindInfo::namespaced("", "v1", "Node", "nodes", "node", "io.k8s.api.core.v1.Node")
+        keeps_status_on_create: true,
+        ..KindInfo::cluster("", "v1", "Node", "nodes", "node", "io.k8s.api.core.v1.Node")
     };
 
     fn default(node: &mut Node) {
@@ -41,7 +41,7 @@ impl Kind for Nodes {
         quantity::canonicalise_list(&mut status.allocatable);
     }
 
-    fn prepare_create(node: &mut Node) {
+    fn prepare_create(node: &mut Node, _context: &Context<'_>) {
         // Dynamic kubelet configuration is gone upstream: its fields are dropped.
         if let Some(spec) = &mut node.spec {
             spec.config_source = None;
@@ -51,7 +51,7 @@ impl Kind for Nodes {
         }
     }
 
-    fn prepare_update(new: &mut Node, old: &Node) {
+    fn prepare_update(new: &mut Node, old: &Node, _context: &Context<'_>) {
         if old.spec.as_ref().is_none_or(|spec| spec.config_source.is_none())
             && let Some(spec) = &mut new.spec
         {

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::Value;
 
 use super::workload::{self, Counts};
-use super::{Column, FieldError, Kind, KindInfo, Subresource, meta, pod};
+use super::{Column, Context, FieldError, Generation, Kind, KindInfo, Subresource, meta, pod};
 
 pub struct ReplicaSets;
 
@@ -16,7 +16,7 @@ impl Kind for ReplicaSets {
         short_names: &["rs"],
         categories: &["all"],
         subresources: &[Subresource::Status, Subresource::Scale],
-        has_generation: true,
+        generation: Generation::Raised,
         ..KindInfo::namespaced(
             "apps",
             "v1",
@@ -33,7 +33,7 @@ impl Kind for ReplicaSets {
         pod::template::default(spec.template.get_or_insert_default());
     }
 
-    fn prepare_create(object: &mut Object) {
+    fn prepare_create(object: &mut Object, _context: &Context<'_>) {
         object.status = Some(ReplicaSetStatus::default());
     }
 

@@ -10,8 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::meta::invalid_each;
-use super::{FieldError, Kind, KindInfo, Scope, Storage, meta, names};
-use crate::auth::UserInfo;
+use super::{Context, FieldError, Kind, KindInfo, Scope, meta, names};
 use crate::status::{About, ApiError};
 
 pub struct SelfSubjectAccessReviews;
@@ -20,8 +19,7 @@ impl Kind for SelfSubjectAccessReviews {
     type Object = Object;
     const INFO: KindInfo = KindInfo {
         scope: Scope::Cluster,
-        storage: Storage::Virtual,
-        ..KindInfo::namespaced(
+        ..KindInfo::computed(
             "authorization.k8s.io",
             "v1",
             "SelfSubjectAccessReview",
@@ -65,7 +63,7 @@ impl Kind for SelfSubjectAccessReviews {
     }
 
     /// Until authorisation comes, every authenticated user may do everything.
-    fn review(object: &mut Object, user: &UserInfo) -> Result<(), ApiError> {
+    fn review(object: &mut Object, context: &Context<'_>) -> Result<(), ApiError> {
         let errors = Self::validate(object);
         if !errors.is_empty() {
             let info = Self::INFO;
@@ -73,7 +71,7 @@ impl Kind for SelfSubjectAccessReviews {
             return Err(ApiError::invalid(about, &errors));
         }
         object.status = Some(SubjectAccessReviewStatus {
-            allowed: !user.name.is_empty() && user.name != "system:anonymous",
+            allowed: !context.user.name.is_empty() && context.user.name != "system:anonymous",
             ..SubjectAccessReviewStatus::default()
         });
         Ok(())
@@ -150,6 +148,8 @@ fn validate_values(operator: &str, values: usize, path: &str) -> Vec<FieldError>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::UserInfo;
+    use crate::kinds::testing::context;
     use crate::kinds::testing::problems;
     use serde_json::json;
 
@@ -181,7 +181,8 @@ mod tests {
             }))
             .unwrap();
             let user = UserInfo { name: name.to_owned(), ..UserInfo::default() };
-            SelfSubjectAccessReviews::review(&mut object, &user).unwrap();
+            let context = Context { user: &user, ..context() };
+            SelfSubjectAccessReviews::review(&mut object, &context).unwrap();
             object.status.unwrap().allowed
         };
         assert!(ask("ada"));
@@ -190,8 +191,8 @@ mod tests {
 
     #[test]
     fn an_invalid_question_gets_no_answer() {
-        let error = SelfSubjectAccessReviews::review(&mut Object::default(), &UserInfo::default())
-            .unwrap_err();
+        let error =
+            SelfSubjectAccessReviews::review(&mut Object::default(), &context()).unwrap_err();
         assert_eq!((error.code, error.reason), (422, "Invalid"));
     }
 }

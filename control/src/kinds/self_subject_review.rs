@@ -6,8 +6,7 @@ use k8s_openapi::api::authentication::v1::{
 };
 use serde_json::Value;
 
-use super::{FieldError, Kind, KindInfo, Scope, Storage, meta};
-use crate::auth::UserInfo;
+use super::{Context, FieldError, Kind, KindInfo, Scope, meta};
 use crate::status::ApiError;
 
 pub struct SelfSubjectReviews;
@@ -16,8 +15,7 @@ impl Kind for SelfSubjectReviews {
     type Object = Object;
     const INFO: KindInfo = KindInfo {
         scope: Scope::Cluster,
-        storage: Storage::Virtual,
-        ..KindInfo::namespaced(
+        ..KindInfo::computed(
             "authentication.k8s.io",
             "v1",
             "SelfSubjectReview",
@@ -35,7 +33,8 @@ impl Kind for SelfSubjectReviews {
         vec![meta::object_name(&object.metadata), meta::object_age(&object.metadata, now)]
     }
 
-    fn review(object: &mut Object, user: &UserInfo) -> Result<(), ApiError> {
+    fn review(object: &mut Object, context: &Context<'_>) -> Result<(), ApiError> {
+        let user = context.user;
         let filled = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         *object = Object {
             status: Some(SelfSubjectReviewStatus {
@@ -55,6 +54,8 @@ impl Kind for SelfSubjectReviews {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::UserInfo;
+    use crate::kinds::testing::context;
     use serde_json::json;
 
     #[test]
@@ -65,7 +66,7 @@ mod tests {
             ..UserInfo::default()
         };
         let mut object = Object::default();
-        SelfSubjectReviews::review(&mut object, &user).unwrap();
+        SelfSubjectReviews::review(&mut object, &Context { user: &user, ..context() }).unwrap();
         assert_eq!(
             serde_json::to_value(&object).unwrap()["status"],
             json!({"userInfo": {"username": "ada", "groups": ["system:authenticated"]}})

@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use super::{Column, FieldError, Kind, KindInfo, NameRule, Subresource, meta};
+use super::{Column, Context, FieldError, Kind, KindInfo, NameRule, Subresource, meta};
 
 pub(crate) use needs::{
     CLUSTER_IP, EXTERNAL_NAME, LOAD_BALANCER, NODE_PORT, Needs, cluster_ips, ip_families,
@@ -36,6 +36,7 @@ impl Kind for Services {
         short_names: &["svc"],
         categories: &["all"],
         names: NameRule::ServiceLabel,
+        returns_deleted: true,
         subresources: &[Subresource::Status],
         create_on_update: true,
         ..KindInfo::namespaced(
@@ -71,11 +72,11 @@ impl Kind for Services {
         }
     }
 
-    fn prepare_create(object: &mut Object) {
+    fn prepare_create(object: &mut Object, _context: &Context<'_>) {
         object.status = Some(empty_status());
     }
 
-    fn prepare_update(new: &mut Object, old: &Object) {
+    fn prepare_update(new: &mut Object, old: &Object, _context: &Context<'_>) {
         let no_spec = ServiceSpec::default();
         let old_spec = old.spec.as_ref().unwrap_or(&no_spec);
         let new_spec = new.spec.get_or_insert_default();

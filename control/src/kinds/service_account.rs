@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, ServiceAccount as Object};
 use serde_json::Value;
 
-use super::{FieldError, Kind, KindInfo, meta};
+use super::{Context, FieldError, Kind, KindInfo, meta};
 
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
 
@@ -14,6 +14,7 @@ impl Kind for ServiceAccounts {
     type Object = Object;
     const INFO: KindInfo = KindInfo {
         short_names: &["sa"],
+        returns_deleted: true,
         ..KindInfo::namespaced(
             "",
             "v1",
@@ -24,11 +25,11 @@ impl Kind for ServiceAccounts {
         )
     };
 
-    fn prepare_create(object: &mut Object) {
+    fn prepare_create(object: &mut Object, _context: &Context<'_>) {
         keep_names(object);
     }
 
-    fn prepare_update(new: &mut Object, _old: &Object) {
+    fn prepare_update(new: &mut Object, _old: &Object, _context: &Context<'_>) {
         keep_names(new);
     }
 
@@ -65,7 +66,7 @@ fn keep_names(object: &mut Object) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds::testing::warnings;
+    use crate::kinds::testing::{context, warnings};
     use serde_json::json;
 
     #[test]
@@ -87,7 +88,7 @@ mod tests {
             "secrets": [{"name": "a", "namespace": "b", "kind": "Secret"}],
         }))
         .unwrap();
-        ServiceAccounts::prepare_create(&mut object);
+        ServiceAccounts::prepare_create(&mut object, &context());
         assert_eq!(
             object.secrets,
             Some(vec![ObjectReference { name: Some("a".into()), ..Default::default() }])

@@ -1,15 +1,23 @@
 //! What the tests of the kinds share: JSON in, JSON or texts out.
 
 use std::borrow::Borrow;
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{AnyKind, BuiltIn, FieldError, Kind, Part};
+use super::{AnyKind, BuiltIn, Context, FieldError, Kind, Part};
+use crate::auth::UserInfo;
 
 /// The time of all tables in tests.
 pub fn now() -> Timestamp {
     "2026-01-02T00:00:00Z".parse().unwrap()
+}
+
+/// Somebody writes an object now.
+pub fn context() -> Context<'static> {
+    static USER: LazyLock<UserInfo> = LazyLock::new(|| UserInfo::authenticated("alice", &["dev"]));
+    Context { user: &USER, now: now(), namespace: "default", name: "" }
 }
 
 /// The object with its defaults.
@@ -55,9 +63,12 @@ pub fn move_problems<K: Kind>(new: Value, old: Value) -> Vec<String> {
     texts(&K::validate_update(&decode(new), &decode(old)))
 }
 
-/// The new object as an update of the main part prepares it.
+/// The new object as an update of the main part prepares it, without defaults.
 pub fn prepared<K: Kind>(new: Value, old: &Value) -> Value {
-    BuiltIn::<K>::new().prepare_update(new, old).expect("decodes")
+    let decode = |object: &Value| serde_json::from_value(object.clone()).expect("decodes");
+    let mut new = decode(&new);
+    K::prepare_update(&mut new, &decode(old), &context());
+    serde_json::to_value(new).expect("encodes")
 }
 
 /// A pod template with one container that always restarts.

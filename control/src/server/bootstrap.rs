@@ -8,7 +8,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde_json::{Value, json};
 
 use crate::api::Api;
+use crate::auth::UserInfo;
 use crate::encode;
+use crate::kinds::{Context, Part};
 use crate::store::{StoreError, Stored, Write};
 
 use super::StartError;
@@ -131,7 +133,7 @@ async fn put(api: &Api, place: Place, value: Value, known: Known) -> Result<(), 
         return Err(failed("the kind is not served".into()));
     };
     let info = kind.info();
-    let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default();
+    let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
     let key = format!("{}/{namespace}/{name}", info.stored_resource());
     let existing = api.store.get(&key, None).await?;
     if existing.is_some() && known == Known::Stays {
@@ -140,7 +142,10 @@ async fn put(api: &Api, place: Place, value: Value, known: Known) -> Result<(), 
     let mut value = value;
     value["apiVersion"] = info.api_version().into();
     value["kind"] = info.kind.into();
-    let value = kind.begin(&value, None, crate::kinds::Part::Main).map_err(failed)?.into_value();
+    let user = UserInfo::authenticated("system:apiserver", &["system:masters"]);
+    let context =
+        Context { user: &user, now: api.ambient().now(), namespace: &namespace, name: &name };
+    let value = kind.begin(&value, None, Part::Main, &context).map_err(failed)?.into_value();
     let write = match existing {
         None => create(api, key, value),
         Some(existing) => match update(key, value, &existing) {

@@ -53,6 +53,18 @@ pub async fn serve(
         (Subresource::Status, Verb::Patch) => {
             patch::patch(call, request.into_body(), Rules::Status).await
         }
+        (
+            Subresource::Approval | Subresource::EphemeralContainers | Subresource::Resize,
+            Verb::Get,
+        ) => get::get(call).await,
+        (
+            Subresource::Approval | Subresource::EphemeralContainers | Subresource::Resize,
+            Verb::Update,
+        ) => update::update(call, request.into_body(), Rules::Sub(subresource)).await,
+        (
+            Subresource::Approval | Subresource::EphemeralContainers | Subresource::Resize,
+            Verb::Patch,
+        ) => patch::patch(call, request.into_body(), Rules::Sub(subresource)).await,
         (Subresource::Scale, Verb::Get) => scale::get(call).await,
         (Subresource::Scale, Verb::Update) => scale::update(call, request.into_body()).await,
         (Subresource::Scale, Verb::Patch) => scale::patch(call, request.into_body()).await,

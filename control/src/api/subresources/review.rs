@@ -22,13 +22,13 @@ pub async fn review(
         return binding::bind(call, &value, options.dry_run).await;
     }
     let refused = |why: String| ApiError::bad_request(why);
-    let value = call.kind.default(value).map_err(refused)?;
-    let value = call.kind.prepare_create(value).map_err(refused)?;
+    let context = call.context("");
+    let value = call.kind.begin(&value, None, Part::Main, &context).map_err(refused)?.into_value();
     let errors = call.kind.validate(&value, None, Part::Main).errors;
     if !errors.is_empty() {
         return Err(ApiError::invalid(call.about_kind(object::name(&value)), &errors));
     }
-    let answered = call.kind.review(value, &call.user)?;
+    let answered = call.kind.review(value, &context)?;
     let object = Object::of_value(answered);
     Ok(answer::whole(&call.output, StatusCode::CREATED, call.info().schema, &object))
 }

@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-use super::{Column, FieldError, Kind, KindInfo, Subresource, warn};
+use super::{Column, Context, FieldError, Generation, Kind, KindInfo, Subresource, warn};
 
 pub struct Pods;
 
@@ -45,7 +45,10 @@ impl Kind for Pods {
             Subresource::Eviction,
             Subresource::Proxy,
         ],
-        has_generation: true,
+        generation: Generation::Raised,
+        returns_deleted: true,
+        fixed_by_status: &["ownerReferences"],
+        field_aliases: &[("spec.host", "spec.nodeName")],
         graceful_deletion: true,
         ..KindInfo::namespaced("", "v1", "Pod", "pods", "pod", "io.k8s.api.core.v1.Pod")
     };
@@ -54,11 +57,11 @@ impl Kind for Pods {
         defaults::default_pod(pod);
     }
 
-    fn prepare_create(pod: &mut Pod) {
+    fn prepare_create(pod: &mut Pod, _context: &Context<'_>) {
         strategy::prepare_create(pod);
     }
 
-    fn prepare_status(new: &mut Pod, old: &Pod) {
+    fn prepare_status(new: &mut Pod, old: &Pod, _context: &Context<'_>) {
         strategy::prepare_status(new, old);
     }
 

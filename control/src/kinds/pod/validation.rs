@@ -33,7 +33,6 @@ pub enum Whose<'a> {
 
 /// What the checks of a container need to know of its pod.
 pub struct Surroundings<'a> {
-    pub whose: Whose<'a>,
     /// The sound volumes, by name.
     pub volumes: BTreeMap<&'a str, &'a Volume>,
     pub claims: BTreeSet<&'a str>,
@@ -88,7 +87,6 @@ pub fn validate_spec(spec: &PodSpec, whose: Whose<'_>, path: &str, errors: &mut 
     };
     let all_volumes = spec.volumes.as_deref().unwrap_or_default();
     let around = Surroundings {
-        whose,
         volumes: volumes::validate(all_volumes, pod_name, whose, &child("volumes"), errors),
         claims: validate_resource_claims(spec, &child("resourceClaims"), errors),
         grace_seconds: spec.termination_grace_period_seconds,

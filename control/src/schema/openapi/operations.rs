@@ -83,6 +83,7 @@ const FORCE: Parameter =
     query("force", "boolean", "Whether an apply takes fields over from other managers.");
 const NAMESPACE: Parameter = in_path("namespace", "The namespace of the object.");
 const NAME: Parameter = in_path("name", "The name of the object.");
+const METHODS: [&str; 7] = ["delete", "get", "head", "options", "patch", "post", "put"];
 const PROXY_PATH: Parameter = in_path("path", "The path to the resource behind the proxy.");
 
 const WRITE: [Parameter; 3] = [DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION];
@@ -224,6 +225,19 @@ impl Maker<'_> {
         let path = format!("{}/{}", self.object(), subresource.name());
         match subresource {
             Subresource::Status => self.three(&path, "Status", &self.schema()),
+            Subresource::Approval => self.three(&path, "Approval", &self.schema()),
+            Subresource::EphemeralContainers => {
+                self.three(&path, "Ephemeralcontainers", &self.schema())
+            }
+            Subresource::Resize => self.three(&path, "Resize", &self.schema()),
+            Subresource::Attach => self.connect(&path, subresource, &["get", "post"], false),
+            Subresource::Exec => self.connect(&path, subresource, &["get", "post"], false),
+            Subresource::PortForward => self.connect(&path, subresource, &["get", "post"], false),
+            Subresource::Token => {
+                let form = subresource.form(self.info);
+                let of = gvk(form.group, form.version, form.kind);
+                vec![self.post(path, "Token", form.schema, of)]
+            }
             Subresource::Scale => {
                 let mut three = self.three(&path, "Scale", "io.k8s.api.autoscaling.v1.Scale");
                 for operation in &mut three {
@@ -245,7 +259,7 @@ impl Maker<'_> {
                 vec![self.post(path, "Eviction", "io.k8s.api.policy.v1.Eviction", of)]
             }
             Subresource::Finalize => vec![self.make(path, "Finalize", put(self.schema()), &WRITE)],
-            Subresource::Proxy => self.proxy(&path),
+            Subresource::Proxy => self.connect(&path, subresource, &METHODS, true),
         }
     }
 
@@ -262,29 +276,37 @@ impl Maker<'_> {
         Operation { gvk: of, ..self.make(path, suffix, post(schema.to_owned()), &WRITE) }
     }
 
-    /// Each method, to the object's own address and to any path behind it.
-    fn proxy(&self, path: &str) -> Vec<Operation> {
+    /// Each method, to the subresource's own address and, of a proxy, to any path behind it.
+    fn connect(
+        &self,
+        path: &str,
+        subresource: Subresource,
+        methods: &[&'static str],
+        paths: bool,
+    ) -> Vec<Operation> {
         let mut out = Vec::new();
-        for method in ["delete", "get", "head", "options", "patch", "post", "put"] {
-            for deep in [false, true] {
+        let name = capital(subresource.name());
+        let kind = subresource.form(self.info).kind;
+        for method in methods {
+            for deep in [false, true].into_iter().filter(|deep| paths || !deep) {
                 let (path, suffix) = if deep {
-                    (format!("{path}/{{path}}"), "ProxyWithPath")
+                    (format!("{path}/{{path}}"), format!("{name}WithPath"))
                 } else {
-                    (path.to_owned(), "Proxy")
+                    (path.to_owned(), name.clone())
                 };
                 let draft = Draft {
                     verb: "connect",
                     method,
                     action: "connect",
-                    does: "connect requests to proxy of",
+                    does: "connect requests to",
                     body: None,
                     answers: &[200],
                     answer: None,
                 };
-                let mut operation = self.make(path, suffix, draft, &[]);
+                let mut operation = self.make(path, &suffix, draft, &[]);
                 operation.id =
                     operation.id.replacen("connect", &format!("connect{}", capital(method)), 1);
-                operation.gvk[2] = format!("{}ProxyOptions", self.info.kind);
+                kind.clone_into(&mut operation.gvk[2]);
                 if deep {
                     operation.place_holders.push(PROXY_PATH);
                 }
