@@ -22,6 +22,8 @@ const ZERO_TIMES: &[(&str, &str, &str)] = &[
     ("io.k8s.api.events.v1.EventSeries", "lastObservedTime", "0001-01-01T00:00:00.000000Z"),
 ];
 
+const MANAGERS: &str = "/metadata/managedFields";
+
 /// What pruning found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
@@ -33,7 +35,12 @@ pub struct Pruned {
 /// upstream's decoder does. Values of a wrong type are left for [`super::check_types`] to refuse.
 pub fn prune(ty: &Type, value: &mut Value) -> Pruned {
     let mut pruned = Pruned::default();
+    // An empty list of managers says that there shall be none, which no list does not.
+    let resets = value.pointer(MANAGERS).and_then(Value::as_array).is_some_and(Vec::is_empty);
     object(ty, value, Path::Root, &mut pruned);
+    if resets && value["metadata"].is_object() {
+        value["metadata"]["managedFields"] = Value::Array(Vec::new());
+    }
     pruned
 }
 

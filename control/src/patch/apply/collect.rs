@@ -37,9 +37,7 @@ fn visit(shape: Shape, value: &Value) -> (bool, Set<'_>) {
             }
             (false, set)
         }
-        (Form::List(item, items), Value::Array(values)) => {
-            (false, members(item, items, values))
-        }
+        (Form::List(item, items), Value::Array(values)) => (false, members(item, items, values)),
         _ => (false, Set::default()),
     }
 }

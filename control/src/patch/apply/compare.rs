@@ -30,7 +30,7 @@ impl<'a> Comparison<'a> {
         self.modified.union(&self.added)
     }
 
-    pub fn kept(self, keep: Keep) -> Self {
+    pub fn kept(self, keep: Keep<'_>) -> Self {
         Self {
             removed: self.removed.kept(keep),
             modified: self.modified.kept(keep),
@@ -59,13 +59,15 @@ pub fn equal(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => order(left, right).is_eq(),
         (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| equal(left, right))
+            left.len() == right.len()
+                && left.iter().zip(right).all(|(left, right)| equal(left, right))
         }
         (Value::Object(left), Value::Object(right)) => {
             left.len() == right.len()
-                && left.iter().zip(right).all(|((name, left), (other, right))| {
-                    name == other && equal(left, right)
-                })
+                && left
+                    .iter()
+                    .zip(right)
+                    .all(|((name, left), (other, right))| name == other && equal(left, right))
         }
         _ => left == right,
     }
@@ -251,16 +253,12 @@ fn list<'a>(
 }
 
 /// An item that stands more than once is one leaf with all its occurrences.
-fn one_item<'a>(
-    shape: Shape,
-    old: &[&'a Value],
-    new: &[&'a Value],
-) -> Result<Found<'a>, Misfits> {
+fn one_item<'a>(shape: Shape, old: &[&'a Value], new: &[&'a Value]) -> Result<Found<'a>, Misfits> {
     match (old, new) {
         ([] | [_], [] | [_]) => visit(shape, old.first().copied(), new.first().copied()),
         ([_, _, ..], [_, _, ..]) => {
-            let same = old.len() == new.len()
-                && old.iter().zip(new).all(|(old, new)| equal(old, new));
+            let same =
+                old.len() == new.len() && old.iter().zip(new).all(|(old, new)| equal(old, new));
             let modified = if same { Mark::default() } else { Mark::HERE };
             Ok(Found { modified, ..Found::default() })
         }

@@ -32,14 +32,17 @@ fn visit(shape: Shape, live: Side<'_>, config: Side<'_>) -> Option<Value> {
     match shape.form {
         Form::Scalar(_) => winner(),
         Form::List(item, items) => {
-            let values = |side: Side<'_>| side.and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+            let values = |side: Side<'_>| {
+                side.and_then(Value::as_array).is_some_and(|list| !list.is_empty())
+            };
             if !values(live) && !values(config) {
                 return winner();
             }
             list(item, items, live, config)
         }
         Form::Struct(_) | Form::Map(_) | Form::Any => {
-            let fields = |side: Side<'_>| side.and_then(Value::as_object).is_some_and(|map| !map.is_empty());
+            let fields =
+                |side: Side<'_>| side.and_then(Value::as_object).is_some_and(|map| !map.is_empty());
             if !fields(live) && !fields(config) {
                 return winner();
             }
@@ -90,12 +93,7 @@ impl<'a> Indexed<'a> {
 
 /// Items of the configuration stand in its order; an item of the live list alone stands before the
 /// shared item that it stood before.
-fn list(
-    item: &'static FieldKind,
-    items: Items,
-    live: Side<'_>,
-    config: Side<'_>,
-) -> Option<Value> {
+fn list(item: &'static FieldKind, items: Items, live: Side<'_>, config: Side<'_>) -> Option<Value> {
     let live = Indexed::new(item, items, live);
     let config = Indexed::new(item, items, config);
     let mut shared: VecDeque<&Element<'_>> = config

@@ -29,5 +29,5 @@ pub use fields::{parse, write};
 pub use merge::merge;
 pub use remove::remove;
 pub use set::{Keep, Node, Set};
-pub use shape::{Shape, zero};
+pub use shape::Shape;
 pub use update::{Actor, Conflict, Owned, Owners, Refused, Setting, Versions, apply, update};

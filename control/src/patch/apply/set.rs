@@ -24,11 +24,11 @@ pub struct Node<'a> {
 /// Which fields a write can set at all: the others are put back by the kind's strategy, so nobody
 /// comes to own them by writing them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
+pub enum Keep<'k> {
     /// All but these (`status`, `metadata.labels`) and what is below them.
-    AllBut(&'static [&'static str]),
+    AllBut(&'k [String]),
     /// Only these and what is below them. `*` is any field or item.
-    Only(&'static [&'static str]),
+    Only(&'k [&'k str]),
 }
 
 impl<'a> Set<'a> {
@@ -111,7 +111,7 @@ impl<'a> Set<'a> {
     }
 
     /// A set of plain fields: `metadata.labels` and the like.
-    pub fn of_fields(paths: &[&'a str]) -> Self {
+    pub fn of_fields(paths: impl IntoIterator<Item = &'a str>) -> Self {
         let mut set = Self::default();
         for path in paths {
             let path: Vec<_> = path.split('.').map(Element::field).collect();
@@ -198,10 +198,13 @@ impl<'a> Set<'a> {
         })
     }
 
-    pub fn kept(self, keep: Keep) -> Set<'a> {
+    pub fn kept(self, keep: Keep<'_>) -> Set<'a> {
         match keep {
             Keep::AllBut([]) => self,
-            Keep::AllBut(paths) => self.difference_below(&Set::of_fields(paths)),
+            Keep::AllBut(paths) => {
+                let paths = paths.iter().map(String::as_str);
+                self.difference_below(&Set::of_fields(paths))
+            }
             Keep::Only(paths) => {
                 let paths: Vec<Vec<&str>> =
                     paths.iter().map(|path| path.split('.').collect()).collect();

@@ -101,6 +101,14 @@ impl Shape {
         }
     }
 
+    /// What an object of this type has before anything was set in it.
+    pub fn zero(self) -> Arc<Value> {
+        match self.form {
+            Form::Struct(ty) => zero(ty),
+            _ => Arc::new(Value::Object(Map::new())),
+        }
+    }
+
     /// Whether a whole value is one leaf. Scalars are leaves by nature and do not count.
     pub fn is_atomic(self) -> bool {
         self.atomic
@@ -244,7 +252,7 @@ fn default(item: &'static FieldKind, key: &str) -> Option<Scalar<'static>> {
 
 /// What an object of a type has before anything was set in it. Structs that are no pointers are
 /// always there, so nobody comes to own them by setting something in them.
-pub fn zero(ty: &'static Type) -> Arc<Value> {
+fn zero(ty: &'static Type) -> Arc<Value> {
     static MADE: OnceLock<RwLock<HashMap<&'static str, Arc<Value>>>> = OnceLock::new();
     let made = MADE.get_or_init(RwLock::default);
     if let Some(known) = made.read().get(&*ty.name) {

@@ -73,7 +73,7 @@ pub struct Setting<'a> {
     pub shape: Shape,
     pub versions: &'a dyn Versions,
     /// What this write can set at all.
-    pub keep: Keep,
+    pub keep: Keep<'a>,
 }
 
 impl Owned<'_> {
@@ -86,22 +86,22 @@ impl Owned<'_> {
     }
 }
 
-/// Takes from everyone what an update has changed or removed. Returns what the updater owns by it.
+/// Takes from everyone what an update has changed or removed: `comparison`, of what the update can
+/// set at all. The updater owns `comparison.set()` by it.
 ///
 /// # Errors
-/// Where the objects cannot be compared.
-pub fn update<'a>(
+/// Where the objects cannot be compared in another version.
+pub fn update(
     setting: Setting<'_>,
-    old: &'a Value,
-    new: &'a Value,
-    owners: &mut Owners<'a>,
-) -> Result<Set<'a>, Misfits> {
+    old: &Value,
+    new: &Value,
+    comparison: &Comparison<'_>,
+    owners: &mut Owners<'_>,
+) -> Result<(), Misfits> {
     reconcile(setting, owners);
-    let comparison = compare(setting.shape, old, new)?.kept(setting.keep);
-    match take(setting, old, new, &comparison, owners, None, true) {
-        Ok(()) => Ok(comparison.set()),
+    match take(setting, old, new, comparison, owners, None, true) {
         Err(Refused::Misfits(misfits)) => Err(misfits),
-        Err(Refused::Conflicts(_)) => Ok(comparison.set()),
+        Ok(()) | Err(Refused::Conflicts(_)) => Ok(()),
     }
 }
 
@@ -174,10 +174,8 @@ fn take<'a>(
     others.sort_unstable();
     others.dedup();
     let others: Vec<String> = others.into_iter().map(str::to_owned).collect();
-    let converted: Vec<_> = others
-        .iter()
-        .filter_map(|version| Some((version.as_str(), convert(version)?)))
-        .collect();
+    let converted: Vec<_> =
+        others.iter().filter_map(|version| Some((version.as_str(), convert(version)?))).collect();
     let mut comparisons: BTreeMap<&str, Comparison<'_>> = BTreeMap::new();
     for (version, (old, new)) in &converted {
         let Some(shape) = setting.versions.shape(version) else { continue };
