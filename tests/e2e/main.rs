@@ -1,6 +1,7 @@
 //! End-to-end tests: a user's view of a cluster, with real guests. One binary, since linking costs
 //! more than running.
 
+mod apply;
 mod architecture;
 mod clients;
 mod composition;

@@ -10,6 +10,7 @@
 //! stand in `subresources` and `special`.
 
 mod answer;
+mod apply;
 mod body;
 mod call;
 mod client;
@@ -26,6 +27,7 @@ mod metrics;
 mod negotiate;
 mod object;
 mod openapi;
+mod ownership;
 mod patch;
 mod query;
 mod request;

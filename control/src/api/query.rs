@@ -134,12 +134,31 @@ pub enum FieldValidation {
 pub struct WriteOptions {
     pub dry_run: bool,
     pub validation: FieldValidation,
+    /// Who manages what is set; empty where the request does not say.
+    pub manager: String,
+    /// Whether an apply takes what others manage.
+    pub force: bool,
 }
 
 impl WriteOptions {
-    /// `kind`: `CreateOptions`, `UpdateOptions` or `PatchOptions`, for the error.
+    /// `kind`: `CreateOptions` or `UpdateOptions`, for the error.
     pub fn parse(query: &Query, kind: &str) -> Result<Self, ApiError> {
+        Self::checked(query, kind, Vec::new())
+    }
+
+    /// The options of a patch, which may be an apply.
+    pub fn of_patch(query: &Query, applies: bool) -> Result<Self, ApiError> {
         let mut errors = Vec::new();
+        if applies && query.text("fieldManager").is_none() {
+            errors.push(FieldError::required("fieldManager", "is required for apply patch"));
+        }
+        if !applies && query.get("force").is_some() {
+            errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+        }
+        Self::checked(query, "PatchOptions", errors)
+    }
+
+    fn checked(query: &Query, kind: &str, mut errors: Vec<FieldError>) -> Result<Self, ApiError> {
         let manager = query.get("fieldManager").unwrap_or_default();
         errors.extend(meta::validate_manager(manager, "fieldManager"));
         let dry_run: Vec<&str> = query.all("dryRun").collect();
@@ -154,13 +173,15 @@ impl WriteOptions {
                 FieldValidation::Warn
             }
         };
-        if kind == "PatchOptions" && query.get("force").is_some() {
-            errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
-        }
         if !errors.is_empty() {
             return Err(invalid_options(kind, &errors));
         }
-        Ok(Self { dry_run: !dry_run.is_empty(), validation })
+        Ok(Self {
+            dry_run: !dry_run.is_empty(),
+            validation,
+            manager: manager.to_owned(),
+            force: query.flag("force"),
+        })
     }
 }
 
@@ -404,6 +425,22 @@ mod tests {
             message("fieldValidation=x"),
             r#"CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "x": supported values: "", "Ignore", "Strict", "Warn""#
         );
+    }
+
+    #[test]
+    fn an_apply_names_its_manager_and_only_an_apply_is_forced() {
+        let parse = |query: &str, applies| WriteOptions::of_patch(&Query::parse(query), applies);
+        let message = |query: &str, applies| parse(query, applies).expect_err("refused").message;
+        assert_eq!(
+            message("force=true", true),
+            r#"PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch"#
+        );
+        assert_eq!(
+            message("fieldManager=m&force=true", false),
+            r#"PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified for non-apply patch"#
+        );
+        let options = parse("fieldManager=m&force=true", true).expect("fine");
+        assert_eq!((options.manager.as_str(), options.force), ("m", true));
     }
 
     #[test]

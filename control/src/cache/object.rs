@@ -159,9 +159,10 @@ impl Cached {
         Ok(view)
     }
 
-    /// The object as any type, for one look at it.
+    /// The object as any type, for one look at it, without `managedFields`: typed they are larger
+    /// than all the rest, and nobody here asks for them.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.bytes())
+        serde_json::from_slice(&encode::without_managers(&self.bytes()))
     }
 
     fn kept<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
