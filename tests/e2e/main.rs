@@ -8,6 +8,7 @@ mod healing;
 mod kubectl;
 mod languages;
 mod limits;
+mod lists;
 mod metrics;
 mod mistakes;
 mod pods;

@@ -21,6 +21,7 @@ use crate::store::{Revision, StoreError, Write};
 use super::call::{Admission, Call};
 use super::metadata;
 use super::object::{self, Object};
+use super::size;
 use super::special;
 
 /// As upstream's maxNameGenerationCreateAttempts.
@@ -111,6 +112,7 @@ async fn insert_once(
     }
     let ttl = info.time_to_live;
     let stored = stored_form(call, &value);
+    size::check(info, &stored)?;
     let write = Write::Create { key: key.clone(), value: stored.clone(), ttl };
     match call.api.store.commit(write).await {
         Ok(revision) => {
@@ -477,6 +479,7 @@ async fn commit(
     }
     let key = key(call, object::namespace(&new), object::name(&new));
     let stored = stored_form(call, &new);
+    size::check(call.info(), &stored)?;
     let ttl = call.info().time_to_live;
     let (value, expected) = (stored.clone(), current.revision);
     let write = Write::Update { key, value, expected, ttl };
