@@ -12,6 +12,7 @@ mod kubectl;
 mod kubectl_api;
 mod languages;
 mod limits;
+mod lists;
 mod metrics;
 mod mistakes;
 mod pods;

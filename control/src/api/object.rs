@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::cache::Cached;
@@ -34,6 +35,20 @@ impl Object {
 
     pub fn value(&self) -> &Arc<Value> {
         self.value.get_or_init(|| Arc::new(serde_json::from_slice(&self.bytes).unwrap_or_default()))
+    }
+
+    /// Its metadata; nothing else is decoded for that.
+    pub fn metadata(&self) -> Value {
+        #[derive(Deserialize)]
+        struct Head {
+            metadata: Value,
+        }
+        match self.value.get() {
+            Some(value) => value["metadata"].clone(),
+            None => {
+                serde_json::from_slice(&self.bytes).map_or(Value::Null, |head: Head| head.metadata)
+            }
+        }
     }
 
     /// A value with the resourceVersion that it holds, if any.

@@ -291,25 +291,29 @@ pub struct ListOptions {
 impl ListOptions {
     pub fn parse(query: &Query, watch: bool) -> Result<Self, ApiError> {
         let continued = query.text("continue").map(str::to_owned);
-        let given_match = query.text("resourceVersionMatch");
+        let mut given_match = query.text("resourceVersionMatch");
         let mut initial = query.option("sendInitialEvents");
         let version = query.text("resourceVersion");
+        // A watch that begins with the state, as they all did once, says where the state ends too.
+        let begins_with_state = matches!(version, None | Some("0"));
+        if watch && begins_with_state && given_match.is_none() && initial.is_none() {
+            initial = Some(true);
+            given_match = Some("NotOlderThan");
+        }
         let errors = if watch {
             check_watch(given_match, initial, continued.is_some())
         } else {
             check_list(given_match, version, initial, continued.is_some())
         };
-        // A watch that begins with the state, as they all did once, says where the state ends too.
-        let begins_with_state = matches!(version, None | Some("0"));
-        if watch && begins_with_state && given_match.is_none() {
-            initial = initial.or(Some(true));
-        }
         if !errors.is_empty() {
             return Err(invalid_options("ListOptions", &errors));
         }
         let positive = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
         Ok(Self {
-            resource_version: version.map(parse_version).transpose()?,
+            resource_version: version.map(parse_version).transpose().map_err(|error| {
+                // Of a watch upstream passes the error on as it is, without a reason.
+                if watch { no_version(&error) } else { bad_version(&error) }
+            })?,
             version_match: match given_match {
                 Some("Exact") => Some(VersionMatch::Exact),
                 Some(_) => Some(VersionMatch::NotOlderThan),
@@ -324,16 +328,28 @@ impl ListOptions {
     }
 }
 
+/// The resourceVersion that a get must be as new as.
+pub fn version_of_get(query: &Query) -> Result<Option<u64>, ApiError> {
+    let given = query.text("resourceVersion").map(parse_version).transpose();
+    given.map_err(|error| no_version(&error))
+}
+
 /// A resourceVersion as clients send it.
-pub fn parse_version(text: &str) -> Result<u64, ApiError> {
+fn parse_version(text: &str) -> Result<u64, FieldError> {
     text.parse().map_err(|_| {
-        let error = FieldError::invalid(
-            "resourceVersion",
-            text,
-            format!("strconv.ParseUint: parsing {text:?}: invalid syntax"),
-        );
-        ApiError::bad_request(format!("invalid resource version: {error}"))
+        let digits = !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit());
+        let why = if digits { "value out of range" } else { "invalid syntax" };
+        let why = format!("strconv.ParseUint: parsing {text:?}: {why}");
+        FieldError::invalid("resourceVersion", text, why)
     })
+}
+
+fn bad_version(error: &FieldError) -> ApiError {
+    ApiError::bad_request(format!("invalid resource version: {error}"))
+}
+
+fn no_version(error: &FieldError) -> ApiError {
+    ApiError::new(500, "", error.to_string())
 }
 
 fn check_list(
