@@ -17,6 +17,7 @@ mod create;
 mod decode;
 mod delete;
 mod discovery;
+pub(crate) mod fair;
 mod get;
 mod health;
 pub mod kubelet;

@@ -12,6 +12,7 @@ use crate::schema::openapi::OpenApi;
 use crate::store::Store;
 
 use super::discovery::Discovery;
+use super::fair::Fairness;
 use super::health::Readiness;
 use super::kubelet::Kubelets;
 use super::metrics::Metrics;
@@ -26,6 +27,7 @@ pub struct Api {
     /// Cancelled when the control plane stops: watches and followed logs end.
     pub stopping: CancellationToken,
     pub readiness: Readiness,
+    pub(super) fairness: Arc<Fairness>,
     pub(super) metrics: Metrics,
     pub(super) discovery: Discovery,
     pub(super) openapi: OpenApi,
@@ -40,6 +42,7 @@ impl Api {
         plugins: Vec<Arc<dyn Plugin>>,
         stopping: CancellationToken,
     ) -> Arc<Self> {
+        let fairness = Fairness::new(surroundings.ambient.clone());
         Arc::new(Self {
             store,
             discovery: Discovery::new(&kinds),
@@ -50,7 +53,8 @@ impl Api {
             kubelets,
             stopping,
             readiness: Readiness::default(),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(&fairness),
+            fairness,
         })
     }
 

@@ -162,9 +162,8 @@ impl Fairness {
             take(level, true);
         }
         // They are there even where no object says so.
-        let named = |name: &str| {
-            levels.iter().any(|level| level.metadata.name.as_deref() == Some(name))
-        };
+        let named =
+            |name: &str| levels.iter().any(|level| level.metadata.name.as_deref() == Some(name));
         for level in &PRIORITY_LEVELS.mandatory {
             if !named(level.metadata.name.as_deref().unwrap_or_default()) {
                 take(level, false);

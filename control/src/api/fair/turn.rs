@@ -87,7 +87,8 @@ impl Turn {
             return Ok(());
         }
         let fairness = &api.fairness;
-        let name = if address.is_some() { verb.map_or("", Verb::name) } else { method_name(method) };
+        let name =
+            if address.is_some() { verb.map_or("", Verb::name) } else { method_name(method) };
         let target = address.map_or(Target::Path(path), |address| Target::Resource {
             group: &address.group,
             resource: &address.resource,
@@ -109,11 +110,8 @@ impl Turn {
         };
         let distinguisher =
             if schema.is_sharded { matching::distinguisher(&digest, &schema.spec) } else { "" };
-        let hash = if schema.is_sharded {
-            matching::flow_hash(&schema.name, distinguisher)
-        } else {
-            0
-        };
+        let hash =
+            if schema.is_sharded { matching::flow_hash(&schema.name, distinguisher) } else { 0 };
         let asked = Arc::new(Asked {
             user: user.name.clone(),
             verb: name,
@@ -281,8 +279,7 @@ fn guess(api: &Api, address: &Address, verb: Verb, query: &Query, schema: &Schem
 fn refuse(schema: &Schema, refusal: Refusal) -> Response {
     schema.counts.rejected(refusal);
     let text = "Too many requests, please try again later.\n";
-    let mut response =
-        respond(StatusCode::TOO_MANY_REQUESTS, "text/plain; charset=utf-8", text);
+    let mut response = respond(StatusCode::TOO_MANY_REQUESTS, "text/plain; charset=utf-8", text);
     let headers = response.headers_mut();
     headers.insert(RETRY_AFTER, HeaderValue::from(schema.level.drop_one()));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
