@@ -9,9 +9,9 @@ use http_body_util::BodyExt as _;
 use hyper::http::header::{ACCEPT, CONTENT_TYPE};
 use hyper::{Method, Request, StatusCode};
 use kube::client::Body;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
+use super::clients::kube_rs;
 use super::support::{Fixture, eventually, repository};
 
 const JSON: &str = "application/json";
@@ -46,10 +46,7 @@ impl Answer {
 
 impl Caller {
     async fn of(fixture: &Fixture) -> Self {
-        let kubeconfig = Kubeconfig::from_yaml(&fixture.cluster.kubeconfig()).expect("YAML");
-        let options = KubeConfigOptions::default();
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options);
-        Self(kube::Client::try_from(config.await.expect("a configuration")).expect("a client"))
+        Self(kube_rs(&fixture.cluster).await)
     }
 
     async fn send(
