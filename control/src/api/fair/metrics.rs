@@ -78,6 +78,7 @@ impl Counts {
         SchemaCounts {
             dispatched: self.dispatched.get_or_create_owned(&flow),
             executed: self.executed.get_or_create_owned(&flow),
+            served: self.waited.get_or_create_owned(&flow.waited(true)),
             rejected: self.rejected.clone(),
             waited: self.waited.clone(),
             flow,
@@ -94,8 +95,17 @@ pub struct SchemaCounts {
     flow: Flow,
     dispatched: Counter,
     executed: Histogram,
+    /// The waits of those that were served in the end.
+    served: Histogram,
     rejected: Family<Rejected, Counter>,
     waited: Histograms<Waited>,
+}
+
+impl Flow {
+    fn waited(&self, execute: bool) -> Waited {
+        let Self { priority_level, flow_schema } = self.clone();
+        Waited { priority_level, flow_schema, execute }
+    }
 }
 
 impl SchemaCounts {
@@ -108,9 +118,12 @@ impl SchemaCounts {
     }
 
     pub fn waited(&self, took: Duration, execute: bool) {
-        let Flow { priority_level, flow_schema } = self.flow.clone();
-        let labels = Waited { priority_level, flow_schema, execute };
-        self.waited.get_or_create(&labels).observe(took.as_secs_f64());
+        let seconds = took.as_secs_f64();
+        if execute {
+            self.served.observe(seconds);
+        } else {
+            self.waited.get_or_create(&self.flow.waited(false)).observe(seconds);
+        }
     }
 
     pub fn rejected(&self, refusal: Refusal) {
