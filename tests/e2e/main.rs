@@ -7,6 +7,7 @@ mod clients;
 mod composition;
 mod every_kind;
 mod examples;
+mod fairness;
 mod healing;
 mod kubectl;
 mod kubectl_api;

@@ -21,6 +21,7 @@ mod create;
 mod decode;
 mod delete;
 mod discovery;
+pub(crate) mod fair;
 mod frames;
 mod get;
 mod health;
