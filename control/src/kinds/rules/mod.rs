@@ -5,3 +5,4 @@ pub mod node_selector;
 pub mod topology;
 pub mod volume_claims;
 pub mod volume_sources;
+pub mod internal_names;
