@@ -11,6 +11,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use crate::encode;
+use crate::kinds::Storage;
 use crate::status::ApiError;
 use crate::store::{Range, Revision, StoreError};
 
@@ -45,6 +46,9 @@ pub async fn collect(
     options: &ListOptions,
     selectors: &Selectors,
 ) -> Result<Page, ApiError> {
+    if call.info().storage == Storage::Virtual {
+        return Ok(computed(call, selectors));
+    }
     if let Some(token) = &options.continued {
         if options.resource_version.is_some_and(|version| version != 0) {
             return Err(ApiError::bad_request(
@@ -70,6 +74,14 @@ pub async fn collect(
             Ok(from_cache(call, options.limit, selectors))
         }
     }
+}
+
+/// What is not kept has no revision, and is no more than a page.
+fn computed(call: &Call, selectors: &Selectors) -> Page {
+    let kind = call.kind.as_ref();
+    let mut items = Object::computed(kind);
+    items.retain(|item| selectors.matches(kind, item.value()));
+    Page { items, revision: Revision(0), continued: None, remaining: None }
 }
 
 /// How the resourceVersion is meant. A page at a revision is one of exactly that revision, unless
@@ -246,7 +258,9 @@ impl Continue {
 impl Page {
     fn metadata(&self) -> Value {
         let mut metadata = Map::new();
-        metadata.insert("resourceVersion".into(), self.revision.to_string().into());
+        if self.revision != Revision(0) {
+            metadata.insert("resourceVersion".into(), self.revision.to_string().into());
+        }
         if let Some(token) = &self.continued {
             metadata.insert("continue".into(), token.as_str().into());
         }

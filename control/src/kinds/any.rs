@@ -114,6 +114,8 @@ pub trait AnyKind: Send + Sync {
     fn selectable(&self, value: &Value) -> Vec<(&'static str, String)>;
     fn to_stored(&self, value: Value) -> Value;
     fn restore(&self, value: Value) -> Value;
+    /// For `Verbs::ReadOnly`: all objects, with their apiVersion and kind.
+    fn computed(&self) -> Vec<Value>;
     fn review(&self, value: Value, context: &Context<'_>) -> Result<Value, ApiError>;
     /// Registers the type's JSON schema, whose descriptions OpenAPI shows.
     fn json_schema(&self, generator: &mut schemars::SchemaGenerator);
@@ -254,6 +256,11 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
 
     fn restore(&self, value: Value) -> Value {
         K::restore(value)
+    }
+
+    fn computed(&self) -> Vec<Value> {
+        let objects = K::computed();
+        objects.iter().map(|object| encode(object).expect("the kind's own type encodes")).collect()
     }
 
     fn review(&self, value: Value, context: &Context<'_>) -> Result<Value, ApiError> {

@@ -55,6 +55,7 @@ macro_rules! kinds {
 // THE list, alphabetical by file.
 kinds! {
     binding::Bindings,
+    component_status::ComponentStatuses,
     config_map::ConfigMaps,
     controller_revision::ControllerRevisions,
     deployment::Deployments,
@@ -62,8 +63,12 @@ kinds! {
     endpoints::Endpoints,
     event::Events,
     event_v1::EventsV1,
+    ingress::Ingresses,
+    ingress_class::IngressClasses,
+    ip_address::IpAddresses,
     lease::Leases,
     namespace::Namespaces,
+    network_policy::NetworkPolicies,
     node::Nodes,
     pod::Pods,
     replica_set::ReplicaSets,
@@ -72,6 +77,7 @@ kinds! {
     self_subject_review::SelfSubjectReviews,
     service::Services,
     service_account::ServiceAccounts,
+    service_cidr::ServiceCidrs,
 }
 
 /// Who writes an object, when, and where.
@@ -171,6 +177,11 @@ pub trait Kind: Send + Sync + 'static {
         value
     }
 
+    /// For `Verbs::ReadOnly`: all objects, which are not kept.
+    fn computed() -> Vec<Self::Object> {
+        Vec::new()
+    }
+
     /// For `Storage::Virtual`: fills in the answer.
     fn review(_object: &mut Self::Object, _context: &Context<'_>) -> Result<(), ApiError> {
         Ok(())
@@ -189,7 +200,8 @@ mod tests {
             assert!(crate::schema::schema().by_name(info.schema).is_some(), "{}", info.schema);
             assert!(kind.columns().iter().any(|column| column.name == "Name"), "{}", info.kind);
             assert_eq!(info.singular, info.kind.to_lowercase());
-            assert_eq!(info.storage == Storage::Virtual, info.verbs == Verbs::Create);
+            let is_computed = matches!(info.verbs, Verbs::Create | Verbs::ReadOnly);
+            assert_eq!(info.storage == Storage::Virtual, is_computed);
         }
     }
 

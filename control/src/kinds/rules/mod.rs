@@ -1,1 +1,4 @@
 //! Rules that several kinds share, one file each.
+
+pub mod ip;
+pub mod object_reference;
