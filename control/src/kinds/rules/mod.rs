@@ -2,3 +2,4 @@
 
 pub mod ip;
 pub mod object_reference;
+pub mod internal_names;
