@@ -38,6 +38,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod update;
+mod upgrade;
 mod watch;
 mod write;
 mod yaml;

@@ -275,7 +275,10 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
 
     fn computed(&self) -> Vec<Value> {
         let objects = K::computed();
-        objects.iter().map(|object| encode(object).expect("the kind's own type encodes")).collect()
+        objects
+            .iter()
+            .map(|object| encode::<K>(object).expect("the kind's own type encodes"))
+            .collect()
     }
 
     fn review(&self, value: Value, context: &Context<'_>) -> Result<Value, ApiError> {
