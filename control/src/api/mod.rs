@@ -48,6 +48,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod update;
+mod upgrade;
 mod watch;
 mod write;
 mod yaml;

@@ -15,7 +15,7 @@ use http_body::Body as _;
 use serde_json::{Value, json};
 
 use crate::auth::{Identity, UserInfo, impersonated};
-use crate::kinds::{AnyKind, Scope, Storage, Subresource, Verbs};
+use crate::kinds::{AnyKind, Scope, Subresource, Verbs};
 use crate::status::ApiError;
 
 use super::answer::{json_text, respond, warn};
@@ -308,7 +308,7 @@ async fn handle(
         let call = call(api, kind, address, user, query, &request, true)?;
         return subresources::serve(&call, subresource, verb, request).await;
     }
-    let shapes = kind.info().storage != Storage::Virtual;
+    let shapes = kind.info().verbs != Verbs::Create;
     let call = call(api, kind, address, user, query, &request, shapes)?;
     let body = request.into_body();
     match verb {

@@ -55,6 +55,7 @@ macro_rules! kinds {
 // THE list, alphabetical by file.
 kinds! {
     binding::Bindings,
+    component_status::ComponentStatuses,
     config_map::ConfigMaps,
     controller_revision::ControllerRevisions,
     csi_driver::CsiDrivers,
@@ -65,10 +66,14 @@ kinds! {
     endpoints::Endpoints,
     event::Events,
     event_v1::EventsV1,
+    ingress::Ingresses,
+    ingress_class::IngressClasses,
+    ip_address::IpAddresses,
     flow_schema::FlowSchemas,
     lease::Leases,
     limit_range::LimitRanges,
     namespace::Namespaces,
+    network_policy::NetworkPolicies,
     node::Nodes,
     persistent_volume::PersistentVolumes,
     persistent_volume_claim::PersistentVolumeClaims,
@@ -86,6 +91,7 @@ kinds! {
     storage_class::StorageClasses,
     volume_attachment::VolumeAttachments,
     volume_attributes_class::VolumeAttributesClasses,
+    service_cidr::ServiceCidrs,
 }
 
 /// Who writes an object, when, and where.
@@ -185,6 +191,11 @@ pub trait Kind: Send + Sync + 'static {
         value
     }
 
+    /// For `Verbs::ReadOnly`: all objects, which are not kept.
+    fn computed() -> Vec<Self::Object> {
+        Vec::new()
+    }
+
     /// For `Storage::Virtual`: fills in the answer.
     fn review(_object: &mut Self::Object, _context: &Context<'_>) -> Result<(), ApiError> {
         Ok(())
@@ -203,7 +214,8 @@ mod tests {
             assert!(crate::schema::schema().by_name(info.schema).is_some(), "{}", info.schema);
             assert!(kind.columns().iter().any(|column| column.name == "Name"), "{}", info.kind);
             assert_eq!(info.singular, info.kind.to_lowercase());
-            assert_eq!(info.storage == Storage::Virtual, info.verbs == Verbs::Create);
+            let is_computed = matches!(info.verbs, Verbs::Create | Verbs::ReadOnly);
+            assert_eq!(info.storage == Storage::Virtual, is_computed);
         }
     }
 

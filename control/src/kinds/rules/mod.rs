@@ -6,3 +6,5 @@ pub mod topology;
 pub mod volume_claims;
 pub mod volume_sources;
 pub mod internal_names;
+pub mod ip;
+pub mod object_reference;
