@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use crate::kinds::rules::duration;
 use crate::kinds::{FieldError, meta};
 use crate::status::{About, ApiError};
 
@@ -60,46 +61,9 @@ impl Query {
 /// Source: `k8s.io/apiserver/pkg/endpoints/filters/request_deadline.go`.
 pub fn check_timeout(query: &Query) -> Result<(), ApiError> {
     let Some(given) = query.text("timeout") else { return Ok(()) };
-    check_duration(given).map_err(|why| {
+    duration::parse(given).map(|_| ()).map_err(|why| {
         ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}"))
     })
-}
-
-/// Go's `time.ParseDuration`, but for its value: `300ms`, `-1.5h`, `2h45m`.
-fn check_duration(text: &str) -> Result<(), String> {
-    const UNITS: &[&str] = &["ns", "us", "\u{b5}s", "\u{3bc}s", "ms", "s", "m", "h"];
-    let invalid = || format!("time: invalid duration {text:?}");
-    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if rest == "0" {
-        return Ok(());
-    }
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    while !rest.is_empty() {
-        let whole = digits(rest);
-        let fraction = rest[whole..].strip_prefix('.').map(digits);
-        // What does not fit into 64 bits is no duration.
-        if whole + fraction.unwrap_or(0) == 0 || whole > 18 {
-            return Err(invalid());
-        }
-        let behind = &rest[whole + fraction.map_or(0, |fraction| fraction + 1)..];
-        let unit = behind.find(|letter: char| letter == '.' || letter.is_ascii_digit());
-        let (unit, behind) = behind.split_at(unit.unwrap_or(behind.len()));
-        if unit.is_empty() {
-            return Err(format!("time: missing unit in duration {text:?}"));
-        }
-        if !UNITS.contains(&unit) {
-            return Err(format!("time: unknown unit {unit:?} in duration {text:?}"));
-        }
-        rest = behind;
-    }
-    Ok(())
-}
-
-/// How many digits a text begins with.
-fn digits(text: &str) -> usize {
-    text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len())
 }
 
 /// What `fieldValidation` asks for.

@@ -116,12 +116,7 @@ impl Kind for Deployments {
             available: status.available_replicas,
         }));
         let old_collisions = old.status.as_ref().and_then(|status| status.collision_count);
-        // An absent count is less than any: `None` comes first in the order of options.
-        if status.collision_count < old_collisions {
-            let count = status.collision_count.unwrap_or(0);
-            let why = "cannot be decremented";
-            errors.push(FieldError::invalid("status.collisionCount", count, why));
-        }
+        errors.extend(workload::validate_collisions(status.collision_count, old_collisions));
         errors
     }
 
@@ -157,7 +152,7 @@ impl Kind for Deployments {
             meta::object_age(&object.metadata, now),
             names,
             images,
-            workload::selector_text(&spec.selector).into(),
+            workload::selector_cell(Some(&spec.selector)),
         ]
     }
 }

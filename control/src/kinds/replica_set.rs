@@ -106,10 +106,6 @@ impl Kind for ReplicaSets {
         let spec = object.spec.clone().unwrap_or_default();
         let status = object.status.clone().unwrap_or_default();
         let [names, images] = workload::container_cells(spec.template.as_ref());
-        let selector = match workload::selector_text(&spec.selector) {
-            text if text.is_empty() => "<none>".to_owned(),
-            text => text,
-        };
         vec![
             meta::object_name(&object.metadata),
             spec.replicas.unwrap_or(0).into(),
@@ -118,7 +114,7 @@ impl Kind for ReplicaSets {
             meta::object_age(&object.metadata, now),
             names,
             images,
-            selector.into(),
+            workload::selector_cell(Some(&spec.selector)),
         ]
     }
 }

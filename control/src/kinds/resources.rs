@@ -180,6 +180,13 @@ pub fn validate_name(name: &str, path: &str) -> Vec<FieldError> {
     errors
 }
 
+/// The name of a resource that containers ask for.
+pub fn validate_of_container(name: &str, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    validate_container_name(name, path, &mut errors);
+    errors
+}
+
 fn validate_container_name(name: &str, path: &str, errors: &mut Vec<FieldError>) {
     errors.extend(validate_name(name, path));
     if !name.contains('/') {
