@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::job::spec as job_spec;
 use super::rules::{cron, time_zone};
 use super::{
-    Column, Context, FieldError, Generation, Kind, KindInfo, Subresource, meta, warn, workload,
+    Column, Context, FieldError, Generation, Kind, KindInfo, Subresource, meta, pod, warn, workload,
 };
 
 /// A job's name is the CronJob's and eleven characters more, and at most 63 long.
@@ -50,6 +50,16 @@ impl Kind for CronJobs {
 
     fn prepare_create(object: &mut Object, _context: &Context<'_>) {
         object.status = Some(CronJobStatus::default());
+        if let Some(job) = &mut object.spec.job_template.spec {
+            pod::template::drop_disabled(&mut job.template, None);
+        }
+    }
+
+    fn prepare_update(new: &mut Object, old: &Object, _context: &Context<'_>) {
+        let known = old.spec.job_template.spec.as_ref().map(|job| &job.template);
+        if let Some(job) = &mut new.spec.job_template.spec {
+            pod::template::drop_disabled(&mut job.template, known);
+        }
     }
 
     fn validate(object: &Object) -> Vec<FieldError> {

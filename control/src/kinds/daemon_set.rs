@@ -50,11 +50,18 @@ impl Kind for DaemonSets {
 
     fn prepare_create(object: &mut Object, _context: &Context<'_>) {
         object.status = Some(DaemonSetStatus::default());
+        if let Some(spec) = &mut object.spec {
+            pod::template::drop_disabled(&mut spec.template, None);
+        }
         let generation = template_generation(object).unwrap_or(0).max(1);
         set_template_generation(object, generation);
     }
 
     fn prepare_update(new: &mut Object, old: &Object, _context: &Context<'_>) {
+        if let Some(spec) = &mut new.spec {
+            let known = old.spec.as_ref().map(|spec| &spec.template);
+            pod::template::drop_disabled(&mut spec.template, known);
+        }
         let known = template_generation(old).unwrap_or(0);
         let generation = known + i64::from(template_differs(new, old));
         set_template_generation(new, generation);

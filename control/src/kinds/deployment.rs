@@ -48,11 +48,18 @@ impl Kind for Deployments {
 
     fn prepare_create(object: &mut Object, _context: &Context<'_>) {
         object.status = Some(DeploymentStatus::default());
+        if let Some(spec) = &mut object.spec {
+            pod::template::drop_disabled(&mut spec.template, None);
+        }
     }
 
     /// Upstream raises the generation for a change of the annotations too, because they are copied
     /// to the ReplicaSets. (The handler raises it for a change of the spec.)
     fn prepare_update(new: &mut Object, old: &Object, _context: &Context<'_>) {
+        if let Some(spec) = &mut new.spec {
+            let known = old.spec.as_ref().map(|spec| &spec.template);
+            pod::template::drop_disabled(&mut spec.template, known);
+        }
         if new.spec == old.spec && differ(&new.metadata.annotations, &old.metadata.annotations) {
             new.metadata.generation = Some(old.metadata.generation.unwrap_or(0) + 1);
         }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodTemplate as Object;
 use serde_json::Value;
 
-use super::{Column, FieldError, Generation, Kind, KindInfo, meta, pod, workload};
+use super::{Column, Context, FieldError, Generation, Kind, KindInfo, meta, pod, workload};
 
 pub struct PodTemplates;
 
@@ -25,6 +25,18 @@ impl Kind for PodTemplates {
 
     fn default(object: &mut Object) {
         pod::template::default(object.template.get_or_insert_default());
+    }
+
+    fn prepare_create(object: &mut Object, _context: &Context<'_>) {
+        if let Some(template) = &mut object.template {
+            pod::template::drop_disabled(template, None);
+        }
+    }
+
+    fn prepare_update(new: &mut Object, old: &Object, _context: &Context<'_>) {
+        if let Some(template) = &mut new.template {
+            pod::template::drop_disabled(template, old.template.as_ref());
+        }
     }
 
     fn validate(object: &Object) -> Vec<FieldError> {

@@ -52,6 +52,16 @@ impl Kind for ReplicationControllers {
 
     fn prepare_create(object: &mut Object, _context: &Context<'_>) {
         object.status = Some(ReplicationControllerStatus::default());
+        if let Some(template) = object.spec.as_mut().and_then(|spec| spec.template.as_mut()) {
+            pod::template::drop_disabled(template, None);
+        }
+    }
+
+    fn prepare_update(new: &mut Object, old: &Object, _context: &Context<'_>) {
+        let known = old.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        if let Some(template) = new.spec.as_mut().and_then(|spec| spec.template.as_mut()) {
+            pod::template::drop_disabled(template, known);
+        }
     }
 
     fn validate(object: &Object) -> Vec<FieldError> {

@@ -64,11 +64,18 @@ impl Kind for StatefulSets {
     fn prepare_create(object: &mut Object, _context: &Context<'_>) {
         object.status = Some(StatefulSetStatus::default());
         drop_max_unavailable(object);
+        if let Some(spec) = &mut object.spec {
+            pod::template::drop_disabled(&mut spec.template, None);
+        }
     }
 
     fn prepare_update(new: &mut Object, old: &Object, _context: &Context<'_>) {
         if max_unavailable(old).is_none() {
             drop_max_unavailable(new);
+        }
+        if let Some(spec) = &mut new.spec {
+            let known = old.spec.as_ref().map(|spec| &spec.template);
+            pod::template::drop_disabled(&mut spec.template, known);
         }
     }
 

@@ -10,12 +10,14 @@ pub mod spec;
 mod status;
 mod update;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job as Object, JobSpec, JobStatus};
 use serde_json::Value;
 
 use super::{
-    Column, Context, Dependents, FieldError, Generation, Kind, KindInfo, Subresource, names,
+    Column, Context, Dependents, FieldError, Generation, Kind, KindInfo, Subresource, names, pod,
     selector, warn, workload,
 };
 
@@ -63,14 +65,30 @@ impl Kind for Jobs {
 
     fn prepare_create(object: &mut Object, _context: &Context<'_>) {
         object.status = Some(JobStatus::default());
+        if let Some(spec) = &mut object.spec {
+            pod::template::drop_disabled(&mut spec.template, None);
+        }
         let is_manual = object.spec.as_ref().is_some_and(|spec| spec.manual_selector == Some(true));
         if !is_manual {
             generate_selector(object);
         }
     }
 
+    fn prepare_update(new: &mut Object, old: &Object, _context: &Context<'_>) {
+        if let Some(spec) = &mut new.spec {
+            let known = old.spec.as_ref().map(|spec| &spec.template);
+            pod::template::drop_disabled(&mut spec.template, known);
+        }
+    }
+
     fn validate(object: &Object) -> Vec<FieldError> {
-        validate(object, true)
+        let default = JobSpec::default();
+        let spec = object.spec.as_ref().unwrap_or(&default);
+        let mut errors = validate_generated(object, spec);
+        errors.extend(spec::validate(spec, "spec"));
+        errors.extend(validate_selector(spec));
+        errors.extend(validate_hostname(object, spec));
+        errors
     }
 
     fn validate_update(new: &Object, old: &Object) -> Vec<FieldError> {
@@ -137,18 +155,8 @@ fn generate_selector(object: &mut Object) {
     pairs.entry(UID_LABELS[1].to_owned()).or_insert(uid);
 }
 
-fn validate(object: &Object, prefixed: bool) -> Vec<FieldError> {
-    let default = JobSpec::default();
-    let spec = object.spec.as_ref().unwrap_or(&default);
-    let mut errors = validate_generated(object, spec, prefixed);
-    errors.extend(spec::validate(spec, "spec"));
-    errors.extend(validate_selector(spec));
-    errors.extend(validate_hostname(object, spec));
-    errors
-}
-
 /// Judges the labels that the server made, unless the user chose to make them.
-fn validate_generated(object: &Object, spec: &JobSpec, prefixed: bool) -> Vec<FieldError> {
+fn validate_generated(object: &Object, spec: &JobSpec) -> Vec<FieldError> {
     let Some(selector) = spec.selector.as_ref().filter(|_| spec.manual_selector != Some(true)) else {
         return Vec::new();
     };
@@ -159,13 +167,9 @@ fn validate_generated(object: &Object, spec: &JobSpec, prefixed: bool) -> Vec<Fi
     if uid.is_empty() {
         errors.push(FieldError::required("metadata.uid", ""));
     }
-    let wanted = match prefixed {
-        true => 2,
-        false => 1,
-    };
-    let mut expected = std::collections::BTreeMap::new();
-    for spelling in 0..wanted {
-        for (label, value) in [(UID_LABELS[spelling], uid), (NAME_LABELS[spelling], name)] {
+    let mut expected = BTreeMap::new();
+    for (uid_label, name_label) in UID_LABELS.into_iter().zip(NAME_LABELS) {
+        for (label, value) in [(uid_label, uid), (name_label, name)] {
             errors.extend(validate_label(spec, label, value));
             expected.insert(label.to_owned(), value.to_owned());
         }

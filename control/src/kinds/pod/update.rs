@@ -138,9 +138,7 @@ fn validate_rest(new: &PodSpec, old: &PodSpec, errors: &mut Errors) {
     }
     let (rest, old) = (to_value(&rest), to_value(old));
     if !semantic::equal(&rest, &old) {
-        let mut differences = Vec::new();
-        differ(&old, &rest, "spec", &mut differences);
-        let detail = format!("{CHANGEABLE}\n{}", differences.join("\n"));
+        let detail = format!("{CHANGEABLE}\n{}", difference(&old, &rest, "spec"));
         errors.push(FieldError::forbidden("spec", detail));
     }
 }
@@ -223,6 +221,13 @@ fn only_adds(new: &NodeSelectorTerm, old: &NodeSelectorTerm) -> bool {
     new_labels.starts_with(&old_labels) && new_fields.starts_with(&old_fields)
 }
 
+/// The leaves that differ, in lines; only the first few.
+pub fn difference(old: &Value, new: &Value, path: &str) -> String {
+    let mut lines = Vec::new();
+    differ(old, new, path, &mut lines);
+    lines.join("\n")
+}
+
 /// The leaves that differ, as lines `- path: old` and `+ path: new`; only the first few.
 fn differ(old: &Value, new: &Value, path: &str, lines: &mut Vec<String>) {
     if lines.len() >= DIFFERENCES_MAX || semantic::equal(old, new) {
@@ -252,7 +257,7 @@ fn differ(old: &Value, new: &Value, path: &str, lines: &mut Vec<String>) {
     }
 }
 
-fn to_value(value: &impl Serialize) -> Value {
+pub fn to_value(value: &impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
