@@ -1,6 +1,7 @@
 //! The parts of objects that have paths of their own, one file each.
 
 mod binding;
+mod budget;
 mod condition;
 mod eviction;
 mod finalize;
