@@ -54,7 +54,11 @@ macro_rules! kinds {
 
 // THE list, alphabetical by file.
 kinds! {
+    api_service::ApiServices,
     binding::Bindings,
+    certificate_signing_request::CertificateSigningRequests,
+    cluster_role::ClusterRoles,
+    cluster_role_binding::ClusterRoleBindings,
     config_map::ConfigMaps,
     controller_revision::ControllerRevisions,
     deployment::Deployments,
@@ -63,15 +67,21 @@ kinds! {
     event::Events,
     event_v1::EventsV1,
     lease::Leases,
+    local_subject_access_review::LocalSubjectAccessReviews,
     namespace::Namespaces,
     node::Nodes,
     pod::Pods,
     replica_set::ReplicaSets,
+    role::Roles,
+    role_binding::RoleBindings,
     secret::Secrets,
     self_subject_access_review::SelfSubjectAccessReviews,
     self_subject_review::SelfSubjectReviews,
+    self_subject_rules_review::SelfSubjectRulesReviews,
     service::Services,
     service_account::ServiceAccounts,
+    subject_access_review::SubjectAccessReviews,
+    token_review::TokenReviews,
 }
 
 /// Who writes an object, when, and where.

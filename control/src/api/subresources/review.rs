@@ -10,6 +10,7 @@ use crate::status::ApiError;
 use super::super::answer;
 use super::super::call::Call;
 use super::super::object::{self, Object};
+use super::super::metadata;
 use super::super::query::WriteOptions;
 use super::binding;
 
@@ -21,6 +22,9 @@ pub async fn review(
     if call.info().group.is_empty() && call.info().resource == "bindings" {
         return binding::bind(call, &value, options.dry_run).await;
     }
+    let mut value = value;
+    metadata::wipe_system_fields(&mut value);
+    metadata::settle_namespace(&mut value, call.namespace())?;
     let refused = |why: String| ApiError::bad_request(why);
     let context = call.context("");
     let value = call.kind.begin(&value, None, Part::Main, &context).map_err(refused)?.into_value();

@@ -1,1 +1,6 @@
 //! Rules that several kinds share, one file each.
+
+pub mod access_review;
+pub mod pem;
+pub mod rbac;
+pub mod signer_name;
