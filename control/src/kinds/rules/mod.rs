@@ -4,3 +4,4 @@ pub mod access_review;
 pub mod pem;
 pub mod rbac;
 pub mod signer_name;
+pub mod internal_names;
