@@ -9,7 +9,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::config_map::differ;
-use super::formats::{int_or_string, nonnegative, percent};
+use super::formats::{int_or_string, nonnegative};
+use super::rules::int_or_percent;
 use super::workload::{self, Counts};
 use super::{Column, Context, FieldError, Generation, Kind, KindInfo, Subresource, meta, pod};
 
@@ -202,40 +203,14 @@ fn validate_rolling(rolling: &RollingUpdateDeployment) -> Vec<FieldError> {
     let zero = IntOrString::Int(0);
     let unavailable = rolling.max_unavailable.as_ref().unwrap_or(&zero);
     let surge = rolling.max_surge.as_ref().unwrap_or(&zero);
-    let mut errors = validate_int_or_percent(unavailable, UNAVAILABLE);
-    errors.extend(validate_int_or_percent(surge, SURGE));
-    if amount(unavailable) == 0 && amount(surge) == 0 {
+    let mut errors = int_or_percent::validate(unavailable, UNAVAILABLE);
+    errors.extend(int_or_percent::validate(surge, SURGE));
+    if int_or_percent::amount(unavailable) == 0 && int_or_percent::amount(surge) == 0 {
         let why = "may not be 0 when `maxSurge` is 0";
         errors.push(FieldError::invalid(UNAVAILABLE, int_or_string(unavailable), why));
     }
-    if let IntOrString::String(text) = unavailable
-        && percent(text).is_ok_and(|percent| percent > 100)
-    {
-        let why = "must not be greater than 100%";
-        errors.push(FieldError::invalid(UNAVAILABLE, text.as_str(), why));
-    }
+    errors.extend(int_or_percent::validate_at_most_all(unavailable, UNAVAILABLE));
     errors
-}
-
-fn validate_int_or_percent(value: &IntOrString, path: &str) -> Vec<FieldError> {
-    match value {
-        IntOrString::Int(number) => nonnegative(*number, path),
-        IntOrString::String(text) => percent(text)
-            .err()
-            .map(|why| FieldError::invalid(path, text.as_str(), why))
-            .into_iter()
-            .collect(),
-    }
-}
-
-/// The number or the percentage, whichever it is.
-fn amount(value: &IntOrString) -> i64 {
-    match value {
-        IntOrString::Int(number) => (*number).into(),
-        IntOrString::String(text) => {
-            percent(text).unwrap_or_else(|_| text.parse().unwrap_or_default())
-        }
-    }
 }
 
 #[cfg(test)]

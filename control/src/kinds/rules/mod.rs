@@ -5,3 +5,5 @@ pub mod pem;
 pub mod rbac;
 pub mod signer_name;
 pub mod internal_names;
+pub mod conditions;
+pub mod int_or_percent;
