@@ -69,6 +69,9 @@ kinds! {
     flow_schema::FlowSchemas,
     lease::Leases,
     local_subject_access_review::LocalSubjectAccessReviews,
+    mutating_admission_policy::MutatingAdmissionPolicies,
+    mutating_admission_policy_binding::MutatingAdmissionPolicyBindings,
+    mutating_webhook_configuration::MutatingWebhookConfigurations,
     namespace::Namespaces,
     node::Nodes,
     pod::Pods,
@@ -84,6 +87,9 @@ kinds! {
     service_account::ServiceAccounts,
     subject_access_review::SubjectAccessReviews,
     token_review::TokenReviews,
+    validating_admission_policy::ValidatingAdmissionPolicies,
+    validating_admission_policy_binding::ValidatingAdmissionPolicyBindings,
+    validating_webhook_configuration::ValidatingWebhookConfigurations,
 }
 
 /// Who writes an object, when, and where.

@@ -1,9 +1,15 @@
 //! Rules that several kinds share, one file each.
 
 pub mod access_review;
-pub mod pem;
-pub mod rbac;
-pub mod signer_name;
-pub mod internal_names;
+pub mod admission_match;
+pub mod cel;
 pub mod conditions;
 pub mod int_or_percent;
+pub mod internal_names;
+pub mod pem;
+pub mod policy;
+pub mod rbac;
+pub mod signer_name;
+pub mod url;
+pub mod webhook;
+pub mod webhook_client;

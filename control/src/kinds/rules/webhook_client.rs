@@ -133,7 +133,7 @@ mod tests {
             texts(None, Some(&service("//"))),
             ["c.service.path: Invalid value: \"//\": segment[0] may not be empty"]
         );
-        assert_eq!(texts(None, Some(&service("a/B"))).len(), 2);
+        assert_eq!(texts(None, Some(&service("a/B"))).len(), 3);
         let nothing = Service { namespace: "", name: "", path: None, port: Some(0) };
         assert_eq!(
             texts(None, Some(&nothing)),
