@@ -37,6 +37,7 @@ mod subresources;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod update;
 mod watch;
 mod write;

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
-use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::header::{AUTHORIZATION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, StatusCode};
 use serde_json::{Value, json};
 
@@ -26,7 +26,8 @@ use super::request::{Address, Path, Verb, is_long_running};
 use super::state::Api;
 use super::write::Rules;
 use super::{
-    body, create, delete, get, health, list, openapi, patch, special, subresources, update, watch,
+    body, create, delete, get, health, list, openapi, patch, special, subresources, tokens, update,
+    watch,
 };
 
 /// The API as a tower service. Who asks comes as an [`Identity`] among the request's extensions.
@@ -81,7 +82,10 @@ async fn answer(
     if health::is_health(&path) {
         return health::answer(api, &path, &query).await;
     }
-    let user = authenticate(&request)?;
+    let user = authenticate(api, &request).await?;
+    // Who asks is known by now: what proves it goes no further.
+    let mut request = request;
+    request.headers_mut().remove(AUTHORIZATION);
     match Path::parse(&path) {
         known if known.group().is_some_and(|group| !api.discovery.knows(group)) => {
             query::timeout(&query)?;
@@ -112,10 +116,22 @@ fn page_not_found() -> Response {
     response
 }
 
-fn authenticate(request: &Request<Body>) -> Result<UserInfo, ApiError> {
-    let identity = request.extensions().get::<Identity>().ok_or_else(ApiError::unauthorized)?;
-    let user = identity.user();
-    Ok(impersonated(request.headers(), user)?.unwrap_or_else(|| user.clone()))
+/// Who asks: by certificate, or by the token of a service account.
+async fn authenticate(api: &Api, request: &Request<Body>) -> Result<UserInfo, ApiError> {
+    let identity = request.extensions().get::<Identity>().map(|known| known.user().clone());
+    let user = match (identity, tokens::bearer(request.headers())) {
+        (Some(user), _) => user,
+        (None, Some(token)) => {
+            let known = tokens::authenticate(api, token, &tokens::own_audiences()).await;
+            known.map_err(|why| {
+                tracing::debug!(why, "a bearer token is refused");
+                ApiError::unauthorized()
+            })?
+            .user
+        }
+        (None, None) => return Err(ApiError::unauthorized()),
+    };
+    Ok(impersonated(request.headers(), &user)?.unwrap_or(user))
 }
 
 fn read_only(method: &Method) -> Result<(), ApiError> {
@@ -142,7 +158,7 @@ fn other(api: &Api, path: &str, request: &Request<Body>) -> Result<Response, Api
         "/metrics" => api.metrics.answer(request.headers()),
         path => match path.strip_prefix("/openapi/") {
             Some(document) => openapi::answer(api, document, request),
-            None => Ok(page_not_found()),
+            None => Ok(tokens::published(api, path).unwrap_or_else(page_not_found)),
         },
     }
 }

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Plugin, Surroundings};
 use crate::ambient::Ambient;
+use crate::auth::tokens::Tokens;
 use crate::cache::{Cache, Caches};
 use crate::kinds::{AnyKind, Registry};
 use crate::schema::openapi::OpenApi;
@@ -23,6 +24,7 @@ pub struct Api {
     pub surroundings: Surroundings,
     pub plugins: Vec<Arc<dyn Plugin>>,
     pub kubelets: Kubelets,
+    pub tokens: Tokens,
     /// Cancelled when the control plane stops: watches and followed logs end.
     pub stopping: CancellationToken,
     pub readiness: Readiness,
@@ -37,6 +39,7 @@ impl Api {
         kinds: Registry,
         surroundings: Surroundings,
         kubelets: Kubelets,
+        tokens: Tokens,
         plugins: Vec<Arc<dyn Plugin>>,
         stopping: CancellationToken,
     ) -> Arc<Self> {
@@ -48,6 +51,7 @@ impl Api {
             surroundings,
             plugins,
             kubelets,
+            tokens,
             stopping,
             readiness: Readiness::default(),
             metrics: Metrics::default(),

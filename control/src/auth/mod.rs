@@ -8,6 +8,7 @@ pub mod authorizer;
 mod impersonation;
 pub mod kubeconfig;
 pub mod pki;
+pub mod tokens;
 mod x509;
 
 pub use impersonation::impersonated;

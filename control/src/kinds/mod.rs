@@ -61,6 +61,7 @@ kinds! {
     cluster_role_binding::ClusterRoleBindings,
     config_map::ConfigMaps,
     controller_revision::ControllerRevisions,
+    custom_resource_definition::CustomResourceDefinitions,
     deployment::Deployments,
     endpoint_slice::EndpointSlices,
     endpoints::Endpoints,

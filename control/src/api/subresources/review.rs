@@ -12,6 +12,7 @@ use super::super::call::Call;
 use super::super::object::{self, Object};
 use super::super::metadata;
 use super::super::query::WriteOptions;
+use super::super::tokens;
 use super::binding;
 
 pub async fn review(
@@ -32,7 +33,11 @@ pub async fn review(
     if !errors.is_empty() {
         return Err(ApiError::invalid(call.about_kind(object::name(&value)), &errors));
     }
-    let answered = call.kind.review(value, &context)?;
+    let answered = if call.info().group_resource() == "tokenreviews.authentication.k8s.io" {
+        tokens::review(&call.api, value).await?
+    } else {
+        call.kind.review(value, &context)?
+    };
     let object = Object::of_value(answered);
     Ok(answer::whole(&call.output, StatusCode::CREATED, call.info().schema, &object))
 }

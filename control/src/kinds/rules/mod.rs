@@ -6,6 +6,7 @@ pub mod cel;
 pub mod conditions;
 pub mod int_or_percent;
 pub mod internal_names;
+pub mod json_schema;
 pub mod pem;
 pub mod policy;
 pub mod rbac;
