@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
-use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::header::{AUTHORIZATION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Body as _;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ use super::state::Api;
 use super::write::Rules;
 use super::{
     body, compress, create, delete, get, health, list, openapi, patch, special, subresources,
-    update, watch,
+    tokens, update, watch,
 };
 
 /// How long a write may take, as upstream's requestTimeoutUpperBound: less than what clients wait.
@@ -111,7 +111,10 @@ async fn answer(
     if health::is_health(&path) {
         return health::answer(api, &path, &query).await;
     }
-    let user = authenticate(&request)?;
+    let user = authenticate(api, &request).await?;
+    // Who asks is known by now: what proves it goes no further.
+    let mut request = request;
+    request.headers_mut().remove(AUTHORIZATION);
     let parsed = Path::parse(&path);
     let in_process = request.extensions().get::<InProcess>().is_some();
     let method = request.method().clone();
@@ -149,10 +152,23 @@ fn page_not_found() -> Response {
     response
 }
 
-fn authenticate(request: &Request<Body>) -> Result<UserInfo, ApiError> {
-    let identity = request.extensions().get::<Identity>().ok_or_else(ApiError::unauthorized)?;
-    let user = identity.user();
-    Ok(impersonated(request.headers(), user)?.unwrap_or_else(|| user.clone()))
+/// Who asks: by certificate, or by the token of a service account.
+async fn authenticate(api: &Api, request: &Request<Body>) -> Result<UserInfo, ApiError> {
+    let identity = request.extensions().get::<Identity>().map(|known| known.user().clone());
+    let user = match (identity, tokens::bearer(request.headers())) {
+        (Some(user), _) => user,
+        (None, Some(token)) => {
+            let known = tokens::authenticate(api, token, &tokens::own_audiences()).await;
+            known
+                .map_err(|why| {
+                    tracing::debug!(why, "a bearer token is refused");
+                    ApiError::unauthorized()
+                })?
+                .user
+        }
+        (None, None) => return Err(ApiError::unauthorized()),
+    };
+    Ok(impersonated(request.headers(), &user)?.unwrap_or(user))
 }
 
 fn read_only(method: &Method) -> Result<(), ApiError> {
@@ -187,7 +203,7 @@ fn other(
             (None, Some(dump)) => {
                 Ok(fair::dump(&api.fairness, dump, query).unwrap_or_else(page_not_found))
             }
-            (None, None) => Ok(page_not_found()),
+            (None, None) => Ok(tokens::published(api, path).unwrap_or_else(page_not_found)),
         },
     }
 }
