@@ -1,6 +1,7 @@
 //! End-to-end tests: a user's view of a cluster, with real guests. One binary, since linking costs
 //! more than running.
 
+mod apply;
 mod architecture;
 mod clients;
 mod composition;
@@ -12,6 +13,7 @@ mod kubectl;
 mod kubectl_api;
 mod languages;
 mod limits;
+mod lists;
 mod metrics;
 mod mistakes;
 mod pods;

@@ -8,10 +8,15 @@ use crate::store::Revision;
 
 use super::call::Call;
 use super::object::Object;
-use super::query::parse_version;
+use super::query::version_of_get;
 use super::{answer, list, write};
 
 pub async fn get(call: &Call) -> Result<Response, ApiError> {
+    if call.query.flag("export") {
+        return Err(ApiError::bad_request(
+            "the export parameter, deprecated since v1.14, is no longer supported",
+        ));
+    }
     let object = read(call).await?;
     answer::object(call, StatusCode::OK, &object)
 }
@@ -19,7 +24,7 @@ pub async fn get(call: &Call) -> Result<Response, ApiError> {
 /// The object in the path, no older than the query asks.
 pub async fn read(call: &Call) -> Result<Object, ApiError> {
     let cache = call.cache();
-    match call.query.text("resourceVersion").map(parse_version).transpose()? {
+    match version_of_get(&call.query)? {
         None => cache.latest().await.map_err(write::store_failed)?,
         Some(0) => {}
         Some(version) => list::wait_for(call, Revision(version)).await?,

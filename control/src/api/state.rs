@@ -1,6 +1,7 @@
 //! What all handlers share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,7 @@ use super::fair::Fairness;
 use super::health::Readiness;
 use super::kubelet::Kubelets;
 use super::metrics::Metrics;
+use super::readers::Readers;
 
 /// The API server's state. One for each control plane; cheap to share.
 pub struct Api {
@@ -28,6 +30,7 @@ pub struct Api {
     pub stopping: CancellationToken,
     pub readiness: Readiness,
     pub(super) fairness: Arc<Fairness>,
+    pub(super) readers: Arc<Readers>,
     pub(super) metrics: Metrics,
     pub(super) discovery: Discovery,
     pub(super) openapi: OpenApi,
@@ -41,6 +44,7 @@ impl Api {
         kubelets: Kubelets,
         plugins: Vec<Arc<dyn Plugin>>,
         stopping: CancellationToken,
+        reader_patience: Duration,
     ) -> Arc<Self> {
         let fairness = Fairness::new(surroundings.ambient.clone());
         Arc::new(Self {
@@ -48,6 +52,7 @@ impl Api {
             discovery: Discovery::new(&kinds),
             openapi: OpenApi::new(kinds.clone()),
             kinds,
+            readers: Readers::start(&surroundings.ambient, reader_patience),
             surroundings,
             plugins,
             kubelets,

@@ -95,6 +95,7 @@ impl ControlPlane {
             Kubelets::new(dialer, kubelet_client, ambient.clone()),
             crate::admission::chain_with(components::chain_config(&config)),
             stopping.clone(),
+            config.reader_patience,
         );
         let advertised = address.map(advertised);
         bootstrap::system_objects(&api, service_ip, advertised).await?;

@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::state::Api;
-use crate::cache::{Cache, CacheEvent, CacheWatch};
+use crate::cache::{Cache, CacheEvent, CacheWatch, Occurred};
 use crate::fair::upkeep;
 
 const EVERY: Duration = Duration::from_secs(10);
@@ -125,8 +125,13 @@ async fn tell(client: &kube::Api<FlowSchema>, cache: &Cache, conditions: Conditi
         return true;
     }
     let writes = conditions.into_iter().map(|(name, condition)| async move {
-        let params = PatchParams { field_manager: Some(MANAGER.into()), ..Default::default() };
-        let patch = Patch::Strategic(json!({ "status": { "conditions": [condition] } }));
+        let params = PatchParams::apply(MANAGER).force();
+        let patch = Patch::Apply(json!({
+            "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
+            "kind": "FlowSchema",
+            "metadata": { "name": name },
+            "status": { "conditions": [condition] },
+        }));
         match client.patch_status(&name, &params, &patch).await {
             Ok(_) => true,
             Err(kube::Error::Api(status)) if status.code == 404 => true,
@@ -141,6 +146,6 @@ async fn tell(client: &kube::Api<FlowSchema>, cache: &Cache, conditions: Conditi
     told.into_iter().all(|told| told) && cache.latest().await.is_ok()
 }
 
-fn matters(event: Option<&CacheEvent>) -> bool {
-    !matches!(event, Some(CacheEvent::Progress { .. }))
+fn matters(event: Option<&Occurred>) -> bool {
+    !matches!(event.map(|event| -> &CacheEvent { event }), Some(CacheEvent::Progress { .. }))
 }

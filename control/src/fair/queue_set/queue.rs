@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::slab::{Slab, Ticket};
 use super::Request;
+use super::slab::{Slab, Ticket};
 use crate::fair::work::SeatSeconds;
 
 #[derive(Debug, Default)]
