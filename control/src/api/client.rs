@@ -32,8 +32,8 @@ pub fn client(router: Router, identity: Identity) -> kube::Client {
     let service = service_fn(move |request: Request<kube::client::Body>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(identity.clone());
-        request.extensions_mut().insert(InProcess);
         request.headers_mut().entry(USER_AGENT).or_insert_with(|| agent.clone());
+        request.extensions_mut().insert(InProcess);
         let router = router.clone();
         async move {
             let response: Result<Response, Infallible> = router.oneshot(request).await;

@@ -47,7 +47,9 @@ mod subresources;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod update;
+mod upgrade;
 mod watch;
 mod write;
 mod yaml;

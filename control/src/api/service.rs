@@ -9,13 +9,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
-use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::header::{AUTHORIZATION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Body as _;
 use serde_json::{Value, json};
 
 use crate::auth::{Identity, UserInfo, impersonated};
-use crate::kinds::{AnyKind, Scope, Storage, Subresource, Verbs};
+use crate::kinds::{AnyKind, Scope, Subresource, Verbs};
 use crate::status::ApiError;
 
 use super::answer::{json_text, respond, warn};
@@ -30,13 +30,13 @@ use super::state::Api;
 use super::write::Rules;
 use super::{
     body, compress, create, delete, get, health, list, openapi, patch, special, subresources,
-    update, watch,
+    tokens, update, watch,
 };
 
-const DUMPS: &str = "/debug/api_priority_and_fairness/";
 /// How long a write may take, as upstream's requestTimeoutUpperBound: less than what clients wait.
 const WRITE_MAX: Duration = Duration::from_secs(34);
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+const DUMPS: &str = "/debug/api_priority_and_fairness/";
 
 /// The API as a tower service. Who asks comes as an [`Identity`] among the request's extensions.
 pub fn router(api: Arc<Api>) -> Router {
@@ -79,8 +79,8 @@ async fn serve(State(api): State<Arc<Api>>, request: Request<Body>) -> Response 
             ApiError::internal("this request caused the server to panic").into_response()
         }
     };
-    turn.go(&mut response);
     response.headers_mut().entry(AUDIT_ID).or_insert_with(|| audit_id(&api, &headers));
+    turn.go(&mut response);
     labels.code = response.status().as_u16();
     api.metrics.record(labels, begun.elapsed());
     if is_head {
@@ -111,7 +111,13 @@ async fn answer(
     if health::is_health(&path) {
         return health::answer(api, &path, &query).await;
     }
-    let user = authenticate(&request)?;
+    let identity = request.extensions().get::<Identity>().cloned();
+    let token = tokens::bearer(request.headers()).map(str::to_owned);
+    let user = authenticate(api, identity, token).await?;
+    let user = impersonated(request.headers(), &user)?.unwrap_or(user);
+    // Who asks is known by now: what proves it goes no further.
+    let mut request = request;
+    request.headers_mut().remove(AUTHORIZATION);
     let parsed = Path::parse(&path);
     let in_process = request.extensions().get::<InProcess>().is_some();
     let method = request.method().clone();
@@ -149,10 +155,23 @@ fn page_not_found() -> Response {
     response
 }
 
-fn authenticate(request: &Request<Body>) -> Result<UserInfo, ApiError> {
-    let identity = request.extensions().get::<Identity>().ok_or_else(ApiError::unauthorized)?;
-    let user = identity.user();
-    Ok(impersonated(request.headers(), user)?.unwrap_or_else(|| user.clone()))
+/// Who asks: by certificate, or by the token of a service account.
+async fn authenticate(
+    api: &Api,
+    identity: Option<Identity>,
+    token: Option<String>,
+) -> Result<UserInfo, ApiError> {
+    match (identity, token) {
+        (Some(identity), _) => Ok(identity.user().clone()),
+        (None, Some(token)) => {
+            let known = tokens::authenticate(api, &token, &tokens::own_audiences()).await;
+            known.map(|known| known.user).map_err(|why| {
+                tracing::debug!(why, "a bearer token is refused");
+                ApiError::unauthorized()
+            })
+        }
+        (None, None) => Err(ApiError::unauthorized()),
+    }
 }
 
 fn read_only(method: &Method) -> Result<(), ApiError> {
@@ -187,7 +206,7 @@ fn other(
             (None, Some(dump)) => {
                 Ok(fair::dump(&api.fairness, dump, query).unwrap_or_else(page_not_found))
             }
-            (None, None) => Ok(page_not_found()),
+            (None, None) => Ok(tokens::published(api, path).unwrap_or_else(page_not_found)),
         },
     }
 }
@@ -308,7 +327,7 @@ async fn handle(
         let call = call(api, kind, address, user, query, &request, true)?;
         return subresources::serve(&call, subresource, verb, request).await;
     }
-    let shapes = kind.info().storage != Storage::Virtual;
+    let shapes = kind.info().verbs != Verbs::Create;
     let call = call(api, kind, address, user, query, &request, shapes)?;
     let body = request.into_body();
     match verb {

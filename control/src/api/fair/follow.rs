@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::state::Api;
-use crate::cache::{Cache, CacheEvent, CacheWatch, Occurred};
+use crate::cache::{Cache, CacheEvent, CacheWatch};
 use crate::fair::upkeep;
 
 const EVERY: Duration = Duration::from_secs(10);
@@ -87,10 +87,10 @@ impl Follower {
                         }
                     }
                     event = self.level_events.next() => {
-                        if matters(event.as_deref()) { break event.is_some() }
+                        if matters(event.as_ref().map(|event| &***event)) { break event.is_some() }
                     }
                     event = self.schema_events.next() => {
-                        if matters(event.as_deref()) { break event.is_some() }
+                        if matters(event.as_ref().map(|event| &***event)) { break event.is_some() }
                     }
                 }
             };
@@ -146,6 +146,6 @@ async fn tell(client: &kube::Api<FlowSchema>, cache: &Cache, conditions: Conditi
     told.into_iter().all(|told| told) && cache.latest().await.is_ok()
 }
 
-fn matters(event: Option<&Occurred>) -> bool {
-    !matches!(event.map(|event| -> &CacheEvent { event }), Some(CacheEvent::Progress { .. }))
+fn matters(event: Option<&CacheEvent>) -> bool {
+    !matches!(event, Some(CacheEvent::Progress { .. }))
 }
