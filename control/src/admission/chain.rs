@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Plugin;
 use super::cluster_ip::ClusterIp;
+use super::default_ingress_class::DefaultIngressClass;
 use super::default_toleration_seconds::DefaultTolerationSeconds;
 use super::namespace_lifecycle::NamespaceLifecycle;
 use super::priority::Priority;
@@ -40,6 +41,7 @@ pub fn chain_with(config: ChainConfig) -> Vec<Arc<dyn Plugin>> {
         Arc::new(Priority),
         Arc::new(DefaultTolerationSeconds::new(config.default_toleration)),
         Arc::new(RuntimeClass),
+        Arc::new(DefaultIngressClass),
         Arc::new(ClusterIp::default()),
     ]
 }

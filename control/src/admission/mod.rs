@@ -3,6 +3,7 @@
 
 mod chain;
 mod cluster_ip;
+mod default_ingress_class;
 mod default_toleration_seconds;
 mod lookup;
 mod namespace_lifecycle;

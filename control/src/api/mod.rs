@@ -11,6 +11,7 @@
 //! stand in `subresources` and `special`.
 
 mod answer;
+mod apply;
 mod body;
 mod call;
 mod client;
@@ -20,6 +21,7 @@ mod create;
 mod decode;
 mod delete;
 mod discovery;
+pub(crate) mod fair;
 mod frames;
 mod get;
 mod health;
@@ -30,6 +32,7 @@ mod metrics;
 mod negotiate;
 mod object;
 mod openapi;
+mod ownership;
 mod patch;
 mod pieces;
 mod query;
@@ -45,6 +48,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod update;
+mod upgrade;
 mod watch;
 mod write;
 mod yaml;

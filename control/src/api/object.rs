@@ -61,16 +61,26 @@ impl Object {
         Self { bytes, value: Arc::new(value).into() }
     }
 
+    /// A JSON text in its own form.
+    pub fn of_text(bytes: Bytes) -> Self {
+        Self { bytes, value: OnceLock::new() }
+    }
+
+    /// The value alone.
+    pub fn into_value(self) -> Value {
+        let value = self.value().clone();
+        drop(self);
+        Arc::unwrap_or_clone(value)
+    }
+
+    /// All objects of a kind that is not kept.
+    pub fn computed(kind: &dyn AnyKind) -> Vec<Self> {
+        kind.computed().into_iter().map(Self::of_value).collect()
+    }
+
     /// A value with its own JSON text.
     pub fn of_parts(value: Value, bytes: Bytes) -> Self {
         Self { bytes, value: Arc::new(value).into() }
-    }
-
-    /// The same object under another revision.
-    pub fn at(&self, revision: Revision) -> Self {
-        let mut value = Value::clone(self.value());
-        set_revision(&mut value, revision);
-        Self::of_value(value)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::schema::openapi::OpenApi;
 use crate::store::Store;
 
 use super::discovery::Discovery;
+use super::fair::Fairness;
 use super::health::Readiness;
 use super::kubelet::Kubelets;
 use super::metrics::Metrics;
@@ -29,6 +30,7 @@ pub struct Api {
     pub stopping: CancellationToken,
     pub readiness: Readiness,
     pub(super) readers: Arc<Readers>,
+    pub(super) fairness: Arc<Fairness>,
     pub(super) metrics: Metrics,
     pub(super) discovery: Discovery,
     pub(super) openapi: OpenApi,
@@ -44,6 +46,7 @@ impl Api {
         stopping: CancellationToken,
         reader_patience: Duration,
     ) -> Arc<Self> {
+        let fairness = Fairness::new(surroundings.ambient.clone());
         Arc::new(Self {
             store,
             discovery: Discovery::new(&kinds),
@@ -55,7 +58,8 @@ impl Api {
             kubelets,
             stopping,
             readiness: Readiness::default(),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(&fairness),
+            fairness,
         })
     }
 

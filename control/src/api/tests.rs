@@ -21,6 +21,8 @@ use crate::config::ControlConfig;
 use crate::server::ControlPlane;
 use crate::{Ambient, Io, NodeDialer};
 
+mod apply;
+
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";

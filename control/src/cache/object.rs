@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::encode;
 use crate::store::Revision;
@@ -134,6 +135,13 @@ impl Cached {
         Self { at, revision, stored, meta: OnceLock::new(), views: Mutex::default() }
     }
 
+    /// Of an object that is not kept: it has no revision.
+    pub fn computed(resource: String, name: &str, value: &Value) -> Self {
+        let kind = Arc::new(OfKind { resource, decoded: AtomicBool::new(false) });
+        let place = Place { kind, path: format!("/{name}").into() };
+        Self::new(place, Revision(0), encode::stored(value))
+    }
+
     /// The last state, as of its deletion.
     pub(super) fn deleted(&self, revision: Revision) -> Self {
         let last = Self::new(self.at.clone(), revision, self.stored.clone());
@@ -197,9 +205,10 @@ impl Cached {
         Ok(view)
     }
 
-    /// The object as any type, for one look at it.
+    /// The object as any type, for one look at it, without `managedFields`: typed they are larger
+    /// than all the rest, and nobody here asks for them.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.bytes())
+        serde_json::from_slice(&encode::without_managers(&self.bytes()))
     }
 
     fn kept<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {

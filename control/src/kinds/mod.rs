@@ -55,25 +55,52 @@ macro_rules! kinds {
 // THE list, alphabetical by file.
 kinds! {
     binding::Bindings,
+    component_status::ComponentStatuses,
     config_map::ConfigMaps,
     controller_revision::ControllerRevisions,
+    cron_job::CronJobs,
+    csi_driver::CsiDrivers,
+    csi_node::CsiNodes,
+    csi_storage_capacity::CsiStorageCapacities,
+    daemon_set::DaemonSets,
     deployment::Deployments,
     endpoint_slice::EndpointSlices,
     endpoints::Endpoints,
     event::Events,
     event_v1::EventsV1,
     flow_schema::FlowSchemas,
+    horizontal_pod_autoscaler::HorizontalPodAutoscalers,
+    horizontal_pod_autoscaler_v1::HorizontalPodAutoscalersV1,
+    ingress::Ingresses,
+    ingress_class::IngressClasses,
+    ip_address::IpAddresses,
+    job::Jobs,
     lease::Leases,
+    limit_range::LimitRanges,
     namespace::Namespaces,
+    network_policy::NetworkPolicies,
     node::Nodes,
+    persistent_volume::PersistentVolumes,
+    persistent_volume_claim::PersistentVolumeClaims,
     pod::Pods,
+    pod_disruption_budget::PodDisruptionBudgets,
+    pod_template::PodTemplates,
+    priority_class::PriorityClasses,
     priority_level_configuration::PriorityLevelConfigurations,
     replica_set::ReplicaSets,
+    replication_controller::ReplicationControllers,
+    resource_quota::ResourceQuotas,
+    runtime_class::RuntimeClasses,
     secret::Secrets,
     self_subject_access_review::SelfSubjectAccessReviews,
     self_subject_review::SelfSubjectReviews,
     service::Services,
     service_account::ServiceAccounts,
+    service_cidr::ServiceCidrs,
+    stateful_set::StatefulSets,
+    storage_class::StorageClasses,
+    volume_attachment::VolumeAttachments,
+    volume_attributes_class::VolumeAttributesClasses,
 }
 
 /// Who writes an object, when, and where.
@@ -173,6 +200,11 @@ pub trait Kind: Send + Sync + 'static {
         value
     }
 
+    /// For `Verbs::ReadOnly`: all objects, which are not kept.
+    fn computed() -> Vec<Self::Object> {
+        Vec::new()
+    }
+
     /// For `Storage::Virtual`: fills in the answer.
     fn review(_object: &mut Self::Object, _context: &Context<'_>) -> Result<(), ApiError> {
         Ok(())
@@ -191,7 +223,8 @@ mod tests {
             assert!(crate::schema::schema().by_name(info.schema).is_some(), "{}", info.schema);
             assert!(kind.columns().iter().any(|column| column.name == "Name"), "{}", info.kind);
             assert_eq!(info.singular, info.kind.to_lowercase());
-            assert_eq!(info.storage == Storage::Virtual, info.verbs == Verbs::Create);
+            let is_computed = matches!(info.verbs, Verbs::Create | Verbs::ReadOnly);
+            assert_eq!(info.storage == Storage::Virtual, is_computed);
         }
     }
 

@@ -101,6 +101,8 @@ impl ControlPlane {
         bootstrap::system_objects(&api, service_ip, advertised).await?;
         ambient.spawn(keep_system_objects(api.clone(), service_ip, advertised, stopping.clone()));
         let router = api::router(api.clone());
+        let itself = api::client(router.clone(), Identity::component("apiserver"));
+        api::fair::follow(&api, itself);
         let components = components(components::Surroundings {
             config: &config,
             caches: &caches,
@@ -108,6 +110,7 @@ impl ControlPlane {
             ca_pem: authority.pem(),
             router: &router,
             ambient: &ambient,
+            stopping: &stopping,
         });
         let listener = match socket {
             Some(socket) => {
