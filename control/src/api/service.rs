@@ -111,7 +111,8 @@ async fn answer(
     if health::is_health(&path) {
         return health::answer(api, &path, &query).await;
     }
-    let user = authenticate(api, &request).await?;
+    let identity = request.extensions().get::<Identity>().map(|known| known.user().clone());
+    let user = authenticate(api, identity, request.headers()).await?;
     // Who asks is known by now: what proves it goes no further.
     let mut request = request;
     request.headers_mut().remove(AUTHORIZATION);
@@ -153,9 +154,12 @@ fn page_not_found() -> Response {
 }
 
 /// Who asks: by certificate, or by the token of a service account.
-async fn authenticate(api: &Api, request: &Request<Body>) -> Result<UserInfo, ApiError> {
-    let identity = request.extensions().get::<Identity>().map(|known| known.user().clone());
-    let user = match (identity, tokens::bearer(request.headers())) {
+async fn authenticate(
+    api: &Api,
+    identity: Option<UserInfo>,
+    headers: &HeaderMap,
+) -> Result<UserInfo, ApiError> {
+    let user = match (identity, tokens::bearer(headers)) {
         (Some(user), _) => user,
         (None, Some(token)) => {
             let known = tokens::authenticate(api, token, &tokens::own_audiences()).await;
@@ -167,7 +171,7 @@ async fn authenticate(api: &Api, request: &Request<Body>) -> Result<UserInfo, Ap
         }
         (None, None) => return Err(ApiError::unauthorized()),
     };
-    Ok(impersonated(request.headers(), &user)?.unwrap_or(user))
+    Ok(impersonated(headers, &user)?.unwrap_or(user))
 }
 
 fn read_only(method: &Method) -> Result<(), ApiError> {

@@ -4,6 +4,8 @@
 //! Source: `pkg/registry/core/serviceaccount/storage/token.go`, `pkg/serviceaccount/claims.go`,
 //! `pkg/registry/authentication/tokenreview/storage.go`.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{AUTHORIZATION, CACHE_CONTROL};
@@ -174,7 +176,7 @@ async fn node_of(api: &Api, pod: &Value) -> Result<Option<Reference>, ApiError> 
     }
     let node = find(api, "nodes", "", name).await?;
     let gone = || Reference { name: name.to_owned(), uid: String::new() };
-    Ok(Some(node.as_ref().map_or_else(gone, reference)))
+    Ok(Some(node.as_ref().map_or_else(gone, |node| reference(node))))
 }
 
 /// The newest object of this name, if there is one.
@@ -183,7 +185,7 @@ async fn find(
     resource: &str,
     namespace: &str,
     name: &str,
-) -> Result<Option<Value>, ApiError> {
+) -> Result<Option<Arc<Value>>, ApiError> {
     let cache = api.caches().kind(resource);
     let cache = cache.ok_or_else(|| ApiError::internal(format!("{resource} are not served")))?;
     if cache.get(namespace, name).is_none() {
@@ -199,7 +201,7 @@ async fn required(
     resource: &str,
     namespace: &str,
     name: &str,
-) -> Result<Value, ApiError> {
+) -> Result<Arc<Value>, ApiError> {
     let missing = || ApiError::not_found(About { group: "", resource, name });
     find(api, resource, namespace, name).await?.ok_or_else(missing)
 }
