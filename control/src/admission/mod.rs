@@ -4,6 +4,7 @@
 mod certificate_subject_restriction;
 mod chain;
 mod cluster_ip;
+mod default_ingress_class;
 mod default_toleration_seconds;
 mod lookup;
 mod namespace_lifecycle;

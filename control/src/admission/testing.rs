@@ -85,9 +85,10 @@ impl Request {
 
     fn new(operation: Operation, resource: &str, namespace: &str, name: &str) -> Self {
         let registry: Registry = registry();
+        let kind = registry.iter().find(|kind| kind.info().resource == resource);
         Self {
             operation,
-            kind: registry.at("", "v1", resource).expect("a core kind").clone(),
+            kind: kind.expect("a kind of this resource").clone(),
             subresource: None,
             namespace: namespace.to_owned(),
             name: name.to_owned(),

@@ -49,6 +49,7 @@ mod table;
 mod tests;
 mod tokens;
 mod update;
+mod upgrade;
 mod watch;
 mod write;
 mod yaml;

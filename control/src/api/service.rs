@@ -15,7 +15,7 @@ use http_body::Body as _;
 use serde_json::{Value, json};
 
 use crate::auth::{Identity, UserInfo, impersonated};
-use crate::kinds::{AnyKind, Scope, Storage, Subresource, Verbs};
+use crate::kinds::{AnyKind, Scope, Subresource, Verbs};
 use crate::status::ApiError;
 
 use super::answer::{json_text, respond, warn};
@@ -111,8 +111,10 @@ async fn answer(
     if health::is_health(&path) {
         return health::answer(api, &path, &query).await;
     }
-    let identity = request.extensions().get::<Identity>().map(|known| known.user().clone());
-    let user = authenticate(api, identity, request.headers()).await?;
+    let identity = request.extensions().get::<Identity>().cloned();
+    let token = tokens::bearer(request.headers()).map(str::to_owned);
+    let user = authenticate(api, identity, token).await?;
+    let user = impersonated(request.headers(), &user)?.unwrap_or(user);
     // Who asks is known by now: what proves it goes no further.
     let mut request = request;
     request.headers_mut().remove(AUTHORIZATION);
@@ -156,22 +158,20 @@ fn page_not_found() -> Response {
 /// Who asks: by certificate, or by the token of a service account.
 async fn authenticate(
     api: &Api,
-    identity: Option<UserInfo>,
-    headers: &HeaderMap,
+    identity: Option<Identity>,
+    token: Option<String>,
 ) -> Result<UserInfo, ApiError> {
-    let user = match (identity, tokens::bearer(headers)) {
-        (Some(user), _) => user,
+    match (identity, token) {
+        (Some(identity), _) => Ok(identity.user().clone()),
         (None, Some(token)) => {
-            let known = tokens::authenticate(api, token, &tokens::own_audiences()).await;
-            known.map_err(|why| {
+            let known = tokens::authenticate(api, &token, &tokens::own_audiences()).await;
+            known.map(|known| known.user).map_err(|why| {
                 tracing::debug!(why, "a bearer token is refused");
                 ApiError::unauthorized()
-            })?
-            .user
+            })
         }
-        (None, None) => return Err(ApiError::unauthorized()),
-    };
-    Ok(impersonated(headers, &user)?.unwrap_or(user))
+        (None, None) => Err(ApiError::unauthorized()),
+    }
 }
 
 fn read_only(method: &Method) -> Result<(), ApiError> {
@@ -327,7 +327,7 @@ async fn handle(
         let call = call(api, kind, address, user, query, &request, true)?;
         return subresources::serve(&call, subresource, verb, request).await;
     }
-    let shapes = kind.info().storage != Storage::Virtual;
+    let shapes = kind.info().verbs != Verbs::Create;
     let call = call(api, kind, address, user, query, &request, shapes)?;
     let body = request.into_body();
     match verb {

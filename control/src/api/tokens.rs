@@ -4,8 +4,6 @@
 //! Source: `pkg/registry/core/serviceaccount/storage/token.go`, `pkg/serviceaccount/claims.go`,
 //! `pkg/registry/authentication/tokenreview/storage.go`.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{AUTHORIZATION, CACHE_CONTROL};
@@ -60,12 +58,8 @@ pub async fn create(call: &Call, body: Body) -> Result<Response, ApiError> {
         "token": token,
         "expirationTimestamp": metadata::timestamp(at(now.as_second() + lifetime)),
     });
-    let mut response = answer::whole(
-        &call.output,
-        StatusCode::CREATED,
-        SCHEMA,
-        &Object::of_value(request),
-    );
+    let mut response =
+        answer::whole(&call.output, StatusCode::CREATED, SCHEMA, &Object::of_value(request));
     answer::warn(&mut response, &decoded.warnings);
     Ok(response)
 }
@@ -176,7 +170,7 @@ async fn node_of(api: &Api, pod: &Value) -> Result<Option<Reference>, ApiError> 
     }
     let node = find(api, "nodes", "", name).await?;
     let gone = || Reference { name: name.to_owned(), uid: String::new() };
-    Ok(Some(node.as_ref().map_or_else(gone, |node| reference(node))))
+    Ok(Some(node.as_ref().map_or_else(gone, reference)))
 }
 
 /// The newest object of this name, if there is one.
@@ -185,7 +179,7 @@ async fn find(
     resource: &str,
     namespace: &str,
     name: &str,
-) -> Result<Option<Arc<Value>>, ApiError> {
+) -> Result<Option<Value>, ApiError> {
     let cache = api.caches().kind(resource);
     let cache = cache.ok_or_else(|| ApiError::internal(format!("{resource} are not served")))?;
     if cache.get(namespace, name).is_none() {
@@ -193,7 +187,7 @@ async fn find(
     }
     let kind = api.kinds.at("", "v1", resource).ok_or_else(ApiError::page_not_found)?;
     let found = cache.get(namespace, name);
-    Ok(found.map(|found| Object::of_cached(kind.as_ref(), &found).value().clone()))
+    Ok(found.map(|found| Object::of_cached(kind.as_ref(), &found).into_value()))
 }
 
 async fn required(
@@ -201,7 +195,7 @@ async fn required(
     resource: &str,
     namespace: &str,
     name: &str,
-) -> Result<Arc<Value>, ApiError> {
+) -> Result<Value, ApiError> {
     let missing = || ApiError::not_found(About { group: "", resource, name });
     find(api, resource, namespace, name).await?.ok_or_else(missing)
 }
@@ -253,11 +247,7 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Judges a token. The error says why it is worth nothing.
-pub async fn authenticate(
-    api: &Api,
-    token: &str,
-    audiences: &[String],
-) -> Result<Bearer, String> {
+pub async fn authenticate(api: &Api, token: &str, audiences: &[String]) -> Result<Bearer, String> {
     let claims = api.tokens.verify(token).map_err(|foreign| match foreign {
         Foreign::Unknown => INVALID.to_owned(),
         Foreign::Forged(why) => why.to_owned(),
@@ -293,8 +283,7 @@ async fn check_references(api: &Api, claims: &Claims, now: Timestamp) -> Result<
     };
     let kubernetes = &claims.kubernetes;
     let (namespace, account) = (kubernetes.namespace.as_str(), &kubernetes.serviceaccount);
-    let found =
-        required(api, "serviceaccounts", namespace, &account.name).await.map_err(told)?;
+    let found = required(api, "serviceaccounts", namespace, &account.name).await.map_err(told)?;
     let uid = object::uid(&found);
     if uid != account.uid {
         let claimed = &account.uid;

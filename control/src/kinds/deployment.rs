@@ -48,11 +48,18 @@ impl Kind for Deployments {
 
     fn prepare_create(object: &mut Object, _context: &Context<'_>) {
         object.status = Some(DeploymentStatus::default());
+        if let Some(spec) = &mut object.spec {
+            pod::template::drop_disabled(&mut spec.template, None);
+        }
     }
 
     /// Upstream raises the generation for a change of the annotations too, because they are copied
     /// to the ReplicaSets. (The handler raises it for a change of the spec.)
     fn prepare_update(new: &mut Object, old: &Object, _context: &Context<'_>) {
+        if let Some(spec) = &mut new.spec {
+            let known = old.spec.as_ref().map(|spec| &spec.template);
+            pod::template::drop_disabled(&mut spec.template, known);
+        }
         if new.spec == old.spec && differ(&new.metadata.annotations, &old.metadata.annotations) {
             new.metadata.generation = Some(old.metadata.generation.unwrap_or(0) + 1);
         }
@@ -116,12 +123,7 @@ impl Kind for Deployments {
             available: status.available_replicas,
         }));
         let old_collisions = old.status.as_ref().and_then(|status| status.collision_count);
-        // An absent count is less than any: `None` comes first in the order of options.
-        if status.collision_count < old_collisions {
-            let count = status.collision_count.unwrap_or(0);
-            let why = "cannot be decremented";
-            errors.push(FieldError::invalid("status.collisionCount", count, why));
-        }
+        errors.extend(workload::validate_collisions(status.collision_count, old_collisions));
         errors
     }
 
@@ -157,7 +159,7 @@ impl Kind for Deployments {
             meta::object_age(&object.metadata, now),
             names,
             images,
-            workload::selector_text(&spec.selector).into(),
+            workload::selector_cell(Some(&spec.selector)),
         ]
     }
 }

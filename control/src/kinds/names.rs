@@ -20,6 +20,7 @@ const PORT_NAME_LENGTH_MAX: usize = 15;
 const LABEL_MESSAGE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character";
 const LABEL_1035_MESSAGE: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character";
 const SUBDOMAIN_MESSAGE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
+const WILDCARD_MESSAGE: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character";
 const SUBDOMAIN_UNDERSCORE_MESSAGE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character";
 const KEY_MESSAGE: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
 const VALUE_MESSAGE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
@@ -73,6 +74,16 @@ pub fn subdomain(value: &str) -> Vec<String> {
     let mut problems = too_long(value, SUBDOMAIN_LENGTH_MAX);
     if !is_subdomain(value) {
         problems.push(mismatch(SUBDOMAIN_MESSAGE, SUBDOMAIN_FORMAT, &["example.com"]));
+    }
+    problems
+}
+
+/// A subdomain behind `*.`: the hosts of Ingresses.
+pub fn wildcard(value: &str) -> Vec<String> {
+    let mut problems = too_long(value, SUBDOMAIN_LENGTH_MAX);
+    if !value.strip_prefix("*.").is_some_and(is_subdomain) {
+        let format = format!(r"\*\.{SUBDOMAIN_FORMAT}");
+        problems.push(mismatch(WILDCARD_MESSAGE, &format, &["*.example.com"]));
     }
     problems
 }

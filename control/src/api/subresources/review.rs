@@ -9,8 +9,8 @@ use crate::status::ApiError;
 
 use super::super::answer;
 use super::super::call::Call;
-use super::super::object::{self, Object};
 use super::super::metadata;
+use super::super::object::{self, Object};
 use super::super::query::WriteOptions;
 use super::super::tokens;
 use super::binding;

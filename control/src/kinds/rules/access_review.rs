@@ -46,7 +46,8 @@ fn validate_either(
             vec![FieldError::invalid("spec.nonResourceAttributes", shown(path), why)]
         }
         (None, None) => {
-            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            let why =
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified";
             vec![FieldError::invalid("spec.resourceAttributes", Value::Null, why)]
         }
         (Some(_), None) | (None, Some(_)) => Vec::new(),

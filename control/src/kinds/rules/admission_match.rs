@@ -36,7 +36,11 @@ pub fn one_of(value: Option<&str>, supported: &[&str], path: String) -> Option<F
 }
 
 /// The same where the field must be set.
-pub fn required_one_of(value: Option<&str>, supported: &[&str], path: String) -> Option<FieldError> {
+pub fn required_one_of(
+    value: Option<&str>,
+    supported: &[&str],
+    path: String,
+) -> Option<FieldError> {
     match value {
         None => Some(FieldError::required(path, "")),
         value => one_of(value, supported, path),
@@ -280,10 +284,8 @@ pub fn validate_param_kind(kind: &ParamKind) -> Vec<FieldError> {
     }
     let problems = names::label_1035(&kind.to_lowercase());
     if !problems.is_empty() {
-        let why = format!(
-            "may have mixed case, but should otherwise match: {}",
-            problems.join(",")
-        );
+        let why =
+            format!("may have mixed case, but should otherwise match: {}", problems.join(","));
         errors.push(FieldError::invalid(path, kind, why));
     }
     errors
@@ -415,7 +417,9 @@ mod tests {
         assert_eq!(problems(&[]), ["r: Required value"]);
         assert_eq!(
             problems(&["pods/*", "pods/log"]),
-            ["r[1]: Invalid value: \"pods/log\": if 'pods/*' is present, must not specify pods/log"]
+            [
+                "r[1]: Invalid value: \"pods/log\": if 'pods/*' is present, must not specify pods/log"
+            ]
         );
         assert_eq!(
             problems(&["*/log", "pods/log"]),
@@ -423,11 +427,15 @@ mod tests {
         );
         assert_eq!(
             problems(&["*/*", "pods"]),
-            ["r: Invalid value: [\"*/*\",\"pods\"]: if '*/*' is present, must not specify other resources"]
+            [
+                "r: Invalid value: [\"*/*\",\"pods\"]: if '*/*' is present, must not specify other resources"
+            ]
         );
         assert_eq!(
             problems(&["*", "pods"]),
-            ["r: Invalid value: [\"*\",\"pods\"]: if '*' is present, must not specify other resources without subresources"]
+            [
+                "r: Invalid value: [\"*\",\"pods\"]: if '*' is present, must not specify other resources without subresources"
+            ]
         );
     }
 

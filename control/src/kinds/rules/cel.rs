@@ -38,8 +38,26 @@ pub fn warnings(paths: impl IntoIterator<Item = String>) -> Vec<String> {
 /// `pkg/apis/admissionregistration/validation/validation.go`.
 pub fn is_identifier(name: &str) -> bool {
     const RESERVED: &[&str] = &[
-        "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import",
-        "in", "let", "loop", "namespace", "null", "package", "return", "true", "var", "void",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "false",
+        "for",
+        "function",
+        "if",
+        "import",
+        "in",
+        "let",
+        "loop",
+        "namespace",
+        "null",
+        "package",
+        "return",
+        "true",
+        "var",
+        "void",
         "while",
     ];
     let is_start = |letter: char| letter == '_' || letter.is_ascii_alphabetic();

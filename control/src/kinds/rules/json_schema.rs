@@ -115,10 +115,8 @@ impl Checker<'_> {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             });
-            let kind = ErrorKind::NotSupported {
-                value: value.clone(),
-                supported: supported.collect(),
-            };
+            let kind =
+                ErrorKind::NotSupported { value: value.clone(), supported: supported.collect() };
             self.errors.push(FieldError::new(kind, self.at(name), ""));
         }
         self.check_junctors(value, schema, name);

@@ -40,9 +40,7 @@ fn validate_labels(segment: &str, rule: fn(&str) -> Vec<String>, path: &str) -> 
     let Some((label, problems)) = wrong else { return Vec::new() };
     problems
         .into_iter()
-        .map(|why| {
-            FieldError::invalid(path, segment, format!("validating label {label:?}: {why}"))
-        })
+        .map(|why| FieldError::invalid(path, segment, format!("validating label {label:?}: {why}")))
         .collect()
 }
 

@@ -123,10 +123,7 @@ mod tests {
         let table = [
             ("a b:c", "parse \"a b:c\": first path segment in URL cannot contain colon"),
             (":x", "parse \":x\": missing protocol scheme"),
-            (
-                "https://a:b/",
-                "parse \"https://a:b/\": invalid port \":b\" after host",
-            ),
+            ("https://a:b/", "parse \"https://a:b/\": invalid port \":b\" after host"),
             ("https://a b/", "parse \"https://a b/\": invalid character \" \" in host name"),
             ("https://a/%zz", "parse \"https://a/%zz\": invalid URL escape \"%zz\""),
         ];

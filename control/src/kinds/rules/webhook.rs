@@ -75,8 +75,7 @@ pub fn validate_all(hooks: &[Webhook<'_>]) -> Vec<FieldError> {
 fn validate(hook: &Webhook<'_>, path: &str) -> Vec<FieldError> {
     const SIDE_EFFECTS: &[&str] = &["None", "NoneOnDryRun"];
     let field = |name: &str| format!("{path}.{name}");
-    let mut errors: Vec<FieldError> =
-        validate_name(hook.name, field("name")).into_iter().collect();
+    let mut errors: Vec<FieldError> = validate_name(hook.name, field("name")).into_iter().collect();
     for (index, rule) in hook.rules.unwrap_or_default().iter().enumerate() {
         errors.extend(matching::validate_rule(rule, &format!("{path}.rules[{index}]")));
     }
@@ -101,7 +100,8 @@ fn validate(hook: &Webhook<'_>, path: &str) -> Vec<FieldError> {
         let why = "the timeout value must be between 1 and 30 seconds";
         errors.push(FieldError::invalid(field("timeoutSeconds"), seconds, why));
     }
-    for (selector, name) in [(hook.namespaces, "namespaceSelector"), (hook.objects, "objectSelector")]
+    for (selector, name) in
+        [(hook.namespaces, "namespaceSelector"), (hook.objects, "objectSelector")]
     {
         let problems = selector.map(|selector| selector::validate(selector, &field(name)));
         errors.extend(problems.unwrap_or_default());

@@ -119,7 +119,10 @@ mod tests {
                 "c.url: Invalid value: \"b=c\": query parameters are not permitted in the URL",
             ]
         );
-        assert_eq!(texts(None, None), ["c: Required value: exactly one of url or service is required"]);
+        assert_eq!(
+            texts(None, None),
+            ["c: Required value: exactly one of url or service is required"]
+        );
     }
 
     #[test]
