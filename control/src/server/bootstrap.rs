@@ -14,7 +14,7 @@ use crate::kinds::rules::ip::Block;
 use crate::kinds::{Context, Part};
 use crate::store::{StoreError, Stored, Write};
 
-use super::StartError;
+use super::{StartError, api_services};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -47,6 +47,16 @@ pub async fn system_objects(
     put(api, Place::new("", "v1", "endpoints"), endpoints(advertised), Known::Follows).await?;
     let place = Place::new("discovery.k8s.io", "v1", "endpointslices");
     put(api, place, endpoint_slice(advertised), Known::Follows).await
+}
+
+/// What this server serves itself. At the start alone, as upstream: who deletes one of these has
+/// nothing of it until the next start.
+pub async fn api_services(api: &Api) -> Result<(), StartError> {
+    const PLACE: Place = Place::new("apiregistration.k8s.io", "v1", "apiservices");
+    let services = api_services::of(&api.kinds).into_iter();
+    // Side by side, so that the store syncs but once or twice.
+    let puts = services.map(|service| put(api, PLACE, service, Known::Follows));
+    futures::future::try_join_all(puts).await.map(|_| ())
 }
 
 /// The range that cluster IPs come from, which is ready from the start.
@@ -194,6 +204,9 @@ fn timestamp(api: &Api) -> String {
 fn update(key: String, mut value: Value, existing: &Stored) -> Option<Write> {
     let old: Value = serde_json::from_slice(&existing.value).ok()?;
     value["metadata"] = old["metadata"].clone();
+    if !old["status"].is_null() {
+        value["status"] = old["status"].clone();
+    }
     if value == old {
         return None;
     }
