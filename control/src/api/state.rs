@@ -1,6 +1,7 @@
 //! What all handlers share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,9 +13,11 @@ use crate::schema::openapi::OpenApi;
 use crate::store::Store;
 
 use super::discovery::Discovery;
+use super::fair::Fairness;
 use super::health::Readiness;
 use super::kubelet::Kubelets;
 use super::metrics::Metrics;
+use super::readers::Readers;
 
 /// The API server's state. One for each control plane; cheap to share.
 pub struct Api {
@@ -26,6 +29,8 @@ pub struct Api {
     /// Cancelled when the control plane stops: watches and followed logs end.
     pub stopping: CancellationToken,
     pub readiness: Readiness,
+    pub(super) readers: Arc<Readers>,
+    pub(super) fairness: Arc<Fairness>,
     pub(super) metrics: Metrics,
     pub(super) discovery: Discovery,
     pub(super) openapi: OpenApi,
@@ -39,18 +44,22 @@ impl Api {
         kubelets: Kubelets,
         plugins: Vec<Arc<dyn Plugin>>,
         stopping: CancellationToken,
+        reader_patience: Duration,
     ) -> Arc<Self> {
+        let fairness = Fairness::new(surroundings.ambient.clone());
         Arc::new(Self {
             store,
             discovery: Discovery::new(&kinds),
             openapi: OpenApi::new(kinds.clone()),
             kinds,
+            readers: Readers::start(&surroundings.ambient, reader_patience),
             surroundings,
             plugins,
             kubelets,
             stopping,
             readiness: Readiness::default(),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(&fairness),
+            fairness,
         })
     }
 

@@ -95,11 +95,14 @@ impl ControlPlane {
             Kubelets::new(dialer, kubelet_client, ambient.clone()),
             crate::admission::chain_with(components::chain_config(&config)),
             stopping.clone(),
+            config.reader_patience,
         );
         let advertised = address.map(advertised);
         bootstrap::system_objects(&api, service_ip, advertised).await?;
         ambient.spawn(keep_system_objects(api.clone(), service_ip, advertised, stopping.clone()));
         let router = api::router(api.clone());
+        let itself = api::client(router.clone(), Identity::component("apiserver"));
+        api::fair::follow(&api, itself);
         let components = components(components::Surroundings {
             config: &config,
             caches: &caches,
@@ -107,6 +110,7 @@ impl ControlPlane {
             ca_pem: authority.pem(),
             router: &router,
             ambient: &ambient,
+            stopping: &stopping,
         });
         let listener = match socket {
             Some(socket) => {

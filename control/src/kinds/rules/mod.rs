@@ -2,4 +2,9 @@
 
 pub mod internal_names;
 pub mod ip;
+pub mod local_path;
+pub mod node_selector;
 pub mod object_reference;
+pub mod topology;
+pub mod volume_claims;
+pub mod volume_sources;
