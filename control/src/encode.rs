@@ -101,7 +101,7 @@ pub fn put_item(out: &mut Vec<u8>, stored: &[u8], revision: Revision) {
     out.extend_from_slice(&stored[at..]);
 }
 
-/// `next`: what stands behind it. What is kept in no store has no revision.
+/// `next`: what stands behind it. What is not kept has revision 0, and shows none.
 fn put_revision(out: &mut Vec<u8>, revision: Revision, next: Option<&u8>) {
     if revision == Revision(0) {
         return;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Plugin;
+use super::certificate_subject_restriction::CertificateSubjectRestriction;
 use super::cluster_ip::ClusterIp;
 use super::default_ingress_class::DefaultIngressClass;
 use super::default_toleration_seconds::DefaultTolerationSeconds;
@@ -41,6 +42,7 @@ pub fn chain_with(config: ChainConfig) -> Vec<Arc<dyn Plugin>> {
         Arc::new(Priority),
         Arc::new(DefaultTolerationSeconds::new(config.default_toleration)),
         Arc::new(RuntimeClass),
+        Arc::new(CertificateSubjectRestriction),
         Arc::new(DefaultIngressClass),
         Arc::new(ClusterIp::default()),
     ]

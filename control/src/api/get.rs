@@ -8,7 +8,7 @@ use crate::status::ApiError;
 use crate::store::Revision;
 
 use super::call::Call;
-use super::object::Object;
+use super::object::{self, Object};
 use super::query::version_of_get;
 use super::{answer, list, write};
 
@@ -27,9 +27,8 @@ pub async fn read(call: &Call) -> Result<Object, ApiError> {
     let name = &call.address.name;
     let missing = || ApiError::not_found(call.about(name));
     if call.info().storage == Storage::Virtual {
-        let all = list::computed(call.kind.as_ref());
-        let found = all.iter().find(|one| one.name() == name).ok_or_else(missing)?;
-        return Ok(Object::of_cached(call.kind.as_ref(), found));
+        let all = Object::computed(call.kind.as_ref());
+        return all.into_iter().find(|one| object::name(one.value()) == name).ok_or_else(missing);
     }
     let cache = call.cache();
     match version_of_get(&call.query)? {

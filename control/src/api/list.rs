@@ -12,8 +12,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use crate::cache::Cached;
-use crate::encode;
-use crate::kinds::{AnyKind, Storage};
+use crate::kinds::Storage;
 use crate::status::ApiError;
 use crate::store::{Range, Revision, StoreError};
 
@@ -50,10 +49,7 @@ pub async fn collect(
     selectors: &Selectors,
 ) -> Result<Page, ApiError> {
     if call.info().storage == Storage::Virtual {
-        let kind = call.kind.as_ref();
-        let mut items = computed(kind);
-        items.retain(|item| selectors.match_cached(kind, item));
-        return Ok(Page { items, revision: Revision(0), continued: None, remaining: None });
+        return Ok(computed(call, selectors));
     }
     if let Some(token) = &options.continued {
         if options.resource_version.is_some_and(|version| version != 0) {
@@ -87,14 +83,16 @@ pub async fn collect(
     page.map_err(write::store_failed)
 }
 
-/// All objects of a kind that is not kept, in the form of those that are.
-pub fn computed(kind: &dyn AnyKind) -> Vec<Arc<Cached>> {
-    let objects = kind.computed().into_iter();
-    let objects = objects.map(|object| {
-        let name = object::name(&object);
-        Arc::new(Cached::not_kept(kind.info().resource, name, encode::stored(&object)))
-    });
-    objects.collect()
+/// What is not kept has no revision, and is no more than a page.
+fn computed(call: &Call, selectors: &Selectors) -> Page {
+    let kind = call.kind.as_ref();
+    let of_value = |value| {
+        let name = object::name(&value).to_owned();
+        Arc::new(Cached::computed(call.info().group_resource(), &name, &value))
+    };
+    let mut items: Vec<Arc<Cached>> = kind.computed().into_iter().map(of_value).collect();
+    items.retain(|item| selectors.match_cached(kind, item));
+    Page { items, revision: Revision(0), continued: None, remaining: None }
 }
 
 /// How the resourceVersion is meant. A page at a revision is one of exactly that revision, unless

@@ -47,6 +47,7 @@ mod subresources;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod update;
 mod upgrade;
 mod watch;

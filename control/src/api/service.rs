@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
-use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::header::{AUTHORIZATION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Body as _;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ use super::state::Api;
 use super::write::Rules;
 use super::{
     body, compress, create, delete, get, health, list, openapi, patch, special, subresources,
-    update, watch,
+    tokens, update, watch,
 };
 
 /// How long a write may take, as upstream's requestTimeoutUpperBound: less than what clients wait.
@@ -111,7 +111,13 @@ async fn answer(
     if health::is_health(&path) {
         return health::answer(api, &path, &query).await;
     }
-    let user = authenticate(&request)?;
+    let identity = request.extensions().get::<Identity>().cloned();
+    let token = tokens::bearer(request.headers()).map(str::to_owned);
+    let user = authenticate(api, identity, token).await?;
+    let user = impersonated(request.headers(), &user)?.unwrap_or(user);
+    // Who asks is known by now: what proves it goes no further.
+    let mut request = request;
+    request.headers_mut().remove(AUTHORIZATION);
     let parsed = Path::parse(&path);
     let in_process = request.extensions().get::<InProcess>().is_some();
     let method = request.method().clone();
@@ -149,10 +155,23 @@ fn page_not_found() -> Response {
     response
 }
 
-fn authenticate(request: &Request<Body>) -> Result<UserInfo, ApiError> {
-    let identity = request.extensions().get::<Identity>().ok_or_else(ApiError::unauthorized)?;
-    let user = identity.user();
-    Ok(impersonated(request.headers(), user)?.unwrap_or_else(|| user.clone()))
+/// Who asks: by certificate, or by the token of a service account.
+async fn authenticate(
+    api: &Api,
+    identity: Option<Identity>,
+    token: Option<String>,
+) -> Result<UserInfo, ApiError> {
+    match (identity, token) {
+        (Some(identity), _) => Ok(identity.user().clone()),
+        (None, Some(token)) => {
+            let known = tokens::authenticate(api, &token, &tokens::own_audiences()).await;
+            known.map(|known| known.user).map_err(|why| {
+                tracing::debug!(why, "a bearer token is refused");
+                ApiError::unauthorized()
+            })
+        }
+        (None, None) => Err(ApiError::unauthorized()),
+    }
 }
 
 fn read_only(method: &Method) -> Result<(), ApiError> {
@@ -187,7 +206,7 @@ fn other(
             (None, Some(dump)) => {
                 Ok(fair::dump(&api.fairness, dump, query).unwrap_or_else(page_not_found))
             }
-            (None, None) => Ok(page_not_found()),
+            (None, None) => Ok(tokens::published(api, path).unwrap_or_else(page_not_found)),
         },
     }
 }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Plugin, Surroundings};
 use crate::ambient::Ambient;
+use crate::auth::tokens::Tokens;
 use crate::cache::{Cache, Caches};
 use crate::kinds::{AnyKind, Registry};
 use crate::schema::openapi::OpenApi;
@@ -26,6 +27,7 @@ pub struct Api {
     pub surroundings: Surroundings,
     pub plugins: Vec<Arc<dyn Plugin>>,
     pub kubelets: Kubelets,
+    pub tokens: Tokens,
     /// Cancelled when the control plane stops: watches and followed logs end.
     pub stopping: CancellationToken,
     pub readiness: Readiness,
@@ -42,6 +44,7 @@ impl Api {
         kinds: Registry,
         surroundings: Surroundings,
         kubelets: Kubelets,
+        tokens: Tokens,
         plugins: Vec<Arc<dyn Plugin>>,
         stopping: CancellationToken,
         reader_patience: Duration,
@@ -56,6 +59,7 @@ impl Api {
             surroundings,
             plugins,
             kubelets,
+            tokens,
             stopping,
             readiness: Readiness::default(),
             metrics: Metrics::new(&fairness),

@@ -1,6 +1,7 @@
 //! The parts of objects that have paths of their own, one file each.
 
 mod binding;
+mod budget;
 mod condition;
 mod eviction;
 mod finalize;
@@ -22,7 +23,7 @@ use crate::status::ApiError;
 use super::call::Call;
 use super::request::{Address, Verb};
 use super::write::Rules;
-use super::{get, patch, update};
+use super::{get, patch, tokens, update};
 
 /// The kind's subresource of this name.
 pub fn find(kind: &dyn AnyKind, address: &Address) -> Result<Subresource, ApiError> {
@@ -77,6 +78,7 @@ pub async fn serve(
             Subresource::Attach | Subresource::Exec | Subresource::PortForward,
             Verb::Get | Verb::Create,
         ) => stream::connect(call, subresource, request).await,
+        (Subresource::Token, Verb::Create) => tokens::create(call, request.into_body()).await,
         (Subresource::Proxy, _) => proxy::proxy(call, request).await,
         _ => Err(ApiError::method_not_allowed(
             "the server does not allow this method on the requested resource",
