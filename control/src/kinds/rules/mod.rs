@@ -1,13 +1,5 @@
 //! Rules that several kinds share, one file each.
 
-pub mod internal_names;
-pub mod ip;
-pub mod local_path;
-pub mod node_selector;
-pub mod object_reference;
-pub mod topology;
-pub mod volume_claims;
-pub mod volume_sources;
 pub mod access_review;
 pub mod admission_match;
 pub mod cel;
