@@ -2,6 +2,8 @@
 //!
 //! Source: `k8s.io/apimachinery/pkg/apis/meta/{v1,internalversion}/validation`.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::kinds::{FieldError, meta};
@@ -54,24 +56,40 @@ impl Query {
     }
 }
 
-/// Refuses a `timeout` that is no duration. No request takes as long as the shortest that clients
-/// name, so that nothing more comes of it.
+/// The longest that a request may take, whatever it says itself. As upstream's `--request-timeout`.
+const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// How long a request may take by its `timeout`; refused where that is no duration.
 ///
 /// Source: `k8s.io/apiserver/pkg/endpoints/filters/request_deadline.go`.
-pub fn check_timeout(query: &Query) -> Result<(), ApiError> {
-    let Some(given) = query.text("timeout") else { return Ok(()) };
-    check_duration(given).map_err(|why| {
+pub fn timeout(query: &Query) -> Result<Duration, ApiError> {
+    let Some(given) = query.text("timeout") else { return Ok(TIMEOUT_MAX) };
+    let seconds = duration(given).map_err(|why| {
         ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}"))
-    })
+    })?;
+    // None at all, and none that is to come, leave it at the longest.
+    let asked = Duration::try_from_secs_f64(seconds).ok().filter(|asked| !asked.is_zero());
+    Ok(asked.map_or(TIMEOUT_MAX, |asked| asked.min(TIMEOUT_MAX)))
 }
 
-/// Go's `time.ParseDuration`, but for its value: `300ms`, `-1.5h`, `2h45m`.
-fn check_duration(text: &str) -> Result<(), String> {
-    const UNITS: &[&str] = &["ns", "us", "\u{b5}s", "\u{3bc}s", "ms", "s", "m", "h"];
+/// Go's `time.ParseDuration`, in seconds: `300ms`, `-1.5h`, `2h45m`.
+fn duration(text: &str) -> Result<f64, String> {
+    const UNITS: &[(&str, f64)] = &[
+        ("ns", 1e-9),
+        ("us", 1e-6),
+        ("\u{b5}s", 1e-6),
+        ("\u{3bc}s", 1e-6),
+        ("ms", 1e-3),
+        ("s", 1.0),
+        ("m", 60.0),
+        ("h", 3600.0),
+    ];
+    let mut seconds = 0.0;
+    let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
     let invalid = || format!("time: invalid duration {text:?}");
     let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
     if rest == "0" {
-        return Ok(());
+        return Ok(0.0);
     }
     if rest.is_empty() {
         return Err(invalid());
@@ -83,18 +101,19 @@ fn check_duration(text: &str) -> Result<(), String> {
         if whole + fraction.unwrap_or(0) == 0 || whole > 18 {
             return Err(invalid());
         }
-        let behind = &rest[whole + fraction.map_or(0, |fraction| fraction + 1)..];
+        let (number, behind) = rest.split_at(whole + fraction.map_or(0, |fraction| fraction + 1));
         let unit = behind.find(|letter: char| letter == '.' || letter.is_ascii_digit());
         let (unit, behind) = behind.split_at(unit.unwrap_or(behind.len()));
         if unit.is_empty() {
             return Err(format!("time: missing unit in duration {text:?}"));
         }
-        if !UNITS.contains(&unit) {
+        let Some((_, worth)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             return Err(format!("time: unknown unit {unit:?} in duration {text:?}"));
-        }
+        };
+        seconds += number.parse::<f64>().map_err(|_| invalid())? * worth;
         rest = behind;
     }
-    Ok(())
+    Ok(sign * seconds)
 }
 
 /// How many digits a text begins with.
@@ -428,7 +447,7 @@ mod tests {
     fn a_timeout_must_be_a_duration() {
         let message = |timeout: &str| {
             let query = Query::parse(&format!("timeout={timeout}"));
-            check_timeout(&query).err().map(|error| error.message)
+            super::timeout(&query).err().map(|error| error.message)
         };
         for timeout in ["", "0", "0s", "34s", "1.5h", "-2m", "1h2m3s4ms5us6ns", ".5s"] {
             assert_eq!(message(timeout), None, "{timeout}");

@@ -1,1 +1,3 @@
 //! Rules that several kinds share, one file each.
+
+pub mod internal_names;
