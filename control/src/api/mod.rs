@@ -27,7 +27,7 @@ mod metrics;
 mod negotiate;
 mod object;
 mod openapi;
-mod ownership;
+pub(crate) mod ownership;
 mod patch;
 mod query;
 mod request;

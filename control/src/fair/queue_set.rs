@@ -23,8 +23,8 @@ use super::demand::{Demand, Observed};
 use super::shuffle;
 use super::work::{SeatSeconds, Work};
 use queue::Queue;
-pub use slab::Ticket;
 use slab::Slab;
+pub use slab::Ticket;
 
 /// How long a request is guessed to be served.
 const GUESS: Duration = Duration::from_millis(3);

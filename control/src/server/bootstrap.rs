@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::{Value, json};
 
-use crate::api::Api;
+use crate::api::{Api, ownership};
 use crate::auth::UserInfo;
 use crate::encode;
 use crate::kinds::{Context, Part};
@@ -15,6 +15,8 @@ use crate::store::{StoreError, Stored, Write};
 
 use super::StartError;
 
+/// Who manages what is there from the start.
+const MANAGER: &str = "kube-apiserver";
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// The first address of the range: the API's own ClusterIP.
@@ -147,7 +149,11 @@ async fn put(api: &Api, place: Place, value: Value, known: Known) -> Result<(), 
         Context { user: &user, now: api.ambient().now(), namespace: &namespace, name: &name };
     let value = kind.begin(&value, None, Part::Main, &context).map_err(failed)?.into_value();
     let write = match existing {
-        None => create(api, key, value),
+        None => {
+            let now = context.now;
+            let managers = ownership::of_seed(&api.kinds, info, MANAGER, now, &value);
+            create(api, key, value, managers.as_deref())
+        }
         Some(existing) => match update(key, value, &existing) {
             Some(write) => write,
             None => return Ok(()),
@@ -160,12 +166,12 @@ async fn put(api: &Api, place: Place, value: Value, known: Known) -> Result<(), 
     }
 }
 
-fn create(api: &Api, key: String, mut value: Value) -> Write {
+fn create(api: &Api, key: String, mut value: Value, managers: Option<&str>) -> Write {
     let ambient = api.ambient();
     let now = ambient.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     value["metadata"]["uid"] = ambient.uuid().to_string().into();
     value["metadata"]["creationTimestamp"] = now.into();
-    Write::Create { key, value: encode::stored(&value), ttl: None }
+    Write::Create { key, value: encode::stored_with(&value, managers), ttl: None }
 }
 
 /// `None` where nothing but the metadata would change.
