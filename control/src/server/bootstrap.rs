@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::{Value, json};
 
-use crate::api::Api;
+use crate::api::{Api, ownership};
 use crate::auth::UserInfo;
 use crate::encode;
 use crate::kinds::rules::ip::Block;
@@ -16,6 +16,8 @@ use crate::store::{StoreError, Stored, Write};
 
 use super::{StartError, api_services};
 
+/// Who manages what is there from the start.
+const MANAGER: &str = "kube-apiserver";
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// The first address of the range: the API's own ClusterIP.
@@ -177,7 +179,11 @@ async fn put(api: &Api, place: Place, value: Value, known: Known) -> Result<(), 
         Context { user: &user, now: api.ambient().now(), namespace: &namespace, name: &name };
     let value = kind.begin(&value, None, Part::Main, &context).map_err(failed)?.into_value();
     let write = match existing {
-        None => create(api, key, value),
+        None => {
+            let now = context.now;
+            let managers = ownership::of_seed(&api.kinds, info, MANAGER, now, &value);
+            create(api, key, value, managers.as_deref())
+        }
         Some(existing) => match update(key, value, &existing) {
             Some(write) => write,
             None => return Ok(()),
@@ -190,10 +196,10 @@ async fn put(api: &Api, place: Place, value: Value, known: Known) -> Result<(), 
     }
 }
 
-fn create(api: &Api, key: String, mut value: Value) -> Write {
+fn create(api: &Api, key: String, mut value: Value, managers: Option<&str>) -> Write {
     value["metadata"]["uid"] = api.ambient().uuid().to_string().into();
     value["metadata"]["creationTimestamp"] = timestamp(api).into();
-    Write::Create { key, value: encode::stored(&value), ttl: None }
+    Write::Create { key, value: encode::stored_with(&value, managers), ttl: None }
 }
 
 fn timestamp(api: &Api) -> String {
