@@ -3,12 +3,16 @@
 
 mod chain;
 mod cluster_ip;
+mod default_storage_class;
 mod default_toleration_seconds;
+mod limit_ranger;
 mod lookup;
 mod namespace_lifecycle;
+mod persistent_volume_claim_resize;
 mod priority;
 mod runtime_class;
 mod service_account;
+pub mod storage_object_in_use_protection;
 #[cfg(test)]
 mod testing;
 

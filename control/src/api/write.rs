@@ -100,6 +100,8 @@ async fn insert_once(
     let (value, findings) = finished.map_err(|why| undecodable(call, &why))?;
     let mut errors = meta::validate(&value, info);
     errors.extend(findings.errors);
+    // A kind may name the nameless: limit ranges.
+    let name = object::name(&value).to_owned();
     invalid_unless_empty(call, &name, &errors)?;
     let done = |object: Object| Ok(Written { object, warnings: findings.warnings });
     let namespace = object::namespace(&value).to_owned();

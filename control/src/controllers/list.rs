@@ -2,7 +2,8 @@
 
 use super::{
     deployment, endpoint_slice, endpoints, garbage_collector, namespace, node_ipam, node_lifecycle,
-    pod_gc, replica_set, root_ca, service_account, taint_eviction,
+    pod_gc, pv_protection, pvc_protection, replica_set, root_ca, service_account, taint_eviction,
+    vac_protection,
 };
 use crate::engine::{Controller, EngineConfig};
 
@@ -17,10 +18,13 @@ pub fn all(config: &EngineConfig) -> Vec<Box<dyn Controller>> {
         Box::new(node_ipam::NodeIpam::new(config)),
         Box::new(node_lifecycle::NodeLifecycle::new(config)),
         Box::new(pod_gc::PodGc::new(config)),
+        Box::new(pv_protection::PvProtection),
+        Box::new(pvc_protection::PvcProtection),
         Box::new(replica_set::ReplicaSets),
         Box::new(root_ca::RootCa::new(config)),
         Box::new(service_account::ServiceAccounts),
         Box::new(taint_eviction::TaintEviction::default()),
+        Box::new(vac_protection::VacProtection),
     ]
 }
 

@@ -16,11 +16,15 @@ mod node_lifecycle;
 mod owners;
 mod pod_gc;
 mod pods;
+mod protection;
+mod pv_protection;
+mod pvc_protection;
 mod replica_set;
 mod root_ca;
 mod selectors;
 mod service_account;
 mod service_endpoints;
 mod taint_eviction;
+mod vac_protection;
 
 pub use list::all;

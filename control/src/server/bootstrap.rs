@@ -1,4 +1,5 @@
-//! The objects that a cluster has from the start: the system's namespaces, and the API's own Service.
+//! The objects that a cluster has from the start: the system's namespaces and classes of
+//! priority, and the API's own Service.
 //!
 //! They are written past admission and validation: nothing could admit them before they are there,
 //! and the API's own address may be a loopback address, which no user's endpoint may.
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::auth::UserInfo;
 use crate::encode;
-use crate::kinds::{Context, Part};
+use crate::kinds::priority_class::{SYSTEM_CLASSES, SystemClass};
+use crate::kinds::{Context, Generation, Part};
 use crate::store::{StoreError, Stored, Write};
 
 use super::StartError;
@@ -39,11 +41,23 @@ pub async fn system_objects(
         let namespace = json!({ "metadata": { "name": name } });
         put(api, Place::new("", "v1", "namespaces"), namespace, Known::Stays).await?;
     }
+    for class in &SYSTEM_CLASSES {
+        let place = Place::new("scheduling.k8s.io", "v1", "priorityclasses");
+        put(api, place, priority_class(class), Known::Stays).await?;
+    }
     let service = service(service_ip, advertised);
     put(api, Place::new("", "v1", "services"), service, Known::Stays).await?;
     put(api, Place::new("", "v1", "endpoints"), endpoints(advertised), Known::Follows).await?;
     let place = Place::new("discovery.k8s.io", "v1", "endpointslices");
     put(api, place, endpoint_slice(advertised), Known::Follows).await
+}
+
+fn priority_class(class: &SystemClass) -> Value {
+    json!({
+        "metadata": { "name": class.name },
+        "value": class.value,
+        "description": class.description,
+    })
 }
 
 fn service(ip: Ipv4Addr, advertised: Option<SocketAddr>) -> Value {
@@ -147,7 +161,13 @@ async fn put(api: &Api, place: Place, value: Value, known: Known) -> Result<(), 
         Context { user: &user, now: api.ambient().now(), namespace: &namespace, name: &name };
     let value = kind.begin(&value, None, Part::Main, &context).map_err(failed)?.into_value();
     let write = match existing {
-        None => create(api, key, value),
+        None => {
+            let mut value = value;
+            if matches!(info.generation, Generation::Raised | Generation::Once) {
+                value["metadata"]["generation"] = 1.into();
+            }
+            create(api, key, value)
+        }
         Some(existing) => match update(key, value, &existing) {
             Some(write) => write,
             None => return Ok(()),
