@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Plugin;
+use super::certificate_subject_restriction::CertificateSubjectRestriction;
 use super::cluster_ip::ClusterIp;
+use super::default_ingress_class::DefaultIngressClass;
 use super::default_storage_class::DefaultStorageClass;
 use super::default_toleration_seconds::DefaultTolerationSeconds;
 use super::limit_ranger::LimitRanger;
@@ -48,6 +50,8 @@ pub fn chain_with(config: ChainConfig) -> Vec<Arc<dyn Plugin>> {
         Arc::new(StorageObjectInUseProtection),
         Arc::new(PersistentVolumeClaimResize),
         Arc::new(RuntimeClass),
+        Arc::new(CertificateSubjectRestriction),
+        Arc::new(DefaultIngressClass),
         Arc::new(ClusterIp::default()),
     ]
 }

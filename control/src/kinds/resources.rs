@@ -202,6 +202,13 @@ pub fn is_quota_resource(name: &str) -> bool {
     standard || is_huge_pages(name) || name.starts_with("requests.hugepages-")
 }
 
+/// The name of a resource that containers ask for.
+pub fn validate_of_container(name: &str, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    validate_container_name(name, path, &mut errors);
+    errors
+}
+
 /// Adds all problems of a resource's name of a container.
 pub fn validate_container_name(name: &str, path: &str, errors: &mut Vec<FieldError>) {
     errors.extend(validate_name(name, path));

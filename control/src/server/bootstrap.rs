@@ -12,6 +12,7 @@ use crate::api::Api;
 use crate::auth::UserInfo;
 use crate::encode;
 use crate::kinds::priority_class::{SYSTEM_CLASSES, SystemClass};
+use crate::kinds::rules::ip::Block;
 use crate::kinds::{Context, Generation, Part};
 use crate::store::{StoreError, Stored, Write};
 
@@ -37,6 +38,8 @@ pub async fn system_objects(
     service_ip: Ipv4Addr,
     advertised: Option<SocketAddr>,
 ) -> Result<(), StartError> {
+    let place = Place::new("networking.k8s.io", "v1", "servicecidrs");
+    put(api, place, service_cidr(api), Known::Stays).await?;
     for name in NAMESPACES {
         let namespace = json!({ "metadata": { "name": name } });
         put(api, Place::new("", "v1", "namespaces"), namespace, Known::Stays).await?;
@@ -57,6 +60,23 @@ fn priority_class(class: &SystemClass) -> Value {
         "metadata": { "name": class.name },
         "value": class.value,
         "description": class.description,
+    })
+}
+
+/// The range that cluster IPs come from, which is ready from the start.
+fn service_cidr(api: &Api) -> Value {
+    let cidr = &api.surroundings.service_cidr;
+    let cidr = cidr.parse::<Block>().map_or_else(|_| cidr.clone(), |block| block.to_string());
+    json!({
+        "metadata": { "name": "kubernetes" },
+        "spec": { "cidrs": [cidr] },
+        "status": { "conditions": [{
+            "type": "Ready",
+            "status": "True",
+            "reason": "",
+            "message": "Kubernetes default Service CIDR is ready",
+            "lastTransitionTime": timestamp(api),
+        }] },
     })
 }
 
@@ -181,11 +201,13 @@ async fn put(api: &Api, place: Place, value: Value, known: Known) -> Result<(), 
 }
 
 fn create(api: &Api, key: String, mut value: Value) -> Write {
-    let ambient = api.ambient();
-    let now = ambient.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    value["metadata"]["uid"] = ambient.uuid().to_string().into();
-    value["metadata"]["creationTimestamp"] = now.into();
+    value["metadata"]["uid"] = api.ambient().uuid().to_string().into();
+    value["metadata"]["creationTimestamp"] = timestamp(api).into();
     Write::Create { key, value: encode::stored(&value), ttl: None }
+}
+
+fn timestamp(api: &Api) -> String {
+    api.ambient().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// `None` where nothing but the metadata would change.

@@ -21,6 +21,12 @@ pub const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 type Annotations = BTreeMap<String, String>;
 
+/// Whether a pod mirrors one that a node was given as a file.
+pub fn is_mirror(metadata: &ObjectMeta) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    annotations.is_some_and(|annotations| annotations.contains_key(MIRROR))
+}
+
 /// Adds all problems of a pod's or a template's annotations.
 pub fn validate(metadata: &ObjectMeta, spec: &PodSpec, path: &str, errors: &mut Errors) {
     let none = Annotations::new();

@@ -1,7 +1,6 @@
 //! What is filled in of pods and pod templates.
 //!
-//! Source: `pkg/apis/core/v1/defaults.go`, `conversion.go`. Ephemeral containers get no defaults:
-//! they are refused as a whole (`validation`).
+//! Source: `pkg/apis/core/v1/defaults.go`, `conversion.go`.
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, DownwardAPIVolumeFile, EmptyDirVolumeSource,
@@ -11,8 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource;
 
-use super::image;
-use super::requests;
+use super::{ephemeral, image, requests};
 use crate::kinds::quantity::{self, Quantity};
 use crate::kinds::rules::{volume_claims, volume_sources as sources};
 
@@ -64,6 +62,7 @@ pub fn default_spec(spec: &mut PodSpec) {
     spec.volumes.iter_mut().flatten().for_each(default_volume);
     spec.init_containers.iter_mut().flatten().for_each(default_container);
     spec.containers.iter_mut().for_each(default_container);
+    spec.ephemeral_containers.iter_mut().flatten().for_each(ephemeral::default);
     quantity::canonicalise_list(&mut spec.overhead);
     if let Some(resources) = &mut spec.resources {
         default_resources(resources);
@@ -78,7 +77,7 @@ fn alias_service_account(spec: &mut PodSpec) {
     spec.service_account = name;
 }
 
-fn default_container(container: &mut Container) {
+pub fn default_container(container: &mut Container) {
     let image = container.image.as_deref().unwrap_or_default();
     fill(&mut container.image_pull_policy, pull_policy(image));
     fill(&mut container.termination_message_path, "/dev/termination-log");

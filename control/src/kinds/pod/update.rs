@@ -221,7 +221,7 @@ fn only_adds(new: &NodeSelectorTerm, old: &NodeSelectorTerm) -> bool {
     new_labels.starts_with(&old_labels) && new_fields.starts_with(&old_fields)
 }
 
-fn to_value(value: &impl Serialize) -> Value {
+pub fn to_value(value: &impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
