@@ -18,6 +18,10 @@ e2e *filter:
 guests-all:
     COPEPOD_TEST_GUESTS=all cargo test --workspace --test e2e -- languages
 
+# The client library of Python against a cluster. Needs Python 3 with venv; the library comes from PyPI.
+clients:
+    COPEPOD_TEST_CLIENTS=all cargo test --workspace --test e2e -- clients
+
 # Benches and the load run; figures go into benches/README.md.
 bench *names:
     cargo bench {{names}}

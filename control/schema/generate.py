@@ -212,6 +212,8 @@ class Generator:
             out.append("ptr")
         if "omitempty" in options or "omitzero" in options:
             out.append("omit")
+        if "omitzero" in options:
+            out.append("zero")
         prop = definition["properties"].get(json_name) if definition else None
         if definition and prop is None:
             fail(f"{package.short}.{struct}.{json_name} is not in the swagger file")
@@ -312,7 +314,7 @@ class Generator:
         yield "# Made by control/schema/generate.py: facts about upstream's types. Do not edit."
         yield "# package SHORT OPENAPI GO_PACKAGE"
         yield "# type NAME [gvk=GROUP/VERSION/KIND]… [map=atomic]"
-        yield "#   JSON_NAME TAG KIND [ptr] [omit] [req] [wrapped] [inline] [go=…] [list=…] [map=…] [patch=…] [key=…] [default=…]"
+        yield "#   JSON_NAME TAG KIND [ptr] [omit] [zero] [req] [wrapped] [inline] [go=…] [list=…] [map=…] [patch=…] [key=…] [default=…]"
         used = {short.rsplit(".", 1)[0] for short in self.types}
         for package in sorted(self.packages.values(), key=lambda p: p.short):
             if package.short in used:

@@ -11,6 +11,7 @@ pub mod config;
 pub mod controllers;
 pub mod encode;
 pub mod engine;
+mod fair;
 pub mod kinds;
 pub mod patch;
 pub mod scheduler;

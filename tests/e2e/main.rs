@@ -2,10 +2,13 @@
 //! more than running.
 
 mod architecture;
+mod clients;
 mod composition;
+mod every_kind;
 mod examples;
 mod healing;
 mod kubectl;
+mod kubectl_api;
 mod languages;
 mod limits;
 mod metrics;

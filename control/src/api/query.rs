@@ -2,6 +2,8 @@
 //!
 //! Source: `k8s.io/apimachinery/pkg/apis/meta/{v1,internalversion}/validation`.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::kinds::rules::duration;
@@ -55,15 +57,20 @@ impl Query {
     }
 }
 
-/// Refuses a `timeout` that is no duration. No request takes as long as the shortest that clients
-/// name, so that nothing more comes of it.
+/// The longest that a request may take, whatever it says itself. As upstream's `--request-timeout`.
+const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// How long a request may take by its `timeout`; refused where that is no duration.
 ///
 /// Source: `k8s.io/apiserver/pkg/endpoints/filters/request_deadline.go`.
-pub fn check_timeout(query: &Query) -> Result<(), ApiError> {
-    let Some(given) = query.text("timeout") else { return Ok(()) };
-    duration::parse(given).map(|_| ()).map_err(|why| {
+pub fn timeout(query: &Query) -> Result<Duration, ApiError> {
+    let Some(given) = query.text("timeout") else { return Ok(TIMEOUT_MAX) };
+    let nanos = duration::parse(given).map_err(|why| {
         ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}"))
-    })
+    })?;
+    // None at all, and none that is to come, leave it at the longest.
+    let asked = u64::try_from(nanos).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos);
+    Ok(asked.map_or(TIMEOUT_MAX, |asked| asked.min(TIMEOUT_MAX)))
 }
 
 /// What `fieldValidation` asks for.
@@ -355,7 +362,7 @@ mod tests {
     fn a_timeout_must_be_a_duration() {
         let message = |timeout: &str| {
             let query = Query::parse(&format!("timeout={timeout}"));
-            check_timeout(&query).err().map(|error| error.message)
+            super::timeout(&query).err().map(|error| error.message)
         };
         for timeout in ["", "0", "0s", "34s", "1.5h", "-2m", "1h2m3s4ms5us6ns", ".5s"] {
             assert_eq!(message(timeout), None, "{timeout}");

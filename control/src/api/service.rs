@@ -21,7 +21,7 @@ use super::answer::{json_text, respond, warn};
 use super::call::Call;
 use super::metrics::RequestLabels;
 use super::negotiate::{JSON, Output};
-use super::query::{Query, check_timeout};
+use super::query::{self, Query};
 use super::request::{Address, Path, Verb, is_long_running};
 use super::state::Api;
 use super::write::Rules;
@@ -84,18 +84,18 @@ async fn answer(
     let user = authenticate(&request)?;
     match Path::parse(&path) {
         known if known.group().is_some_and(|group| !api.discovery.knows(group)) => {
-            check_timeout(&query)?;
+            query::timeout(&query)?;
             Ok(page_not_found())
         }
         Path::Resource { address, watch } => {
             resource(api, address, watch, user, query, request, labels).await
         }
         Path::Other => {
-            check_timeout(&query)?;
+            query::timeout(&query)?;
             other(api, &path, &request)
         }
         discovery => {
-            check_timeout(&query)?;
+            query::timeout(&query)?;
             if request.method() != Method::GET {
                 return Err(not_allowed());
             }
@@ -197,7 +197,7 @@ async fn resource(
     };
     check_scope(kind.as_ref(), &address, verb)?;
     if !is_long_running(&address, verb) {
-        check_timeout(&query)?;
+        query::timeout(&query)?;
     }
     let deprecation = kind.info().deprecation;
     let mut response = handle(api, kind, address, verb, user, query, request).await?;

@@ -15,6 +15,7 @@ use crate::admission::{Operation, Reservation};
 use crate::cache::Cached;
 use crate::encode;
 use crate::kinds::{Draft, FieldError, Generation, Old, Part, Storage, Subresource, meta};
+use crate::schema::{self, schema};
 use crate::status::{About, ApiError};
 use crate::store::{Revision, StoreError, Write};
 
@@ -353,7 +354,7 @@ fn prepare(call: &Call, change: &Change<'_>, new: Value, old: &Old<'_>) -> Resul
     let kind = call.kind.as_ref();
     let failed = |why: String| undecodable(call, &why);
     match change.rules {
-        Rules::Raw => Ok(new.into()),
+        Rules::Raw => Ok(settled(call, new).into()),
         Rules::Status => {
             let new = status_of(call, new, old.value);
             kind.begin(&new, Some(old), Part::Status, &context).map_err(failed)
@@ -396,6 +397,14 @@ fn status_of(call: &Call, new: Value, old: &Value) -> Value {
         };
     }
     merged
+}
+
+/// The object in the form that its type gives it, where no rules of the kind have brought it there.
+fn settled(call: &Call, mut object: Value) -> Value {
+    if let Some(ty) = schema().by_name(call.info().schema) {
+        schema::settle(ty, &mut object);
+    }
+    object
 }
 
 fn put(object: &mut Value, field: &str, value: &Value) {

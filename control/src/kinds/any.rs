@@ -6,11 +6,11 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Column, Context, FieldError, Kind, KindInfo, Part, meta};
+use crate::schema;
 use crate::status::ApiError;
 
 /// What validation finds.
@@ -142,8 +142,17 @@ fn decode<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
     T::deserialize(value).map_err(|error| error.to_string())
 }
 
-fn encode<T: Serialize>(object: &T) -> Result<Value, String> {
-    serde_json::to_value(object).map_err(|error| error.to_string())
+/// The object in Go's form: the typed views know more than one form of the same.
+fn encode<K: Kind>(object: &K::Object) -> Result<Value, String> {
+    let mut value = serde_json::to_value(object).map_err(|error| error.to_string())?;
+    settle(K::INFO.schema, &mut value);
+    Ok(value)
+}
+
+fn settle(ty: &str, value: &mut Value) {
+    if let Some(ty) = schema::schema().by_name(ty) {
+        schema::settle(ty, value);
+    }
 }
 
 /// A problem of the whole object: it does not decode.
@@ -182,7 +191,7 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
     fn default(&self, value: Value) -> Result<Value, String> {
         let mut object = decode::<K::Object>(&value)?;
         K::default(&mut object);
-        encode(&object)
+        encode::<K>(&object)
     }
 
     fn begin(
@@ -209,7 +218,7 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
         }
         // What was put back from the old object may lack what is filled in by now.
         K::default(&mut object);
-        Ok(Draft { value: encode(&object)?, typed: Some(Box::new(object)) })
+        Ok(Draft { value: encode::<K>(&object)?, typed: Some(Box::new(object)) })
     }
 
     fn finish(
@@ -224,7 +233,7 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
         }
         let mut object = decode::<K::Object>(&new.value)?;
         K::default(&mut object);
-        Ok((encode(&object)?, findings::<K>(&object, old, part)))
+        Ok((encode::<K>(&object)?, findings::<K>(&object, old, part)))
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>, part: Part) -> Findings {
@@ -249,17 +258,23 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
     }
 
     fn to_stored(&self, value: Value) -> Value {
-        K::to_stored(value)
+        let mut stored = K::to_stored(value);
+        if let Some(ty) = schema::schema().of_object(&stored) {
+            schema::settle(ty, &mut stored);
+        }
+        stored
     }
 
     fn restore(&self, value: Value) -> Value {
-        K::restore(value)
+        let mut restored = K::restore(value);
+        settle(K::INFO.schema, &mut restored);
+        restored
     }
 
     fn review(&self, value: Value, context: &Context<'_>) -> Result<Value, ApiError> {
         let mut object = decode::<K::Object>(&value).map_err(ApiError::bad_request)?;
         K::review(&mut object, context)?;
-        encode(&object).map_err(ApiError::internal)
+        encode::<K>(&object).map_err(ApiError::internal)
     }
 
     fn json_schema(&self, generator: &mut schemars::SchemaGenerator) {

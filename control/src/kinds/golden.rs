@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::testing::{context, now, texts};
 use super::{AnyKind, Old, Part, Storage, Subresource, meta, registry};
 use crate::patch;
+use crate::schema::{prune, schema};
 
 /// Where the golden file of a kind stands.
 fn path(kind: &dyn AnyKind) -> PathBuf {
@@ -102,7 +103,8 @@ fn golden(kind: &dyn AnyKind, known: &Value) -> Value {
 }
 
 fn create(kind: &dyn AnyKind, object: &Value) -> (Value, Vec<String>, Vec<String>) {
-    let draft = kind.begin(object, None, Part::Main, &context()).expect("it decodes");
+    let object = decoded(kind, object.clone());
+    let draft = kind.begin(&object, None, Part::Main, &context()).expect("it decodes");
     let (stored, findings) = kind.finish(draft, None, Part::Main).expect("it decodes");
     let mut errors = if kind.info().storage == Storage::Virtual {
         Vec::new()
@@ -111,6 +113,13 @@ fn create(kind: &dyn AnyKind, object: &Value) -> (Value, Vec<String>, Vec<String
     };
     errors.extend(findings.errors);
     (stored, texts(&errors), findings.warnings)
+}
+
+/// What the decoder makes of what a user wrote.
+fn decoded(kind: &dyn AnyKind, mut object: Value) -> Value {
+    let ty = schema().by_name(kind.info().schema).expect("it is in the schema");
+    prune(ty, &mut object);
+    object
 }
 
 fn update(kind: &dyn AnyKind, stored: &Value, case: &Value) -> Value {
@@ -140,6 +149,7 @@ fn update(kind: &dyn AnyKind, stored: &Value, case: &Value) -> Value {
         object.remove("status");
     }
     let old = Old::new(stored);
+    let new = decoded(kind, new);
     let draft = kind.begin(&new, Some(&old), part, &context()).expect("it decodes");
     let (new, findings) = kind.finish(draft, Some(&old), part).expect("it decodes");
     let mut errors = meta::validate_update(&new, stored, kind.info());

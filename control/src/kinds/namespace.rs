@@ -147,6 +147,7 @@ mod tests {
             json!({
                 "apiVersion": "v1", "kind": "Namespace",
                 "metadata": {"name": "a", "labels": {"kubernetes.io/metadata.name": "a"}},
+                "spec": {},
                 "status": {"phase": "Active"},
             })
         );

@@ -358,7 +358,7 @@ mod tests {
             "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
             "allocateLoadBalancerNodePorts": true, "loadBalancerClass": "a/b",
             "externalTrafficPolicy": "Local", "healthCheckNodePort": 30001,
-            "ports": [{"port": 80, "nodePort": 30080}],
+            "ports": [{"port": 80, "targetPort": 80, "nodePort": 30080}],
         }, "status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}}});
         let with_type = |type_: &str| {
             let mut new = old.clone();
@@ -371,12 +371,12 @@ mod tests {
                 "type": "ClusterIP",
                 "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"],
                 "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
-                "ports": [{"port": 80}],
+                "ports": [{"port": 80, "targetPort": 80}],
             })
         );
         assert_eq!(
             with_type("ExternalName")["spec"],
-            json!({"type": "ExternalName", "ports": [{"port": 80}]})
+            json!({"type": "ExternalName", "ports": [{"port": 80, "targetPort": 80}]})
         );
         assert_eq!(with_type("NodePort")["status"], json!({"loadBalancer": {}}));
         assert_eq!(with_type("NodePort")["spec"]["externalTrafficPolicy"], "Local");

@@ -145,7 +145,7 @@ fn ordered_lists(shape: Shape<'_>, original: &mut Object, patch: &mut Object) ->
             .strip_prefix(SET_ORDER)
             .and_then(|rest| rest.strip_prefix('/'))
             .ok_or(PatchError::SetElementOrder)?;
-        let live = original.get(key).map(as_list).transpose()?;
+        let live = original.get(key).filter(|live| !live.is_null()).map(as_list).transpose()?;
         let change = patch.remove(key).map(into_list).transpose()?;
         let rules = shape.field(key)?;
         if let Some(change) = &change {

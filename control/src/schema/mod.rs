@@ -5,7 +5,7 @@
 //! are read views and never decide what a field is. This module performs no I/O, and knows nothing
 //! of which kinds are served: that is the registry in `kinds`.
 //!
-//! Read `types` first, then `table` (the parser) and any of the walks: `prune`, `check`,
+//! Read `types` first, then `table` (the parser) and any of the walks: `prune`, `settle`, `check`,
 //! `protobuf`, `openapi`.
 
 pub mod check;
@@ -16,6 +16,7 @@ mod prune;
 pub mod quantity;
 #[cfg(test)]
 mod sample;
+mod settle;
 mod table;
 mod text;
 mod time;
@@ -23,6 +24,7 @@ mod types;
 
 pub use check::check_types;
 pub use prune::{Pruned, prune};
+pub use settle::settle;
 pub use table::{Schema, schema};
 pub use text::{decode_json, decode_yaml, in_order};
 pub use types::{Alternative, Field, FieldKind, Gvk, ListKind, Part, PatchStrategy, Type, TypeId};

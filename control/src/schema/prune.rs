@@ -1,26 +1,16 @@
 //! Brings a decoded value into the form that the type gives it: what upstream's decoder does by
 //! reading JSON into a struct.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::path::Path;
 use super::quantity;
 use super::schema;
+use super::settle;
 use super::types::{Alternative, FieldKind, Type};
 
 /// Upstream stops collecting there.
 const COMPLAINTS_MAX: usize = 100;
-
-/// Times that Go has as values: without one they are Go's zero time, which clients read back as no
-/// time. The typed views need one.
-const ZERO_TIMES: &[(&str, &str, &str)] = &[
-    (
-        "io.k8s.apimachinery.pkg.apis.meta.v1.Condition",
-        "lastTransitionTime",
-        "0001-01-01T00:00:00Z",
-    ),
-    ("io.k8s.api.events.v1.EventSeries", "lastObservedTime", "0001-01-01T00:00:00.000000Z"),
-];
 
 /// What pruning found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +19,9 @@ pub struct Pruned {
     pub unknown: Vec<String>,
 }
 
-/// Drops unknown fields and nulls in place, and writes quantities in their canonical form, as
-/// upstream's decoder does. Values of a wrong type are left for [`super::check_types`] to refuse.
+/// Drops unknown fields in place, writes quantities in their canonical form, and settles the value
+/// ([`super::settle`]): what upstream's decoder and its encoder make of it. Values of a wrong type are
+/// left for [`super::check_types`] to refuse.
 pub fn prune(ty: &Type, value: &mut Value) -> Pruned {
     let mut pruned = Pruned::default();
     object(ty, value, Path::Root, &mut pruned);
@@ -45,29 +36,12 @@ fn object(ty: &Type, value: &mut Value, path: Path<'_>, pruned: &mut Pruned) {
             complain(pruned, &here);
             return false;
         };
-        if value.is_null() {
-            return false;
+        if !value.is_null() {
+            visit(&field.kind, value, here, pruned);
         }
-        visit(&field.kind, value, here, pruned);
-        !(field.omit_empty && is_empty_collection(&field.kind, value))
+        settle::keeps(ty, field, value)
     });
-    fill_times(ty, map);
-}
-
-/// Fills in the times that no object of the type is without.
-pub(super) fn fill_times(ty: &Type, map: &mut Map<String, Value>) {
-    if let Some((_, field, zero)) = ZERO_TIMES.iter().find(|(name, ..)| *name == &*ty.name) {
-        map.entry(*field).or_insert_with(|| (*zero).into());
-    }
-}
-
-/// Go leaves an empty list or map out where the field says `omitempty`.
-fn is_empty_collection(kind: &FieldKind, value: &Value) -> bool {
-    match (kind, value) {
-        (FieldKind::List(_), Value::Array(items)) => items.is_empty(),
-        (FieldKind::Map(_), Value::Object(map)) => map.is_empty(),
-        _ => false,
-    }
+    settle::fill_in(ty, map);
 }
 
 fn complain(pruned: &mut Pruned, at: &Path<'_>) {
@@ -82,14 +56,14 @@ fn visit(kind: &FieldKind, value: &mut Value, path: Path<'_>, pruned: &mut Prune
         FieldKind::List(item) => {
             let Value::Array(items) = value else { return };
             for (at, value) in items.iter_mut().enumerate() {
-                zero_for_null(item, value);
+                settle::zero_for_null(item, value);
                 visit(item, value, Path::Index(&path, at), pruned);
             }
         }
         FieldKind::Map(item) => {
             let Value::Object(map) = value else { return };
             for (key, value) in map.iter_mut() {
-                zero_for_null(item, value);
+                settle::zero_for_null(item, value);
                 visit(item, value, Path::Key(&path, key), pruned);
             }
         }
@@ -107,21 +81,6 @@ fn visit(kind: &FieldKind, value: &mut Value, path: Path<'_>, pruned: &mut Prune
         | FieldKind::RawExtension
         | FieldKind::Fields
         | FieldKind::Json => {}
-    }
-}
-
-/// A null in a list or a map is the zero value to Go.
-fn zero_for_null(kind: &FieldKind, value: &mut Value) {
-    if !value.is_null() {
-        return;
-    }
-    match kind {
-        FieldKind::String | FieldKind::Bytes => *value = Value::String(String::new()),
-        FieldKind::Quantity => *value = "0".into(),
-        FieldKind::Object(_) => *value = Value::Object(Map::new()),
-        FieldKind::Int32 | FieldKind::Int64 | FieldKind::IntOrString => *value = 0.into(),
-        FieldKind::Bool => *value = false.into(),
-        _ => {}
     }
 }
 
@@ -153,7 +112,7 @@ fn schema_or(alternative: Alternative, value: &mut Value, path: Path<'_>, pruned
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Map, json};
 
     use super::*;
 
@@ -187,8 +146,9 @@ mod tests {
             value,
             json!({
                 "metadata": { "name": "a", "labels": { "any": "thing" } },
-                "spec": { "containers": [{ "name": "c", "ports": [{ "containerPort": 1 }] }],
+                "spec": { "containers": [{ "name": "c", "ports": [{ "containerPort": 1 }], "resources": {} }],
                           "volumes": [{ "name": "v", "emptyDir": {} }] },
+                "status": {},
             })
         );
     }
@@ -199,7 +159,10 @@ mod tests {
             "Pod",
             json!({ "metadata": { "labels": { "a": null }, "creationTimestamp": null }, "spec": null }),
         );
-        assert_eq!(value, json!({ "metadata": { "labels": { "a": "" } } }));
+        assert_eq!(
+            value,
+            json!({ "metadata": { "labels": { "a": "" } }, "spec": { "containers": null }, "status": {} })
+        );
         assert!(unknown.is_empty());
     }
 

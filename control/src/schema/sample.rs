@@ -37,8 +37,9 @@ pub fn object(ty: &Type, choose: &mut Chooser, depth: usize) -> Value {
             object.insert(field.json.to_owned(), value);
         }
     }
-    super::prune::fill_times(ty, &mut object);
-    Value::Object(object)
+    let mut object = Value::Object(object);
+    super::settle(ty, &mut object);
+    object
 }
 
 fn value(

@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+use serde_json::Value;
+
 use super::types::{
     Alternative, Field, FieldKind, Gvk, ListKind, Part, PatchStrategy, Type, TypeId,
 };
@@ -55,6 +57,11 @@ impl Schema {
     pub fn by_api_version(&self, api_version: &str, kind: &str) -> Option<&Type> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         self.by_gvk(group, version, kind)
+    }
+
+    /// By what an object says of itself.
+    pub fn of_object(&self, object: &Value) -> Option<&Type> {
+        self.by_api_version(object["apiVersion"].as_str()?, object["kind"].as_str()?)
     }
 
     pub fn types(&self) -> &[Type] {
@@ -112,6 +119,8 @@ fn parse(text: &'static str) -> Schema {
     for (at, ty) in types.iter_mut().enumerate() {
         ty.fields = flat(&bodies, at);
         ty.parts = parts(ty, &bodies[at]);
+        let fields = ty.fields.iter().enumerate();
+        ty.always = fields.filter(|(_, field)| field.is_always_there()).map(|(at, _)| at).collect();
     }
     index(types)
 }
@@ -184,6 +193,7 @@ fn parse_head(head: &'static str, packages: &HashMap<&str, Package>) -> Type {
         atomic: false,
         fields: Vec::new(),
         parts: Vec::new(),
+        always: Vec::new(),
     };
     for word in words {
         match word.split_once('=') {
@@ -226,6 +236,7 @@ fn parse_field(text: &'static str, ids: &HashMap<&str, TypeId>) -> Line {
         }),
         pointer: false,
         omit_empty: false,
+        omit_zero: false,
         wrapped: false,
         go: None,
         inline: None,
@@ -235,6 +246,7 @@ fn parse_field(text: &'static str, ids: &HashMap<&str, TypeId>) -> Line {
         match word.split_once('=').unwrap_or((word, "")) {
             ("ptr", _) => field.pointer = true,
             ("omit", _) => field.omit_empty = true,
+            ("zero", _) => field.omit_zero = true,
             ("req", _) => field.required = true,
             ("wrapped", _) => field.wrapped = true,
             ("inline", _) => inlines = ids.get(kind).copied(),

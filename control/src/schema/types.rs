@@ -20,6 +20,8 @@ pub struct Type {
     /// The wire form by tag: which differs from `fields` where a type is inlined in JSON but is a
     /// message of its own in protobuf (`Volume` and its `VolumeSource`).
     pub parts: Vec<Part>,
+    /// The places in `fields` of what Go's JSON never leaves out.
+    pub(super) always: Vec<usize>,
 }
 
 impl Type {
@@ -92,14 +94,42 @@ pub struct Field {
     pub default: Option<Value>,
     /// A pointer in Go: unset and zero differ.
     pub pointer: bool,
-    /// Left out of JSON when zero.
+    /// Left out of JSON when empty (`omitempty`): never a struct, which Go does not call empty.
     pub omit_empty: bool,
+    /// Left out of JSON when zero, structs and times too (`omitzero`).
+    pub omit_zero: bool,
     /// A list that is a message of its own on the wire (`Verbs`).
     pub wrapped: bool,
     /// Go's spelling of the type where it is not the kind's own (`v1.PullPolicy`).
     pub go: Option<&'static str>,
     /// The Go path of the inlined types that the field comes from (`VolumeSource`).
     pub inline: Option<Box<str>>,
+}
+
+impl Field {
+    /// Whether Go's JSON has the field whatever its value.
+    pub(super) fn is_always_there(&self) -> bool {
+        let is_struct = match &self.kind {
+            FieldKind::Object(_)
+            | FieldKind::Time
+            | FieldKind::MicroTime
+            | FieldKind::Quantity
+            | FieldKind::IntOrString
+            | FieldKind::RawExtension
+            | FieldKind::Fields
+            | FieldKind::Json
+            | FieldKind::SchemaOr(_) => true,
+            FieldKind::String
+            | FieldKind::Bool
+            | FieldKind::Int32
+            | FieldKind::Int64
+            | FieldKind::Double
+            | FieldKind::Bytes
+            | FieldKind::List(_)
+            | FieldKind::Map(_) => false,
+        };
+        !self.omit_empty || is_struct && !self.pointer && !self.omit_zero
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -5,4 +5,5 @@ pub mod cron;
 pub mod domain_path;
 pub mod duration;
 pub mod int_or_percent;
+pub mod internal_names;
 pub mod time_zone;
