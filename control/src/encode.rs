@@ -3,7 +3,10 @@
 //! A store gives the revision only when it commits, so stored bytes omit `metadata.resourceVersion`;
 //! it is spliced in when they are read, without parsing. For that, `apiVersion`, `kind` and
 //! `metadata` come first: `"metadata":{` cannot stand inside a JSON string (its quotes would be
-//! escaped), so its first occurrence is the object's own. This module performs no I/O.
+//! escaped), so its first occurrence is the object's own.
+//!
+//! `metadata.managedFields` comes last in the metadata. Few read it and it is large, so that it can
+//! be cut out without parsing, too. This module performs no I/O.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -15,6 +18,11 @@ const REVISION: &[u8] = b"\"resourceVersion\":\"";
 
 /// The bytes to store: `apiVersion`, `kind`, `metadata` first, without a resourceVersion.
 pub fn stored(object: &Value) -> Bytes {
+    stored_with(object, None)
+}
+
+/// The same with these `metadata.managedFields`, which are JSON already.
+pub fn stored_with(object: &Value, managers: Option<&str>) -> Bytes {
     let empty = Map::new();
     let fields = object.as_object().unwrap_or(&empty);
     let mut out = Vec::with_capacity(1024);
@@ -24,7 +32,8 @@ pub fn stored(object: &Value) -> Bytes {
             write_field(&mut out, name, value);
         }
     }
-    write_metadata(&mut out, fields.get("metadata").and_then(Value::as_object).unwrap_or(&empty));
+    let metadata = fields.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
+    write_metadata(&mut out, metadata, managers);
     for (name, value) in fields {
         if !matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {
             write_field(&mut out, name, value);
@@ -35,13 +44,23 @@ pub fn stored(object: &Value) -> Bytes {
     Bytes::from(out)
 }
 
-fn write_metadata(out: &mut Vec<u8>, metadata: &Map<String, Value>) {
+fn write_metadata(out: &mut Vec<u8>, metadata: &Map<String, Value>, managers: Option<&str>) {
     separate(out);
     out.extend_from_slice(METADATA);
     for (name, value) in metadata {
-        if name != "resourceVersion" {
+        if name != "resourceVersion" && name != "managedFields" {
             write_field(out, name, value);
         }
+    }
+    match (managers, metadata.get("managedFields")) {
+        (Some(managers), _) => {
+            separate(out);
+            write_json(out, "managedFields");
+            out.push(b':');
+            out.extend_from_slice(managers.as_bytes());
+        }
+        (None, Some(value)) => write_field(out, "managedFields", value),
+        (None, None) => {}
     }
     out.push(b'}');
 }
@@ -72,17 +91,34 @@ pub fn splice(stored: &Bytes, revision: Revision) -> Bytes {
     }
 }
 
-fn insert(before: &[u8], revision: Revision, rest: &[u8]) -> Bytes {
-    let revision = revision.to_string();
-    let mut out =
-        Vec::with_capacity(before.len() + REVISION.len() + revision.len() + 2 + rest.len());
-    out.extend_from_slice(before);
+/// Writes stored bytes as the item of a list: with `metadata.resourceVersion`, and without the
+/// `apiVersion` and `kind` that stand before the metadata. The list says them for all.
+pub fn put_item(out: &mut Vec<u8>, stored: &[u8], revision: Revision) {
+    let Some(at) = inside_metadata(stored) else { return out.extend_from_slice(stored) };
+    out.push(b'{');
+    out.extend_from_slice(METADATA);
+    put_revision(out, revision, stored.get(at));
+    out.extend_from_slice(&stored[at..]);
+}
+
+/// `next`: what stands behind it. What is not kept has revision 0, and shows none.
+fn put_revision(out: &mut Vec<u8>, revision: Revision, next: Option<&u8>) {
+    if revision == Revision(0) {
+        return;
+    }
     out.extend_from_slice(REVISION);
-    out.extend_from_slice(revision.as_bytes());
+    out.extend_from_slice(revision.to_string().as_bytes());
     out.push(b'"');
-    if rest.first() != Some(&b'}') {
+    if next != Some(&b'}') {
         out.push(b',');
     }
+}
+
+fn insert(before: &[u8], revision: Revision, rest: &[u8]) -> Bytes {
+    // Of the revision there are 20 digits at the most.
+    let mut out = Vec::with_capacity(before.len() + REVISION.len() + 22 + rest.len());
+    out.extend_from_slice(before);
+    put_revision(&mut out, revision, rest.first());
     out.extend_from_slice(rest);
     Bytes::from(out)
 }
@@ -91,6 +127,99 @@ fn insert(before: &[u8], revision: Revision, rest: &[u8]) -> Bytes {
 fn inside_metadata(bytes: &[u8]) -> Option<usize> {
     let at = bytes.windows(METADATA.len()).position(|window| window == METADATA)?;
     Some(at + METADATA.len())
+}
+
+/// The JSON of `metadata.managedFields`, where the object has one.
+pub fn managers(object: &[u8]) -> Option<&str> {
+    let field = managers_field(object)?;
+    let value = field.value..field.end;
+    std::str::from_utf8(&object[value]).ok()
+}
+
+/// The object without `metadata.managedFields`.
+pub fn without_managers(object: &Bytes) -> Bytes {
+    let Some(field) = managers_field(object) else { return object.clone() };
+    let mut out = Vec::with_capacity(object.len() - (field.end - field.start));
+    out.extend_from_slice(&object[..field.start]);
+    out.extend_from_slice(&object[field.end..]);
+    Bytes::from(out)
+}
+
+/// Where `metadata.managedFields` lies: from the comma before its name to behind its value.
+struct Field {
+    start: usize,
+    value: usize,
+    end: usize,
+}
+
+fn managers_field(bytes: &[u8]) -> Option<Field> {
+    const NAME: &[u8] = b"managedFields";
+    let mut at = inside_metadata(bytes)?;
+    loop {
+        let start = at;
+        if bytes.get(at) == Some(&b',') {
+            at += 1;
+        }
+        // The end of the metadata, or no JSON as this module writes it.
+        if bytes.get(at) != Some(&b'"') {
+            return None;
+        }
+        let name = at + 1;
+        at = skip_string(bytes, at)?;
+        let is_it = bytes.get(name..at - 1) == Some(NAME);
+        if bytes.get(at) != Some(&b':') {
+            return None;
+        }
+        let value = at + 1;
+        at = skip_value(bytes, value)?;
+        if is_it {
+            // It is the last field; where it is not, it is left in its place.
+            let last = bytes.get(at) == Some(&b'}');
+            return last.then_some(Field { start, value, end: at });
+        }
+    }
+}
+
+/// Behind the string that begins here.
+fn skip_string(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut at = at + 1;
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// Behind the value that begins here.
+fn skip_value(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut at = at;
+    let mut depth = 0_usize;
+    loop {
+        match bytes.get(at)? {
+            b'"' => {
+                at = skip_string(bytes, at)?;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            b'{' | b'[' => {
+                depth += 1;
+                at += 1;
+            }
+            b'}' | b']' if depth == 0 => return Some(at),
+            b'}' | b']' => {
+                depth -= 1;
+                at += 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            b',' if depth == 0 => return Some(at),
+            _ => at += 1,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -127,6 +256,24 @@ mod tests {
         for (object, expected) in cases {
             let spliced = splice(&stored(&object), Revision(5));
             assert_eq!(spliced, expected);
+        }
+    }
+
+    #[test]
+    fn an_item_leaves_its_type_to_its_list() {
+        for (object, expected) in [
+            (
+                json!({"kind": "a\"metadata\":{", "apiVersion": "v1", "metadata": {}, "b": 1}),
+                r#"{"metadata":{"resourceVersion":"5"},"b":1}"#,
+            ),
+            (
+                json!({"metadata": {"name": "x"}}),
+                r#"{"metadata":{"resourceVersion":"5","name":"x"}}"#,
+            ),
+        ] {
+            let mut out = Vec::new();
+            put_item(&mut out, &stored(&object), Revision(5));
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }
 

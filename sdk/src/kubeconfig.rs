@@ -23,7 +23,14 @@ pub fn default_data_dir(environment: impl Fn(&str) -> Option<String>) -> Option<
 
 /// A client for the cluster that a kubeconfig file names.
 pub async fn client(file: &Path) -> Result<kube::Client, KubeconfigError> {
-    Ok(kube::Client::try_from(config(file).await?)?)
+    client_as(file, "copepod").await
+}
+
+/// The same under the name of what it works for, which manages the fields that it sets.
+pub async fn client_as(file: &Path, agent: &'static str) -> Result<kube::Client, KubeconfigError> {
+    let mut config = config(file).await?;
+    config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(agent)));
+    Ok(kube::Client::try_from(config)?)
 }
 
 /// How the cluster that a kubeconfig file names is to be reached.

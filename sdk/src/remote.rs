@@ -90,7 +90,7 @@ pub struct NodeProcess {
 impl NodeProcess {
     /// Registers the node and begins to run its pods.
     pub async fn start(options: NodeOptions) -> Result<Self, NodeProcessError> {
-        let client = kubeconfig::client(&options.kubeconfig).await?;
+        let client = kubeconfig::client_as(&options.kubeconfig, "kubelet").await?;
         let ca_pem = authority(&options)?;
         let runtime = sandboxes(&options.data_dir)?;
         let network = Network::start(

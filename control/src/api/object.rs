@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::cache::Cached;
@@ -36,6 +37,20 @@ impl Object {
         self.value.get_or_init(|| Arc::new(serde_json::from_slice(&self.bytes).unwrap_or_default()))
     }
 
+    /// Its metadata; nothing else is decoded for that.
+    pub fn metadata(&self) -> Value {
+        #[derive(Deserialize)]
+        struct Head {
+            metadata: Value,
+        }
+        match self.value.get() {
+            Some(value) => value["metadata"].clone(),
+            None => {
+                serde_json::from_slice(&self.bytes).map_or(Value::Null, |head: Head| head.metadata)
+            }
+        }
+    }
+
     /// A value with the resourceVersion that it holds, if any.
     pub fn of_value(value: Value) -> Self {
         let bytes = encode::stored(&value);
@@ -46,16 +61,26 @@ impl Object {
         Self { bytes, value: Arc::new(value).into() }
     }
 
+    /// A JSON text in its own form.
+    pub fn of_text(bytes: Bytes) -> Self {
+        Self { bytes, value: OnceLock::new() }
+    }
+
+    /// The value alone.
+    pub fn into_value(self) -> Value {
+        let value = self.value().clone();
+        drop(self);
+        Arc::unwrap_or_clone(value)
+    }
+
+    /// All objects of a kind that is not kept.
+    pub fn computed(kind: &dyn AnyKind) -> Vec<Self> {
+        kind.computed().into_iter().map(Self::of_value).collect()
+    }
+
     /// A value with its own JSON text.
     pub fn of_parts(value: Value, bytes: Bytes) -> Self {
         Self { bytes, value: Arc::new(value).into() }
-    }
-
-    /// The same object under another revision.
-    pub fn at(&self, revision: Revision) -> Self {
-        let mut value = Value::clone(self.value());
-        set_revision(&mut value, revision);
-        Self::of_value(value)
     }
 }
 

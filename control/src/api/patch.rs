@@ -1,6 +1,9 @@
-//! PATCH of an object or a subresource: JSON patch, merge patch, strategic merge patch.
+//! PATCH of an object or a subresource: JSON patch, merge patch, strategic merge patch. An apply is
+//! a patch by its content type; it stands in `apply`.
 //!
 //! Source: `k8s.io/apiserver/pkg/endpoints/handlers/patch.go`.
+
+use std::borrow::Cow;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -19,8 +22,8 @@ use super::call::Call;
 use super::create::{finish, owner_warning, requested_namespace};
 use super::negotiate::unsupported;
 use super::query::{FieldValidation, WriteOptions};
-use super::write::{self, Change, Rules};
-use super::{body, metadata};
+use super::write::{self, Current, Edit, New, Rules};
+use super::{apply, body, metadata};
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE: &str = "application/merge-patch+json";
@@ -33,6 +36,8 @@ pub struct Patch {
     /// Fields that stand twice in the patch.
     doubled: Vec<String>,
     validation: FieldValidation,
+    /// Whether it may look at `managedFields`, which are large and left out where they can be.
+    sees_managers: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,16 +54,22 @@ impl Form {
             JSON_PATCH => Ok(Self::Json),
             MERGE => Ok(Self::Merge),
             STRATEGIC => Ok(Self::Strategic),
-            _ => Err(unsupported(&[JSON_PATCH, MERGE, STRATEGIC])),
+            _ => Err(unsupported(&[JSON_PATCH, MERGE, STRATEGIC, apply::APPLY])),
         }
     }
+}
+
+/// Whether a request is an apply.
+pub fn applies(headers: &HeaderMap) -> bool {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    given.unwrap_or_default().split(';').next().unwrap_or_default().trim() == apply::APPLY
 }
 
 impl Patch {
     pub async fn read(call: &Call, body: Body) -> Result<(Self, WriteOptions), ApiError> {
         let form = Form::of(&call.headers)?;
         let body = body::read(body).await?;
-        let options = WriteOptions::parse(&call.query, "PatchOptions")?;
+        let options = WriteOptions::of_patch(&call.query, false)?;
         Ok((Self::parse(form, &body, options.validation)?, options))
     }
 
@@ -72,7 +83,15 @@ impl Patch {
             Form::Json => doubled.iter().map(|field| format!("json patch {field}")).collect(),
             Form::Merge | Form::Strategic => doubled,
         };
-        Ok(Self { form, value, doubled, validation })
+        const MANAGERS: &[u8] = b"managedFields";
+        let mentioned = body.windows(MANAGERS.len()).any(|window| window == MANAGERS);
+        let sees_managers = form == Form::Json || mentioned;
+        Ok(Self { form, value, doubled, validation, sees_managers })
+    }
+
+    /// What the patch is applied to.
+    fn base<'a>(&self, current: &'a Current) -> Cow<'a, Value> {
+        if self.sees_managers { Cow::Owned(current.whole()) } else { Cow::Borrowed(&current.value) }
     }
 
     /// The patched object, pruned by its type, and warnings. `ty`: the type's name in the schema.
@@ -130,19 +149,21 @@ fn invalid(patched: &Value, why: &str) -> ApiError {
 }
 
 pub async fn patch(call: &Call, body: Body, rules: Rules) -> Result<Response, ApiError> {
+    if applies(&call.headers) {
+        return apply::apply(call, body, rules).await;
+    }
     let (patch, options) = Patch::read(call, body).await?;
     let warnings = Mutex::new(Vec::new());
-    let transform = |current: &Value| {
-        let (mut value, mut told) = patch.apply(call.info().schema, current)?;
+    let make = |current: &Current| {
+        let (mut value, mut told) = patch.apply(call.info().schema, &patch.base(current))?;
         metadata::settle_namespace(&mut value, requested_namespace(call))?;
         metadata::check_name(&value, &call.address.name)?;
         told.extend(owner_warning(&mut value));
         *warnings.lock() = told;
-        Ok(value)
+        Ok(New::tracked(value))
     };
-    let change =
-        Change { name: &call.address.name, rules, dry_run: options.dry_run, transform: &transform };
-    let written = write::modify(call, &change).await?;
+    let (name, dry_run) = (&call.address.name, options.dry_run);
+    let written = write::edit(call, &Edit { name, rules, dry_run, make: &make }).await?;
     finish(call, StatusCode::OK, written, &warnings.into_inner())
 }
 

@@ -65,11 +65,12 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Source: `k8s.io/apiserver/pkg/endpoints/filters/request_deadline.go`.
 pub fn timeout(query: &Query) -> Result<Duration, ApiError> {
     let Some(given) = query.text("timeout") else { return Ok(TIMEOUT_MAX) };
-    let nanos = duration::parse(given).map_err(|why| {
+    let nanoseconds = duration::parse(given).map_err(|why| {
         ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}"))
     })?;
     // None at all, and none that is to come, leave it at the longest.
-    let asked = u64::try_from(nanos).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos);
+    let asked = u64::try_from(nanoseconds).ok().filter(|asked| *asked > 0);
+    let asked = asked.map(Duration::from_nanos);
     Ok(asked.map_or(TIMEOUT_MAX, |asked| asked.min(TIMEOUT_MAX)))
 }
 
@@ -86,12 +87,31 @@ pub enum FieldValidation {
 pub struct WriteOptions {
     pub dry_run: bool,
     pub validation: FieldValidation,
+    /// Who manages what is set; empty where the request does not say.
+    pub manager: String,
+    /// Whether an apply takes what others manage.
+    pub force: bool,
 }
 
 impl WriteOptions {
-    /// `kind`: `CreateOptions`, `UpdateOptions` or `PatchOptions`, for the error.
+    /// `kind`: `CreateOptions` or `UpdateOptions`, for the error.
     pub fn parse(query: &Query, kind: &str) -> Result<Self, ApiError> {
+        Self::checked(query, kind, Vec::new())
+    }
+
+    /// The options of a patch, which may be an apply.
+    pub fn of_patch(query: &Query, applies: bool) -> Result<Self, ApiError> {
         let mut errors = Vec::new();
+        if applies && query.text("fieldManager").is_none() {
+            errors.push(FieldError::required("fieldManager", "is required for apply patch"));
+        }
+        if !applies && query.get("force").is_some() {
+            errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+        }
+        Self::checked(query, "PatchOptions", errors)
+    }
+
+    fn checked(query: &Query, kind: &str, mut errors: Vec<FieldError>) -> Result<Self, ApiError> {
         let manager = query.get("fieldManager").unwrap_or_default();
         errors.extend(meta::validate_manager(manager, "fieldManager"));
         let dry_run: Vec<&str> = query.all("dryRun").collect();
@@ -106,13 +126,15 @@ impl WriteOptions {
                 FieldValidation::Warn
             }
         };
-        if kind == "PatchOptions" && query.get("force").is_some() {
-            errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
-        }
         if !errors.is_empty() {
             return Err(invalid_options(kind, &errors));
         }
-        Ok(Self { dry_run: !dry_run.is_empty(), validation })
+        Ok(Self {
+            dry_run: !dry_run.is_empty(),
+            validation,
+            manager: manager.to_owned(),
+            force: query.flag("force"),
+        })
     }
 }
 
@@ -222,25 +244,29 @@ pub struct ListOptions {
 impl ListOptions {
     pub fn parse(query: &Query, watch: bool) -> Result<Self, ApiError> {
         let continued = query.text("continue").map(str::to_owned);
-        let given_match = query.text("resourceVersionMatch");
+        let mut given_match = query.text("resourceVersionMatch");
         let mut initial = query.option("sendInitialEvents");
         let version = query.text("resourceVersion");
+        // A watch that begins with the state, as they all did once, says where the state ends too.
+        let begins_with_state = matches!(version, None | Some("0"));
+        if watch && begins_with_state && given_match.is_none() && initial.is_none() {
+            initial = Some(true);
+            given_match = Some("NotOlderThan");
+        }
         let errors = if watch {
             check_watch(given_match, initial, continued.is_some())
         } else {
             check_list(given_match, version, initial, continued.is_some())
         };
-        // A watch that begins with the state, as they all did once, says where the state ends too.
-        let begins_with_state = matches!(version, None | Some("0"));
-        if watch && begins_with_state && given_match.is_none() {
-            initial = initial.or(Some(true));
-        }
         if !errors.is_empty() {
             return Err(invalid_options("ListOptions", &errors));
         }
         let positive = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
         Ok(Self {
-            resource_version: version.map(parse_version).transpose()?,
+            resource_version: version.map(parse_version).transpose().map_err(|error| {
+                // Of a watch upstream passes the error on as it is, without a reason.
+                if watch { no_version(&error) } else { bad_version(&error) }
+            })?,
             version_match: match given_match {
                 Some("Exact") => Some(VersionMatch::Exact),
                 Some(_) => Some(VersionMatch::NotOlderThan),
@@ -255,16 +281,28 @@ impl ListOptions {
     }
 }
 
+/// The resourceVersion that a get must be as new as.
+pub fn version_of_get(query: &Query) -> Result<Option<u64>, ApiError> {
+    let given = query.text("resourceVersion").map(parse_version).transpose();
+    given.map_err(|error| no_version(&error))
+}
+
 /// A resourceVersion as clients send it.
-pub fn parse_version(text: &str) -> Result<u64, ApiError> {
+fn parse_version(text: &str) -> Result<u64, FieldError> {
     text.parse().map_err(|_| {
-        let error = FieldError::invalid(
-            "resourceVersion",
-            text,
-            format!("strconv.ParseUint: parsing {text:?}: invalid syntax"),
-        );
-        ApiError::bad_request(format!("invalid resource version: {error}"))
+        let digits = !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit());
+        let why = if digits { "value out of range" } else { "invalid syntax" };
+        let why = format!("strconv.ParseUint: parsing {text:?}: {why}");
+        FieldError::invalid("resourceVersion", text, why)
     })
+}
+
+fn bad_version(error: &FieldError) -> ApiError {
+    ApiError::bad_request(format!("invalid resource version: {error}"))
+}
+
+fn no_version(error: &FieldError) -> ApiError {
+    ApiError::new(500, "", error.to_string())
 }
 
 fn check_list(
@@ -356,6 +394,22 @@ mod tests {
             message("fieldValidation=x"),
             r#"CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "x": supported values: "", "Ignore", "Strict", "Warn""#
         );
+    }
+
+    #[test]
+    fn an_apply_names_its_manager_and_only_an_apply_is_forced() {
+        let parse = |query: &str, applies| WriteOptions::of_patch(&Query::parse(query), applies);
+        let message = |query: &str, applies| parse(query, applies).expect_err("refused").message;
+        assert_eq!(
+            message("force=true", true),
+            r#"PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch"#
+        );
+        assert_eq!(
+            message("fieldManager=m&force=true", false),
+            r#"PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified for non-apply patch"#
+        );
+        let options = parse("fieldManager=m&force=true", true).expect("fine");
+        assert_eq!((options.manager.as_str(), options.force), ("m", true));
     }
 
     #[test]

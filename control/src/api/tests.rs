@@ -1,5 +1,7 @@
 //! The verbs, through the service as clients see it, over a store in memory.
 
+mod streams;
+
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use crate::auth::Identity;
 use crate::config::ControlConfig;
 use crate::server::ControlPlane;
 use crate::{Ambient, Io, NodeDialer};
+
+mod apply;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -993,7 +997,7 @@ async fn openapi_is_served_with_tags() {
 fn every_stored_kind_has_a_list_type_for_protobuf() {
     for kind in crate::kinds::registry().iter() {
         if kind.info().storage != crate::kinds::Storage::Virtual {
-            let ty = super::answer::list_type(kind.as_ref());
+            let ty = format!("{}List", kind.info().schema);
             assert!(crate::schema::schema().by_name(&ty).is_some(), "{ty}");
         }
     }

@@ -1,8 +1,11 @@
 //! Writes: what happens between a decoded object and its commit.
 //!
-//! The order of each write: default → prepare → admission → default again where admission changed
-//! something → validate → commit. An update runs in a loop: it reads the newest object, makes the
-//! new one of it, and begins again where somebody else was quicker.
+//! The order of each write: default → prepare → who manages what → admission → default again where
+//! admission changed something → validate → commit. An update runs in a loop: it reads the newest
+//! object, makes the new one of it, and begins again where somebody else was quicker.
+//!
+//! `metadata.managedFields` are no part of the values here: they are large, few look at them, and
+//! they are JSON before and after. They stand beside the values, and are in the bytes.
 //!
 //! Source: `k8s.io/apiserver/pkg/registry/generic/registry/store.go`.
 
@@ -15,14 +18,14 @@ use crate::admission::{Operation, Reservation};
 use crate::cache::Cached;
 use crate::encode;
 use crate::kinds::{Draft, FieldError, Generation, Old, Part, Storage, Subresource, meta};
+use crate::patch::managers::{self, Given};
 use crate::schema::{self, schema};
 use crate::status::{About, ApiError};
 use crate::store::{Revision, StoreError, Write};
 
 use super::call::{Admission, Call};
-use super::metadata;
 use super::object::{self, Object};
-use super::special;
+use super::{metadata, ownership, size, special};
 
 /// As upstream's maxNameGenerationCreateAttempts.
 const GENERATE_ATTEMPTS: usize = 8;
@@ -56,12 +59,42 @@ pub struct Written {
     pub warnings: Vec<String>,
 }
 
+/// The object that a request makes.
+pub struct New {
+    pub value: Value,
+    pub managers: Managers,
+}
+
+/// Who manages a new object.
+#[derive(Clone)]
+pub enum Managers {
+    /// Whoever sets a field, from now on.
+    Tracked,
+    /// They are worked out already: the JSON of `managedFields`, if there are any.
+    Known(Option<String>),
+}
+
+impl New {
+    /// Whoever writes it manages what it changes.
+    pub fn tracked(value: Value) -> Self {
+        Self { value, managers: Managers::Tracked }
+    }
+}
+
 /// Creates an object whose metadata the caller has cleaned.
-pub async fn insert(call: &Call, mut value: Value, dry_run: bool) -> Result<Written, ApiError> {
+pub async fn insert(call: &Call, value: Value, dry_run: bool) -> Result<Written, ApiError> {
+    insert_new(call, New::tracked(value), dry_run).await
+}
+
+/// The same for an object whose managers may be known.
+pub async fn insert_new(call: &Call, new: New, dry_run: bool) -> Result<Written, ApiError> {
+    let New { mut value, managers } = new;
+    let given = Given::take(&mut value);
+    let create = Create { managers, given, dry_run };
     let generates = object::name(&value).is_empty()
         && !object::text(&value, "/metadata/generateName").is_empty();
     if !generates {
-        return insert_once(call, &mut value, dry_run, false).await;
+        return insert_once(call, &mut value, &create, false).await;
     }
     let base = object::text(&value, "/metadata/generateName").to_owned();
     let mut taken = ApiError::internal("no name was tried");
@@ -69,7 +102,7 @@ pub async fn insert(call: &Call, mut value: Value, dry_run: bool) -> Result<Writ
         let suffix = call.api.ambient().suffix(metadata::SUFFIX_LENGTH);
         let name = metadata::generated_name(&base, &suffix);
         object::metadata_mut(&mut value).insert("name".into(), name.into());
-        match insert_once(call, &mut value, dry_run, true).await {
+        match insert_once(call, &mut value, &create, true).await {
             Err(error) if error.reason == "AlreadyExists" => taken = error,
             result => return result,
         }
@@ -77,17 +110,30 @@ pub async fn insert(call: &Call, mut value: Value, dry_run: bool) -> Result<Writ
     Err(taken)
 }
 
+/// What each attempt at a create has in common.
+struct Create {
+    managers: Managers,
+    given: Given,
+    dry_run: bool,
+}
+
 async fn insert_once(
     call: &Call,
     value: &mut Value,
-    dry_run: bool,
+    create: &Create,
     generated: bool,
 ) -> Result<Written, ApiError> {
     let info = call.info();
+    let dry_run = create.dry_run;
     begin(call, value)?;
     let name = object::name(value).to_owned();
     let begun = call.kind.begin(value, None, Part::Main, &call.context(&name));
     let mut draft = begun.map_err(|why| undecodable(call, &why))?;
+    let managers = match &create.managers {
+        Managers::Known(managers) => managers.clone(),
+        Managers::Tracked => ownership::created(call, &draft, &create.given),
+    };
+    let managers = managers.as_deref();
     let admission = Admission {
         operation: Operation::Create,
         name: if generated { "" } else { &name },
@@ -99,6 +145,7 @@ async fn insert_once(
     let finished = call.kind.finish(draft, None, Part::Main);
     let (value, findings) = finished.map_err(|why| undecodable(call, &why))?;
     let mut errors = meta::validate(&value, info);
+    errors.extend(manager_problems(&create.given, managers));
     errors.extend(findings.errors);
     invalid_unless_empty(call, &name, &errors)?;
     let done = |object: Object| Ok(Written { object, warnings: findings.warnings });
@@ -107,16 +154,17 @@ async fn insert_once(
     if dry_run {
         return match call.api.store.get(&key, None).await.map_err(store_failed)? {
             Some(_) => Err(exists_in_store(call, &key, &value).await),
-            None => done(Object::of_value(value)),
+            None => done(shown(&value, managers)),
         };
     }
     let ttl = info.time_to_live;
-    let stored = stored_form(call, &value);
+    let stored = stored_form(call, &value, managers);
+    size::check(info, &stored)?;
     let write = Write::Create { key: key.clone(), value: stored.clone(), ttl };
     match call.api.store.commit(write).await {
         Ok(revision) => {
             release(call, reservations, revision).await?;
-            done(written(call, value, &stored, revision))
+            done(written(call, value, &stored, managers, revision))
         }
         Err(StoreError::Exists { .. }) => Err(exists_in_store(call, &key, &value).await),
         Err(error) => Err(store_failed(error)),
@@ -124,21 +172,50 @@ async fn insert_once(
 }
 
 /// What is stored of an object.
-fn stored_form(call: &Call, value: &Value) -> Bytes {
+fn stored_form(call: &Call, value: &Value, managers: Option<&str>) -> Bytes {
     match call.info().storage {
-        Storage::Own | Storage::Virtual => encode::stored(value),
-        Storage::As { .. } => encode::stored(&call.kind.to_stored(value.clone())),
+        Storage::Own | Storage::Virtual => encode::stored_with(value, managers),
+        Storage::As { .. } => encode::stored_with(&call.kind.to_stored(value.clone()), managers),
     }
 }
 
 /// The object that was stored at a revision, in the form of the request's kind.
-fn written(call: &Call, mut value: Value, stored: &Bytes, revision: Revision) -> Object {
-    object::set_revision(&mut value, revision);
+fn written(
+    call: &Call,
+    mut value: Value,
+    stored: &Bytes,
+    managers: Option<&str>,
+    revision: Revision,
+) -> Object {
     match call.info().storage {
+        Storage::Own | Storage::Virtual if managers.is_some() => {
+            Object::of_text(encode::splice(stored, revision))
+        }
         Storage::Own | Storage::Virtual => {
+            object::set_revision(&mut value, revision);
             Object::of_parts(value, encode::splice(stored, revision))
         }
-        Storage::As { .. } => Object::of_value(value),
+        Storage::As { .. } => {
+            object::set_revision(&mut value, revision);
+            shown(&value, managers)
+        }
+    }
+}
+
+/// An object that was not stored, with its managers.
+fn shown(value: &Value, managers: Option<&str>) -> Object {
+    let bytes = encode::stored_with(value, managers);
+    match object::revision_of(value) {
+        Some(revision) => Object::of_text(encode::splice(&bytes, revision)),
+        None => Object::of_text(bytes),
+    }
+}
+
+/// What is wrong with managers that the request gave.
+fn manager_problems(given: &Given, managers: Option<&str>) -> Vec<FieldError> {
+    match (given, managers) {
+        (Given::Entries(_), Some(managers)) => managers::problems(managers),
+        _ => Vec::new(),
     }
 }
 
@@ -153,7 +230,7 @@ fn begin(call: &Call, value: &mut Value) -> Result<(), ApiError> {
     let metadata = object::metadata_mut(value);
     metadata.insert("uid".into(), ambient.uuid().to_string().into());
     metadata.insert("creationTimestamp".into(), metadata::timestamp(ambient.now()));
-    for field in ["resourceVersion", "managedFields", "generation"] {
+    for field in ["resourceVersion", "generation"] {
         metadata.remove(field);
     }
     if matches!(info.generation, Generation::Raised | Generation::Once) {
@@ -230,7 +307,7 @@ pub enum Rules {
     Raw,
 }
 
-/// Makes the new object of the newest one. May run more than once.
+/// Makes the new object of the newest one, both without `managedFields`. May run more than once.
 pub type Transform<'a> = &'a (dyn Fn(&Value) -> Result<Value, ApiError> + Send + Sync);
 
 pub struct Change<'a> {
@@ -238,6 +315,52 @@ pub struct Change<'a> {
     pub rules: Rules,
     pub dry_run: bool,
     pub transform: Transform<'a>,
+}
+
+/// The same of the newest object with its managers.
+pub type Make<'a> = &'a (dyn Fn(&Current) -> Result<New, ApiError> + Send + Sync);
+
+/// A change that looks at the managers, or makes them.
+pub struct Edit<'a> {
+    pub name: &'a str,
+    pub rules: Rules,
+    pub dry_run: bool,
+    pub make: Make<'a>,
+}
+
+/// The newest object, in the form of the request's kind.
+pub struct Current {
+    cached: Arc<Cached>,
+    /// Without `managedFields`.
+    pub value: Value,
+    managers: Option<String>,
+}
+
+impl Current {
+    fn new(call: &Call, cached: Arc<Cached>) -> Self {
+        let bytes = cached.bytes();
+        let managers = encode::managers(&bytes).map(str::to_owned);
+        let bare = Object::of_bytes(call.kind.as_ref(), encode::without_managers(&bytes));
+        Self { cached, value: bare.into_value(), managers }
+    }
+
+    /// The JSON of `managedFields`, where there are any.
+    pub fn managers(&self) -> Option<&str> {
+        self.managers.as_deref()
+    }
+
+    /// The whole object, as clients see it.
+    pub fn whole(&self) -> Value {
+        let mut value = self.value.clone();
+        if let Some(managers) = self.managers().and_then(|text| serde_json::from_str(text).ok()) {
+            object::metadata_mut(&mut value).insert("managedFields".into(), managers);
+        }
+        value
+    }
+
+    fn object(&self) -> Object {
+        shown(&self.value, self.managers())
+    }
 }
 
 enum Attempt<T> {
@@ -255,14 +378,21 @@ pub async fn newest(call: &Call, name: &str) -> Result<Arc<Cached>, ApiError> {
 
 /// Updates an object that exists.
 pub async fn modify(call: &Call, change: &Change<'_>) -> Result<Written, ApiError> {
+    let Change { name, rules, dry_run, transform } = *change;
+    let make = |current: &Current| transform(&current.value).map(New::tracked);
+    edit(call, &Edit { name, rules, dry_run, make: &make }).await
+}
+
+/// The same, with its managers.
+pub async fn edit(call: &Call, edit: &Edit<'_>) -> Result<Written, ApiError> {
     for _ in 0..UPDATE_ATTEMPTS {
-        let current = newest(call, change.name).await?;
-        match attempt(call, change, &current).await? {
+        let current = Current::new(call, newest(call, edit.name).await?);
+        match attempt(call, edit, &current).await? {
             Attempt::Done(written) => return Ok(written),
             Attempt::Lost(winner) => catch_up(call, winner).await?,
         }
     }
-    Err(ApiError::modified(call.about(change.name)))
+    Err(ApiError::modified(call.about(edit.name)))
 }
 
 async fn catch_up(call: &Call, winner: Option<Revision>) -> Result<(), ApiError> {
@@ -275,44 +405,54 @@ async fn catch_up(call: &Call, winner: Option<Revision>) -> Result<(), ApiError>
 
 async fn attempt(
     call: &Call,
-    change: &Change<'_>,
-    current: &Cached,
+    edit: &Edit<'_>,
+    current: &Current,
 ) -> Result<Attempt<Written>, ApiError> {
     let info = call.info();
-    let old = Object::of_cached(call.kind.as_ref(), current);
-    let before = Old::new(old.value());
-    let mut new = (change.transform)(old.value())?;
-    check_preconditions(call, change, &new, old.value())?;
-    object::set_revision(&mut new, current.revision);
-    let mut new = prepare(call, change, new, &before)?;
+    let old = &current.value;
+    let before = Old::new(old);
+    let New { value: mut new, managers } = (edit.make)(current)?;
+    let given = Given::take(&mut new);
+    check_preconditions(call, edit, &new, old)?;
+    object::set_revision(&mut new, current.cached.revision);
+    let mut new = prepare(call, edit, new, &before)?;
+    let managers = match managers {
+        Managers::Known(managers) => managers,
+        Managers::Tracked => ownership::updated(call, edit.rules, current, &given, &new),
+    };
     let admission = Admission {
         operation: Operation::Update,
-        name: change.name,
+        name: edit.name,
         object: Some(&mut new),
-        old: Some(old.value()),
-        dry_run: change.dry_run,
+        old: Some(old),
+        dry_run: edit.dry_run,
     };
     let reservations = call.admit(admission).await?;
     // Behind admission, which may put back what a user left out.
-    if matches!(change.rules, Rules::Main | Rules::Sub(_))
+    if matches!(edit.rules, Rules::Main | Rules::Sub(_))
         && matches!(info.generation, Generation::Raised | Generation::RaisedFromNothing)
-        && metadata::spec_changed(&new, old.value())
+        && metadata::spec_changed(&new, old)
     {
         metadata::raise_generation(&mut new);
     }
-    if *new == **old.value() && !vanishes(call, &new, old.value()) {
-        let warnings = if change.rules == Rules::Main {
-            call.kind.validate(&new, Some(old.value()), Part::Main).warnings
+    if *new == *old
+        && managers::same_but_for_times(current.managers(), managers.as_deref())
+        && !vanishes(call, &new, old)
+    {
+        let warnings = if edit.rules == Rules::Main {
+            call.kind.validate(&new, Some(old), Part::Main).warnings
         } else {
             Vec::new()
         };
-        return Ok(Attempt::Done(Written { object: old, warnings }));
+        return Ok(Attempt::Done(Written { object: current.object(), warnings }));
     }
-    let (new, warnings) = validated(call, change, new, &before)?;
-    let attempt = if vanishes(call, &new, old.value()) {
-        remove(call, current, new, change.dry_run).await?
+    let problems = manager_problems(&given, managers.as_deref());
+    let (new, warnings) = validated(call, edit, new, &before, problems)?;
+    let (cached, managers) = (&current.cached, managers.as_deref());
+    let attempt = if vanishes(call, &new, old) {
+        remove(call, cached, &new, managers, edit.dry_run).await?
     } else {
-        commit(call, current, new, change.dry_run, reservations).await?
+        commit(call, cached, new, managers, edit.dry_run, reservations).await?
     };
     Ok(match attempt {
         Attempt::Done(object) => Attempt::Done(Written { object, warnings }),
@@ -322,11 +462,11 @@ async fn attempt(
 
 fn check_preconditions(
     call: &Call,
-    change: &Change<'_>,
+    edit: &Edit<'_>,
     new: &Value,
     old: &Value,
 ) -> Result<(), ApiError> {
-    let about = call.about(change.name);
+    let about = call.about(edit.name);
     let (given, actual) = (object::uid(new), object::uid(old));
     if !given.is_empty() && given != actual {
         let why = format!(
@@ -334,7 +474,7 @@ fn check_preconditions(
         );
         return Err(ApiError::conflict(about, &why));
     }
-    let unconditional = call.info().unconditional_update || change.rules == Rules::Raw;
+    let unconditional = call.info().unconditional_update || edit.rules == Rules::Raw;
     match object::resource_version(new) {
         "" | "0" if unconditional => Ok(()),
         "" | "0" => {
@@ -349,11 +489,11 @@ fn check_preconditions(
 }
 
 /// Restores what this update may not touch.
-fn prepare(call: &Call, change: &Change<'_>, new: Value, old: &Old<'_>) -> Result<Draft, ApiError> {
-    let context = call.context(change.name);
+fn prepare(call: &Call, edit: &Edit<'_>, new: Value, old: &Old<'_>) -> Result<Draft, ApiError> {
+    let context = call.context(edit.name);
     let kind = call.kind.as_ref();
     let failed = |why: String| undecodable(call, &why);
-    match change.rules {
+    match edit.rules {
         Rules::Raw => Ok(settled(call, new).into()),
         Rules::Status => {
             let new = status_of(call, new, old.value);
@@ -362,14 +502,12 @@ fn prepare(call: &Call, change: &Change<'_>, new: Value, old: &Old<'_>) -> Resul
         Rules::Sub(subresource) => {
             let mut new = new;
             metadata::restore_system_fields(&mut new, old.value);
-            object::metadata_mut(&mut new).remove("managedFields");
             let part = Part::Sub(subresource);
             kind.begin(&new, Some(old), part, &context).map_err(failed)
         }
         Rules::Main => {
             let mut new = new;
             metadata::restore_system_fields(&mut new, old.value);
-            object::metadata_mut(&mut new).remove("managedFields");
             if call.info().has(Subresource::Status) {
                 put(&mut new, "status", &old.value["status"]);
             }
@@ -389,7 +527,6 @@ fn status_of(call: &Call, new: Value, old: &Value) -> Value {
     }
     metadata::restore_system_fields(&mut merged, old);
     let metadata = object::metadata_mut(&mut merged);
-    metadata.remove("managedFields");
     for field in call.info().fixed_by_status {
         match &old["metadata"][*field] {
             Value::Null => metadata.remove(*field),
@@ -418,11 +555,12 @@ fn put(object: &mut Value, field: &str, value: &Value) {
 /// The object to store, and the warnings about it.
 fn validated(
     call: &Call,
-    change: &Change<'_>,
+    edit: &Edit<'_>,
     new: Draft,
     old: &Old<'_>,
+    problems: Vec<FieldError>,
 ) -> Result<(Value, Vec<String>), ApiError> {
-    let part = match change.rules {
+    let part = match edit.rules {
         Rules::Raw => return Ok((new.into_value(), Vec::new())),
         Rules::Main => Part::Main,
         Rules::Status => Part::Status,
@@ -431,8 +569,9 @@ fn validated(
     let finished = call.kind.finish(new, Some(old), part);
     let (new, findings) = finished.map_err(|why| undecodable(call, &why))?;
     let mut errors = meta::validate_update(&new, old.value, call.info());
+    errors.extend(problems);
     errors.extend(findings.errors);
-    invalid_unless_empty(call, change.name, &errors)?;
+    invalid_unless_empty(call, edit.name, &errors)?;
     Ok((new, findings.warnings))
 }
 
@@ -448,25 +587,26 @@ fn vanishes(call: &Call, new: &Value, old: &Value) -> bool {
 async fn remove(
     call: &Call,
     current: &Cached,
-    new: Value,
+    last: &Value,
+    managers: Option<&str>,
     dry_run: bool,
 ) -> Result<Attempt<Object>, ApiError> {
     if dry_run {
-        return Ok(Attempt::Done(Object::of_value(new)));
+        return Ok(Attempt::Done(shown(last, managers)));
     }
     Ok(match delete(call, current).await? {
-        Attempt::Done(_) => Attempt::Done(Object::of_value(new)),
-        lost => lost,
+        Attempt::Done(_) => Attempt::Done(shown(last, managers)),
+        Attempt::Lost(winner) => Attempt::Lost(winner),
     })
 }
 
-/// Takes an object out of the store, unless it has changed meanwhile.
-async fn delete(call: &Call, current: &Cached) -> Result<Attempt<Object>, ApiError> {
-    let object = Object::of_cached(call.kind.as_ref(), current);
-    let key = key(call, object::namespace(object.value()), object::name(object.value()));
+/// Takes an object out of the store, unless it has changed meanwhile. Returns the revision at which
+/// it went.
+async fn delete(call: &Call, current: &Cached) -> Result<Attempt<Revision>, ApiError> {
+    let key = key(call, current.namespace(), current.name());
     let write = Write::Delete { key, expected: current.revision };
     match call.api.store.commit(write).await {
-        Ok(revision) => Ok(Attempt::Done(object.at(revision))),
+        Ok(revision) => Ok(Attempt::Done(revision)),
         Err(StoreError::Conflict { current, .. }) => {
             Ok(Attempt::Lost(current.map(|stored| stored.modified)))
         }
@@ -478,21 +618,23 @@ async fn commit(
     call: &Call,
     current: &Cached,
     new: Value,
+    managers: Option<&str>,
     dry_run: bool,
     reservations: Vec<Reservation>,
 ) -> Result<Attempt<Object>, ApiError> {
     if dry_run {
-        return Ok(Attempt::Done(Object::of_value(new)));
+        return Ok(Attempt::Done(shown(&new, managers)));
     }
     let key = key(call, object::namespace(&new), object::name(&new));
-    let stored = stored_form(call, &new);
+    let stored = stored_form(call, &new, managers);
+    size::check(call.info(), &stored)?;
     let ttl = call.info().time_to_live;
     let (value, expected) = (stored.clone(), current.revision);
     let write = Write::Update { key, value, expected, ttl };
     match call.api.store.commit(write).await {
         Ok(revision) => {
             release(call, reservations, revision).await?;
-            Ok(Attempt::Done(written(call, new, &stored, revision)))
+            Ok(Attempt::Done(written(call, new, &stored, managers, revision)))
         }
         Err(StoreError::Conflict { current, .. }) => {
             Ok(Attempt::Lost(current.map(|stored| stored.modified)))
@@ -524,28 +666,24 @@ pub async fn end(
     decide: &(dyn Fn(&Value) -> Result<Fate, ApiError> + Send + Sync),
 ) -> Result<Removed, ApiError> {
     for _ in 0..UPDATE_ATTEMPTS {
-        let current = newest(call, name).await?;
-        let old = Object::of_cached(call.kind.as_ref(), &current);
-        let fate = decide(old.value())?;
-        let admission = Admission {
-            operation: Operation::Delete,
-            name,
-            object: None,
-            old: Some(old.value()),
-            dry_run,
-        };
+        let current = Current::new(call, newest(call, name).await?);
+        let (old, managers) = (&current.value, current.managers());
+        let fate = decide(old)?;
+        let admission =
+            Admission { operation: Operation::Delete, name, object: None, old: Some(old), dry_run };
         call.admit(admission).await?;
+        let cached = &current.cached;
         let attempt = match fate {
-            Fate::Keep => return Ok(Removed::Pending(old)),
-            Fate::Mark(new) if new == **old.value() => return Ok(Removed::Pending(old)),
-            Fate::Mark(new) => commit(call, &current, new, dry_run, Vec::new()).await?,
-            Fate::Remove(last) if dry_run => return Ok(Removed::Gone(Object::of_value(last))),
-            Fate::Remove(last) => match delete(call, &current).await? {
-                Attempt::Done(gone) => {
-                    let revision = object::revision_of(gone.value()).unwrap_or_default();
-                    return Ok(Removed::Gone(Object::of_value(last).at(revision)));
+            Fate::Keep => return Ok(Removed::Pending(current.object())),
+            Fate::Mark(new) if new == *old => return Ok(Removed::Pending(current.object())),
+            Fate::Mark(new) => commit(call, cached, new, managers, dry_run, Vec::new()).await?,
+            Fate::Remove(last) if dry_run => return Ok(Removed::Gone(shown(&last, managers))),
+            Fate::Remove(mut last) => match delete(call, cached).await? {
+                Attempt::Done(revision) => {
+                    object::set_revision(&mut last, revision);
+                    return Ok(Removed::Gone(shown(&last, managers)));
                 }
-                lost => lost,
+                Attempt::Lost(winner) => Attempt::Lost(winner),
             },
         };
         match attempt {

@@ -61,9 +61,7 @@ mod tests {
     #[test]
     fn the_wait_doubles_under_pressure_and_goes_back() {
         let mut dropped = Dropped::default();
-        let mut at = |second: u64, count: usize| {
-            (0..count).fold(0, |_, _| dropped.record(second))
-        };
+        let mut at = |second: u64, count: usize| (0..count).fold(0, |_, _| dropped.record(second));
         assert_eq!(at(100, 2), 1);
         assert_eq!(at(101, 3), 1, "two in a second are no rush");
         assert_eq!(at(102, 10), 2);

@@ -194,7 +194,8 @@ mod tests {
 
     #[test]
     fn a_guess_is_a_part_of_the_level() {
-        for (nominal, hand, widest) in [(245, 6, 37), (98, 6, 15), (25, 4, 4), (13, 1, 2), (1, 8, 1)]
+        for (nominal, hand, widest) in
+            [(245, 6, 37), (98, 6, 15), (25, 4, 4), (13, 1, 2), (1, 8, 1)]
         {
             let limits = Limits { nominal, lowest: 0, highest: 0 };
             assert_eq!(limits.widest_guess(hand), widest, "{nominal} by {hand}");

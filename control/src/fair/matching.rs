@@ -116,11 +116,8 @@ pub fn distinguisher<'a>(digest: &Digest<'a>, spec: &FlowSchemaSpec) -> &'a str 
 
 /// What a flow's hand is dealt by.
 pub fn flow_hash(schema: &str, distinguisher: &str) -> u64 {
-    let digest = Sha256::new()
-        .chain_update(schema)
-        .chain_update([0])
-        .chain_update(distinguisher)
-        .finalize();
+    let digest =
+        Sha256::new().chain_update(schema).chain_update([0]).chain_update(distinguisher).finalize();
     u64::from_le_bytes(std::array::from_fn(|at| digest[at]))
 }
 
@@ -148,8 +145,10 @@ mod tests {
 
     #[test]
     fn subjects_are_users_groups_and_service_accounts() {
-        let account = |namespace: &str, name: &str| json!({"kind": "ServiceAccount",
-            "serviceAccount": {"namespace": namespace, "name": name}});
+        let account = |namespace: &str, name: &str| {
+            json!({"kind": "ServiceAccount",
+            "serviceAccount": {"namespace": namespace, "name": name}})
+        };
         let named = |kind: &str, key: &str, name: &str| json!({"kind": kind, key: {"name": name}});
         let robot = "system:serviceaccount:shop:robot";
         for (subject, who, groups, expected) in [

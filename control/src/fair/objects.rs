@@ -65,21 +65,39 @@ pub static FLOW_SCHEMAS: LazyLock<Objects<FlowSchema>> = LazyLock::new(|| {
         ],
         suggested: vec![
             of_everything("system-nodes", "system", 500, user, groups(&[NODES])),
-            schema("system-node-high", "node-high", 400, user, PolicyRulesWithSubjects {
-                subjects: groups(&[NODES]),
-                resource_rules: Some(vec![nodes, leases(&["*"])]),
-                non_resource_rules: None,
-            }),
-            schema("probes", EXEMPT, 2, None, PolicyRulesWithSubjects {
-                subjects: everyone(),
-                resource_rules: None,
-                non_resource_rules: Some(probes.to_vec()),
-            }),
-            schema("system-leader-election", "leader-election", 100, user, PolicyRulesWithSubjects {
-                subjects: leaders.collect(),
-                resource_rules: Some(vec![leases(&["get", "create", "update"])]),
-                non_resource_rules: None,
-            }),
+            schema(
+                "system-node-high",
+                "node-high",
+                400,
+                user,
+                PolicyRulesWithSubjects {
+                    subjects: groups(&[NODES]),
+                    resource_rules: Some(vec![nodes, leases(&["*"])]),
+                    non_resource_rules: None,
+                },
+            ),
+            schema(
+                "probes",
+                EXEMPT,
+                2,
+                None,
+                PolicyRulesWithSubjects {
+                    subjects: everyone(),
+                    resource_rules: None,
+                    non_resource_rules: Some(probes.to_vec()),
+                },
+            ),
+            schema(
+                "system-leader-election",
+                "leader-election",
+                100,
+                user,
+                PolicyRulesWithSubjects {
+                    subjects: leaders.collect(),
+                    resource_rules: Some(vec![leases(&["get", "create", "update"])]),
+                    non_resource_rules: None,
+                },
+            ),
             of_everything(
                 "kube-controller-manager",
                 "workload-high",
@@ -194,11 +212,17 @@ fn of_everything(
     distinguisher: Option<&str>,
     subjects: Vec<Subject>,
 ) -> FlowSchema {
-    schema(name, level, precedence, distinguisher, PolicyRulesWithSubjects {
-        subjects,
-        resource_rules: Some(vec![rule(&["*"], "*", &["*"], true)]),
-        non_resource_rules: Some(vec![urls(&["*"], &["*"])]),
-    })
+    schema(
+        name,
+        level,
+        precedence,
+        distinguisher,
+        PolicyRulesWithSubjects {
+            subjects,
+            resource_rules: Some(vec![rule(&["*"], "*", &["*"], true)]),
+            non_resource_rules: Some(vec![urls(&["*"], &["*"])]),
+        },
+    )
 }
 
 fn subject(kind: &str) -> Subject {

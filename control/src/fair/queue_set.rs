@@ -23,8 +23,8 @@ use super::demand::{Demand, Observed};
 use super::shuffle;
 use super::work::{SeatSeconds, Work};
 use queue::Queue;
-pub use slab::Ticket;
 use slab::Slab;
+pub use slab::Ticket;
 
 /// How long a request is guessed to be served.
 const GUESS: Duration = Duration::from_millis(3);
@@ -168,10 +168,6 @@ impl<T> QueueSet<T> {
         self.trim();
     }
 
-    pub fn set_limit(&mut self, limit: usize, now: Duration) {
-        self.configure(self.queuing, limit, now);
-    }
-
     /// A request comes. Whether it executes or waits, its state tells.
     pub fn arrive(
         &mut self,
@@ -288,24 +284,12 @@ impl<T> QueueSet<T> {
         self.waiting == 0 && self.executing == 0
     }
 
-    pub const fn queuing(&self) -> Queuing {
-        self.queuing
-    }
-
     pub const fn waiting(&self) -> usize {
         self.waiting
     }
 
     pub const fn executing(&self) -> usize {
         self.executing
-    }
-
-    pub const fn seats_in_use(&self) -> usize {
-        self.seats_in_use
-    }
-
-    pub const fn limit(&self) -> usize {
-        self.limit
     }
 
     pub const fn totals(&self) -> Totals {

@@ -29,8 +29,8 @@ pub fn deal(hash: u64, deck: usize, hand: usize, mut pick: impl FnMut(usize)) {
     }
     for dealt in 0..hand {
         let earlier = places[..dealt].iter().rev();
-        let card = earlier
-            .fold(places[dealt], |card, place| if card >= *place { card + 1 } else { card });
+        let card =
+            earlier.fold(places[dealt], |card, place| if card >= *place { card + 1 } else { card });
         pick(card);
     }
 }
@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn bits_grow_with_deck_and_hand() {
-        for (deck, hand, bits) in [(64, 6, 36), (128, 6, 42), (16, 15, 60), (1, 1, 0), (64, 8, 48)] {
+        for (deck, hand, bits) in [(64, 6, 36), (128, 6, 42), (16, 15, 60), (1, 1, 0), (64, 8, 48)]
+        {
             assert_eq!(entropy_bits(deck, hand), bits, "{hand} of {deck}");
         }
         assert!(can_deal(128, 6) && can_deal(1, 1));

@@ -225,7 +225,8 @@ mod tests {
             assert_eq!(revised.is_some(), restored || annotation.is_some(), "{case}");
             let Some(revised) = revised else { continue };
             assert_eq!(revised.spec != known.spec, restored, "{case}");
-            let says = revised.metadata.annotations.as_ref().expect("annotations")[AUTO_UPDATE].as_str();
+            let says =
+                revised.metadata.annotations.as_ref().expect("annotations")[AUTO_UPDATE].as_str();
             assert_eq!(Some(says), annotation.or(annotation_of(&known)), "{case}");
         }
     }
@@ -262,6 +263,9 @@ mod tests {
         schema.status.get_or_insert_default().conditions = Some(vec![missing]);
         assert_eq!(dangling(&schema, false, now), None);
         let found = dangling(&schema, true, now).expect("another");
-        assert_eq!((found.status.as_deref(), found.reason.as_deref()), (Some("False"), Some("Found")));
+        assert_eq!(
+            (found.status.as_deref(), found.reason.as_deref()),
+            (Some("False"), Some("Found"))
+        );
     }
 }

@@ -99,9 +99,14 @@ mod tests {
 
     #[test]
     fn writes_hold_seats_for_their_watchers() {
-        for (watchers, widest, last, millis) in
-            [(0, None, 0, 0), (9, None, 0, 0), (10, None, 1, 5), (95, None, 10, 5), (1000, None, 10, 50), (1000, Some(5), 5, 100)]
-        {
+        for (watchers, widest, last, millis) in [
+            (0, None, 0, 0),
+            (9, None, 0, 0),
+            (10, None, 1, 5),
+            (95, None, 10, 5),
+            (1000, None, 10, 50),
+            (1000, Some(5), 5, 100),
+        ] {
             let expected = Work { initial: 1, last, lingers: Duration::from_millis(millis) };
             assert_eq!(write(watchers, widest), expected, "{watchers}");
         }

@@ -13,8 +13,6 @@ pub struct SeatSeconds(i128);
 const SCALE: i128 = 100_000_000;
 
 impl SeatSeconds {
-    pub const MAX: Self = Self(i128::MAX);
-
     pub fn of(seats: f64, held: Duration) -> Self {
         Self((seats * held.as_nanos() as f64 / 10.0).round() as i128)
     }

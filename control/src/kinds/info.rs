@@ -34,7 +34,7 @@ pub enum Storage {
     /// In the store, under another resource's keys and in that kind's form (`to_stored`):
     /// `events.k8s.io` events are stored as core events.
     As { resource: &'static str },
-    /// Not kept: a create computes an answer (`review`).
+    /// Not kept: a create computes an answer (`review`), or all objects are (`computed`).
     Virtual,
 }
 

@@ -207,7 +207,6 @@ fn validate_mutable(meta: &Value) -> Vec<FieldError> {
     let mut errors = validate_labels(Some(&labels), "metadata.labels");
     errors.extend(validate_annotations(Some(&annotations), "metadata.annotations"));
     errors.extend(validate_owners(&meta["ownerReferences"]));
-    errors.extend(validate_managers(meta));
     errors
 }
 
@@ -255,7 +254,10 @@ fn validate_owner(owner: &Value, path: &str) -> Vec<FieldError> {
 /// Whether a finalizer that is not qualified must be one of the standard ones. Upstream's own kinds
 /// are held to it, but for these.
 fn qualifies_finalizers(info: &KindInfo) -> bool {
-    let lax = matches!((info.group, info.resource), ("", "events") | ("coordination.k8s.io", _));
+    let lax = matches!(
+        (info.group, info.resource),
+        ("", "events") | ("coordination.k8s.io" | "node.k8s.io", _)
+    );
     info.schema.starts_with("io.k8s.api.") && !lax
 }
 
@@ -304,22 +306,14 @@ fn no_new_finalizers(new: &Value, old: &Value) -> Option<FieldError> {
     Some(FieldError::forbidden("metadata.finalizers", detail))
 }
 
-fn validate_managers(meta: &Value) -> Vec<FieldError> {
+/// All problems of the entries of `managedFields`: of their managers' names and their subresources.
+/// What else they say is right: the server has written it.
+pub fn validate_managers<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    for (index, entry) in items(&meta["managedFields"]).iter().enumerate() {
+    for (index, (manager, subresource)) in entries.enumerate() {
         let path = format!("metadata.managedFields[{index}]");
-        let operation = text(entry, "operation");
-        if !matches!(operation, "Apply" | "Update") {
-            let path = format!("{path}.operation");
-            errors.push(FieldError::invalid(path, operation, "must be `Apply` or `Update`"));
-        }
-        let form = text(entry, "fieldsType");
-        if !matches!(form, "" | "FieldsV1") {
-            let path = format!("{path}.fieldsType");
-            errors.push(FieldError::invalid(path, form, "must be `FieldsV1`"));
-        }
-        errors.extend(validate_manager(text(entry, "manager"), &format!("{path}.manager")));
-        if text(entry, "subresource").len() > SUBRESOURCE_BYTES_MAX {
+        errors.extend(validate_manager(manager, &format!("{path}.manager")));
+        if subresource.len() > SUBRESOURCE_BYTES_MAX {
             errors.push(FieldError::too_long(format!("{path}.subresource"), SUBRESOURCE_BYTES_MAX));
         }
     }

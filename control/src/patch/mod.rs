@@ -2,10 +2,13 @@
 //! the patched object.
 //!
 //! Pure: nothing here knows of requests, stores or versions. What comes out has not been pruned,
-//! defaulted or validated. Server-side apply is a patch too and will stand here.
+//! defaulted or validated. Server-side apply is a patch too: `apply` is its algorithm, `managers` what
+//! becomes of `metadata.managedFields` in every write.
 
+pub mod apply;
 mod error;
 mod json;
+pub mod managers;
 mod merge;
 mod strategic;
 

@@ -12,6 +12,8 @@ use super::types::{Alternative, FieldKind, Type};
 /// Upstream stops collecting there.
 const COMPLAINTS_MAX: usize = 100;
 
+const MANAGERS: &str = "/metadata/managedFields";
+
 /// What pruning found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
@@ -24,7 +26,12 @@ pub struct Pruned {
 /// left for [`super::check_types`] to refuse.
 pub fn prune(ty: &Type, value: &mut Value) -> Pruned {
     let mut pruned = Pruned::default();
+    // An empty list of managers says that there shall be none, which no list does not.
+    let resets = value.pointer(MANAGERS).and_then(Value::as_array).is_some_and(Vec::is_empty);
     object(ty, value, Path::Root, &mut pruned);
+    if resets && value["metadata"].is_object() {
+        value["metadata"]["managedFields"] = Value::Array(Vec::new());
+    }
     pruned
 }
 

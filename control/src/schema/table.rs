@@ -229,6 +229,7 @@ fn parse_field(text: &'static str, ids: &HashMap<&str, TypeId>) -> Line {
         kind: parse_kind(kind, ids),
         list: None,
         atomic: false,
+        granular: false,
         patch: PatchStrategy::default(),
         required: false,
         default: default.map(|default| {
@@ -252,7 +253,8 @@ fn parse_field(text: &'static str, ids: &HashMap<&str, TypeId>) -> Line {
             ("inline", _) => inlines = ids.get(kind).copied(),
             ("go", go) => field.go = Some(go),
             ("list", list) => field.list = Some(parse_list(list)),
-            ("map", map) => field.atomic = map == "atomic",
+            ("map", "atomic") => field.atomic = true,
+            ("map", "granular") => field.granular = true,
             ("patch", strategy) => parse_strategy(strategy, &mut field.patch),
             ("key", key) => field.patch.merge_key = Some(key),
             _ => panic!("field {text}: {word}"),

@@ -89,6 +89,8 @@ pub struct Field {
     pub list: Option<ListKind>,
     /// Whether a map or an object is one leaf to server-side apply.
     pub atomic: bool,
+    /// Whether it is not, though its type is (`x-kubernetes-map-type: granular`).
+    pub granular: bool,
     pub patch: PatchStrategy,
     pub required: bool,
     pub default: Option<Value>,

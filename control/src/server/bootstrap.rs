@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::auth::UserInfo;
 use crate::encode;
+use crate::kinds::rules::ip::Block;
 use crate::kinds::{Context, Part};
 use crate::store::{StoreError, Stored, Write};
 
@@ -35,6 +36,8 @@ pub async fn system_objects(
     service_ip: Ipv4Addr,
     advertised: Option<SocketAddr>,
 ) -> Result<(), StartError> {
+    let place = Place::new("networking.k8s.io", "v1", "servicecidrs");
+    put(api, place, service_cidr(api), Known::Stays).await?;
     for name in NAMESPACES {
         let namespace = json!({ "metadata": { "name": name } });
         put(api, Place::new("", "v1", "namespaces"), namespace, Known::Stays).await?;
@@ -44,6 +47,23 @@ pub async fn system_objects(
     put(api, Place::new("", "v1", "endpoints"), endpoints(advertised), Known::Follows).await?;
     let place = Place::new("discovery.k8s.io", "v1", "endpointslices");
     put(api, place, endpoint_slice(advertised), Known::Follows).await
+}
+
+/// The range that cluster IPs come from, which is ready from the start.
+fn service_cidr(api: &Api) -> Value {
+    let cidr = &api.surroundings.service_cidr;
+    let cidr = cidr.parse::<Block>().map_or_else(|_| cidr.clone(), |block| block.to_string());
+    json!({
+        "metadata": { "name": "kubernetes" },
+        "spec": { "cidrs": [cidr] },
+        "status": { "conditions": [{
+            "type": "Ready",
+            "status": "True",
+            "reason": "",
+            "message": "Kubernetes default Service CIDR is ready",
+            "lastTransitionTime": timestamp(api),
+        }] },
+    })
 }
 
 fn service(ip: Ipv4Addr, advertised: Option<SocketAddr>) -> Value {
@@ -161,11 +181,13 @@ async fn put(api: &Api, place: Place, value: Value, known: Known) -> Result<(), 
 }
 
 fn create(api: &Api, key: String, mut value: Value) -> Write {
-    let ambient = api.ambient();
-    let now = ambient.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    value["metadata"]["uid"] = ambient.uuid().to_string().into();
-    value["metadata"]["creationTimestamp"] = now.into();
+    value["metadata"]["uid"] = api.ambient().uuid().to_string().into();
+    value["metadata"]["creationTimestamp"] = timestamp(api).into();
     Write::Create { key, value: encode::stored(&value), ttl: None }
+}
+
+fn timestamp(api: &Api) -> String {
+    api.ambient().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// `None` where nothing but the metadata would change.

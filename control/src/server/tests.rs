@@ -133,3 +133,13 @@ async fn controllers_and_scheduler_run_beside_the_api() {
     tokio::time::timeout(Duration::from_secs(60), appears).await.expect("a service account");
     plane.stop().await;
 }
+
+#[tokio::test]
+async fn headers_over_http2_may_be_as_long_as_go_allows() {
+    let plane = start(listening()).await.expect("it starts");
+    let client = client(&plane.admin_kubeconfig()).await;
+    let request = http::Request::get("/readyz").header("x-long", "x".repeat(200 * 1024));
+    let request = request.body(Vec::new()).expect("a request");
+    assert_eq!(client.request_text(request).await.expect("an answer"), "ok");
+    plane.stop().await;
+}

@@ -78,9 +78,9 @@ async fn evict(call: &Call, wanted: &DeleteOptions) -> Result<(), ApiError> {
     Err(ApiError::modified(call.about(&call.address.name)))
 }
 
-async fn newest(call: &Call) -> Result<Arc<Value>, ApiError> {
+async fn newest(call: &Call) -> Result<Value, ApiError> {
     let newest = write::newest(call, &call.address.name).await?;
-    Ok(Arc::clone(object::Object::of_cached(call.kind.as_ref(), &newest).value()))
+    Ok(object::Object::of_cached(call.kind.as_ref(), &newest).into_value())
 }
 
 /// The options, for this state of the pod alone where `pin` says so and the user has not.
@@ -117,7 +117,7 @@ async fn evict_guarded(call: &Call, pod: &Value, wanted: &DeleteOptions) -> Resu
 }
 
 /// The budgets that the pod counts in.
-async fn guards(call: &Call, pod: &Value) -> Result<Vec<Arc<Value>>, ApiError> {
+async fn guards(call: &Call, pod: &Value) -> Result<Vec<Value>, ApiError> {
     let Some(budgets) = of_budgets(call, "") else { return Ok(Vec::new()) };
     let cache = budgets.cache();
     cache.latest().await.map_err(write::store_failed)?;
@@ -125,7 +125,7 @@ async fn guards(call: &Call, pod: &Value) -> Result<Vec<Arc<Value>>, ApiError> {
     let listed =
         listed.items.iter().map(|item| object::Object::of_cached(budgets.kind.as_ref(), item));
     let guards = listed.filter(|guard| budget::guards(guard.value(), pod));
-    Ok(guards.map(|guard| Arc::clone(guard.value())).collect())
+    Ok(guards.map(object::Object::into_value).collect())
 }
 
 /// The request as one for a budget of the namespace.

@@ -10,18 +10,23 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::kinds::{Column, FieldError, meta};
+use crate::patch::managers::{self, Given};
+use crate::schema::schema;
 use crate::status::{About, ApiError};
 
+use super::super::apply::{Config, Target};
 use super::super::call::Call;
 use super::super::decode::{self, Expected};
 use super::super::negotiate::{Media, Shape};
 use super::super::object::{self, Object};
-use super::super::patch::Patch;
+use super::super::patch::{Patch, applies};
 use super::super::query::WriteOptions;
-use super::super::write::{self, Change, Rules, Written};
-use super::super::{answer, body, get, metadata, table};
+use super::super::write::{self, Current, Edit, Managers, New, Rules, Written};
+use super::super::{answer, body, get, metadata, ownership, table};
 
 const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
+const API_VERSION: &str = "autoscaling/v1";
+const KIND: &str = "Scale";
 
 pub async fn get(call: &Call) -> Result<Response, ApiError> {
     let object = get::read(call).await?;
@@ -65,35 +70,82 @@ pub async fn update(call: &Call, body: Body) -> Result<Response, ApiError> {
     let media = Media::of_body(&call.headers)?;
     let body = body::read(body).await?;
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
-    let expected = Expected::new("autoscaling/v1", "Scale", SCALE);
+    let expected = Expected::new(API_VERSION, KIND, SCALE);
     let decoded = decode::object(&expected, media, &body, options.validation)?;
     let mut scale = decoded.value;
     metadata::settle_namespace(&mut scale, &call.address.namespace)?;
     metadata::check_name(&scale, &call.address.name)?;
-    let written = modify(call, options.dry_run, &|current| scaled(current, &scale)).await?;
+    let make = |current: &Current| managed(call, current, &scale);
+    let written = edit(call, options.dry_run, &make).await?;
     finish(call, &written, &decoded.warnings)
 }
 
 pub async fn patch(call: &Call, body: Body) -> Result<Response, ApiError> {
+    if applies(&call.headers) {
+        return apply(call, body).await;
+    }
     let (patch, options) = Patch::read(call, body).await?;
     let warnings = Mutex::new(Vec::new());
-    let transform = |current: &Value| {
-        let (scale, told) = patch.apply(SCALE, &of(current))?;
+    let make = |current: &Current| {
+        let (scale, told) = patch.apply(SCALE, &of(&current.value))?;
         metadata::check_name(&scale, &call.address.name)?;
         *warnings.lock() = told;
-        scaled(current, &scale)
+        managed(call, current, &scale)
     };
-    let written = modify(call, options.dry_run, &transform).await?;
+    let written = edit(call, options.dry_run, &make).await?;
     finish(call, &written, &warnings.into_inner())
 }
 
-async fn modify(
-    call: &Call,
-    dry_run: bool,
-    transform: write::Transform<'_>,
-) -> Result<Written, ApiError> {
-    let change = Change { name: &call.address.name, rules: Rules::Main, dry_run, transform };
-    write::modify(call, &change).await
+async fn apply(call: &Call, body: Body) -> Result<Response, ApiError> {
+    let config = Config::read(call, body).await?;
+    let no_schema = || ApiError::internal(format!("no schema for {SCALE}"));
+    let ty = schema().by_name(SCALE).ok_or_else(no_schema)?;
+    let target = Target { api_version: API_VERSION, kind: KIND, ty };
+    let api_version = call.info().api_version();
+    let warnings = Mutex::new(Vec::new());
+    let make = |current: &Current| {
+        let scale = of(&current.value);
+        let managers = managers::of_parent(current.managers(), &api_version);
+        let live = (&scale, managers.as_deref());
+        let applied = ownership::of_scale(call, &config.options.manager, |write| {
+            config.apply(&target, write, Some(live))
+        });
+        let New { value, managers } = applied.ok_or_else(no_schema)??;
+        *warnings.lock() = config.warnings()?;
+        metadata::check_name(&value, &call.address.name)?;
+        let managers = match managers {
+            Managers::Known(managers) => managers,
+            Managers::Tracked => None,
+        };
+        scaled(&current.value, &value).map(|scaled| New {
+            value: scaled,
+            managers: of_scale(current, managers.as_deref(), &api_version),
+        })
+    };
+    let written = edit(call, config.options.dry_run, &make).await?;
+    finish(call, &written, &warnings.into_inner())
+}
+
+/// The object with the replicas of a scale, and who manages them then.
+fn managed(call: &Call, current: &Current, scale: &Value) -> Result<New, ApiError> {
+    let value = scaled(&current.value, scale)?;
+    let api_version = call.info().api_version();
+    let live = managers::of_parent(current.managers(), &api_version);
+    let managers = ownership::of_scale(call, &ownership::manager(call), |write| {
+        let old = of(&current.value);
+        managers::updated(write, live.as_deref(), &Given::Nothing, &old, scale)
+    });
+    let managers = of_scale(current, managers.flatten().as_deref(), &api_version);
+    Ok(New { value, managers })
+}
+
+fn of_scale(current: &Current, scale: Option<&str>, api_version: &str) -> Managers {
+    Managers::Known(managers::to_parent(current.managers(), scale, api_version))
+}
+
+async fn edit(call: &Call, dry_run: bool, make: write::Make<'_>) -> Result<Written, ApiError> {
+    let name = &call.address.name;
+    write::edit(call, &Edit { name, rules: Rules::Main, dry_run, make }).await
 }
 
 /// `warnings`: those about the request, before those about the object.

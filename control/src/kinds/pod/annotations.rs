@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::scheduling;
 use super::validation::{Errors, text, visit_containers};
-use super::volumes;
+use crate::kinds::rules::local_path;
 use crate::kinds::FieldError;
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -121,7 +121,7 @@ fn validate_seccomp(annotations: &Annotations, path: &str, errors: &mut Errors) 
             continue;
         }
         match profile.strip_prefix("localhost/") {
-            Some(file) => volumes::validate_relative(file, &path, errors),
+            Some(file) => local_path::validate_relative(file, &path, errors),
             None => errors.push(FieldError::invalid(
                 path,
                 profile.as_str(),

@@ -61,7 +61,7 @@ pub fn validate_update(new: &Pod, old: &Pod) -> Errors {
         };
         let (before, after) = (update::to_value(&known), update::to_value(container));
         if !semantic::equal(&after, &before) {
-            let difference = update::difference(&before, &after, PATH);
+            let difference = semantic::differences(&before, &after, PATH);
             let why =
                 format!("existing ephemeral containers {name:?} may not be changed\n{difference}");
             errors.push(FieldError::forbidden(PATH, why));

@@ -45,7 +45,8 @@ mod tests {
     #[test]
     fn fields_bear_gos_names() {
         let value = json!({"apiGroups": ["a"], "rules": [{"verbs": ["get"]}]});
-        let zero = json!({"rules": [{"verbs": [], "nonResourceURLs": [], "any": false}], "type": ""});
+        let zero =
+            json!({"rules": [{"verbs": [], "nonResourceURLs": [], "any": false}], "type": ""});
         let expected = json!({"APIGroups": ["a"], "Type": "",
             "Rules": [{"Verbs": ["get"], "NonResourceURLs": null, "Any": false}]});
         assert_eq!(internal(&value, &zero), expected);

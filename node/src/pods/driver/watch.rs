@@ -25,7 +25,9 @@ pub(super) async fn watch(means: Arc<Means>, changes: mpsc::Sender<Change>) {
     let selector = format!("spec.nodeName={}", means.config.name);
     let api: Api<Pod> = Api::all(means.client.clone());
     let config = watcher::Config::default().fields(&selector);
-    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    // Who manages which field is more than all the rest, and nothing to a node.
+    let forget = |pod: &mut Pod| pod.metadata.managed_fields = None;
+    let mut events = std::pin::pin!(watcher(api, config).default_backoff().modify(forget));
     while let Some(event) = events.next().await {
         let change = match event {
             Ok(watcher::Event::Init) => Change::ListBegins,
