@@ -111,7 +111,10 @@ async fn answer(
     if health::is_health(&path) {
         return health::answer(api, &path, &query).await;
     }
-    let user = authenticate(api, &request).await?;
+    let identity = request.extensions().get::<Identity>().cloned();
+    let token = tokens::bearer(request.headers()).map(str::to_owned);
+    let user = authenticate(api, identity, token).await?;
+    let user = impersonated(request.headers(), &user)?.unwrap_or(user);
     // Who asks is known by now: what proves it goes no further.
     let mut request = request;
     request.headers_mut().remove(AUTHORIZATION);
@@ -153,22 +156,22 @@ fn page_not_found() -> Response {
 }
 
 /// Who asks: by certificate, or by the token of a service account.
-async fn authenticate(api: &Api, request: &Request<Body>) -> Result<UserInfo, ApiError> {
-    let identity = request.extensions().get::<Identity>().map(|known| known.user().clone());
-    let user = match (identity, tokens::bearer(request.headers())) {
-        (Some(user), _) => user,
+async fn authenticate(
+    api: &Api,
+    identity: Option<Identity>,
+    token: Option<String>,
+) -> Result<UserInfo, ApiError> {
+    match (identity, token) {
+        (Some(identity), _) => Ok(identity.user().clone()),
         (None, Some(token)) => {
-            let known = tokens::authenticate(api, token, &tokens::own_audiences()).await;
-            known
-                .map_err(|why| {
-                    tracing::debug!(why, "a bearer token is refused");
-                    ApiError::unauthorized()
-                })?
-                .user
+            let known = tokens::authenticate(api, &token, &tokens::own_audiences()).await;
+            known.map(|known| known.user).map_err(|why| {
+                tracing::debug!(why, "a bearer token is refused");
+                ApiError::unauthorized()
+            })
         }
-        (None, None) => return Err(ApiError::unauthorized()),
-    };
-    Ok(impersonated(request.headers(), &user)?.unwrap_or(user))
+        (None, None) => Err(ApiError::unauthorized()),
+    }
 }
 
 fn read_only(method: &Method) -> Result<(), ApiError> {

@@ -187,7 +187,7 @@ async fn find(
     }
     let kind = api.kinds.at("", "v1", resource).ok_or_else(ApiError::page_not_found)?;
     let found = cache.get(namespace, name);
-    Ok(found.map(|found| Object::of_cached(kind.as_ref(), &found).value().clone()))
+    Ok(found.map(|found| Object::of_cached(kind.as_ref(), &found).into_value()))
 }
 
 async fn required(

@@ -75,7 +75,10 @@ fn scale_of(reader: &Reader, pod: &Pod) -> Scale {
     let found = match &*resource.name {
         "replicationcontrollers" => {
             let object = reader.get::<ReplicationController>(&resource.name, namespace, name);
-            scaled(owner, object.as_deref().map(|it| (&it.metadata, replicas(&it.spec, |s| s.replicas))))
+            scaled(
+                owner,
+                object.as_deref().map(|it| (&it.metadata, replicas(&it.spec, |s| s.replicas))),
+            )
         }
         "replicasets.apps" => {
             let object = reader.get::<ReplicaSet>(&resource.name, namespace, name);
@@ -90,7 +93,10 @@ fn scale_of(reader: &Reader, pod: &Pod) -> Scale {
         }
         "statefulsets.apps" => {
             let object = reader.get::<StatefulSet>(&resource.name, namespace, name);
-            scaled(owner, object.as_deref().map(|it| (&it.metadata, replicas(&it.spec, |s| s.replicas))))
+            scaled(
+                owner,
+                object.as_deref().map(|it| (&it.metadata, replicas(&it.spec, |s| s.replicas))),
+            )
         }
         "deployments.apps" => deployment(reader, namespace, owner),
         other => {

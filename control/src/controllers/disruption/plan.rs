@@ -191,7 +191,11 @@ fn counted(
 }
 
 /// What cannot be counted lets nothing go.
-fn failed(now: Timestamp, known: &PodDisruptionBudgetStatus, why: &str) -> PodDisruptionBudgetStatus {
+fn failed(
+    now: Timestamp,
+    known: &PodDisruptionBudgetStatus,
+    why: &str,
+) -> PodDisruptionBudgetStatus {
     let condition = condition("False", "SyncFailed", why, known.observed_generation);
     PodDisruptionBudgetStatus {
         conditions: Some(with_condition(now, known, condition)),
@@ -297,7 +301,8 @@ mod tests {
 
     #[test]
     fn pods_are_counted_against_the_bound() {
-        let three = || vec![pod("1", true, Some(4)), pod("2", true, Some(4)), pod("3", false, Some(4))];
+        let three =
+            || vec![pod("1", true, Some(4)), pod("2", true, Some(4)), pod("3", false, Some(4))];
         let cases = [
             (json!({"minAvailable": 1}), [2, 1, 3, 1]),
             (json!({"minAvailable": 5}), [2, 5, 3, 0]),
