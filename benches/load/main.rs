@@ -12,13 +12,18 @@ mod figures;
 #[path = "../support/guests.rs"]
 mod guests;
 
+mod apply;
 mod configmaps;
+mod fanout;
 mod first;
 mod generator;
+mod held;
 mod http;
 mod objects;
 mod raw;
+mod reads;
 mod replicas;
+mod requests;
 mod serve;
 mod up;
 
@@ -28,21 +33,39 @@ use generator::Generator;
 /// A part of the run; each prints its own figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
+    Apply,
     ConfigMaps,
+    FanOut,
     First,
+    Held,
     Http,
+    Reads,
     Replicas,
     Up,
 }
 
 impl Part {
-    const ALL: [Part; 5] = [Part::Up, Part::First, Part::Replicas, Part::Http, Part::ConfigMaps];
+    const ALL: [Part; 9] = [
+        Part::Up,
+        Part::First,
+        Part::Replicas,
+        Part::Http,
+        Part::ConfigMaps,
+        Part::Reads,
+        Part::FanOut,
+        Part::Held,
+        Part::Apply,
+    ];
 
     fn name(self) -> &'static str {
         match self {
+            Part::Apply => "apply",
             Part::ConfigMaps => "configmaps",
+            Part::FanOut => "fanout",
             Part::First => "first",
+            Part::Held => "held",
             Part::Http => "http",
+            Part::Reads => "reads",
             Part::Replicas => "replicas",
             Part::Up => "up",
         }
@@ -50,9 +73,13 @@ impl Part {
 
     async fn run(self, figures: &mut Figures, generator: Generator) -> anyhow::Result<()> {
         match self {
+            Part::Apply => apply::run(figures).await,
             Part::ConfigMaps => configmaps::run(figures).await,
+            Part::FanOut => fanout::run(figures).await,
             Part::First => first::run(figures).await,
+            Part::Held => held::run(figures).await,
             Part::Http => http::run(figures, generator).await,
+            Part::Reads => reads::run(figures).await,
             Part::Replicas => replicas::run(figures).await,
             Part::Up => up::run(figures).await,
         }

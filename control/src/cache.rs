@@ -10,14 +10,17 @@
 //! the watch fails, everything is listed anew and all who watch are told that they have expired.
 //!
 //! A watcher is a position in a kind's window of past events, not a queue: it costs nothing while it
-//! sleeps, and one that is so slow that the window has moved past it has expired.
+//! sleeps, and one that is so slow that the window has moved past it has expired. An event is encoded
+//! once for all who watch in the same form (`frames`).
 
 mod feed;
+mod frames;
 mod key;
 mod kind;
 mod object;
 mod window;
 
+pub use frames::{Form, Occurred};
 pub use key::Key;
 pub use kind::{Cache, CacheWatch, Snapshot};
 pub use object::{Cached, Labels, Meta};

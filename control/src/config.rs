@@ -36,6 +36,8 @@ pub struct ControlConfig {
     pub history: Duration,
     /// How long open requests may take when the control plane stops.
     pub drain: Duration,
+    /// A watcher that leaves what it was sent unread for so long is cut.
+    pub reader_patience: Duration,
 }
 
 impl Default for ControlConfig {
@@ -53,6 +55,7 @@ impl Default for ControlConfig {
             default_toleration: Duration::from_secs(300),
             history: Duration::from_secs(300),
             drain: Duration::from_secs(10),
+            reader_patience: Duration::from_secs(60),
         }
     }
 }

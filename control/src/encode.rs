@@ -91,17 +91,34 @@ pub fn splice(stored: &Bytes, revision: Revision) -> Bytes {
     }
 }
 
-fn insert(before: &[u8], revision: Revision, rest: &[u8]) -> Bytes {
-    let revision = revision.to_string();
-    let mut out =
-        Vec::with_capacity(before.len() + REVISION.len() + revision.len() + 2 + rest.len());
-    out.extend_from_slice(before);
+/// Writes stored bytes as the item of a list: with `metadata.resourceVersion`, and without the
+/// `apiVersion` and `kind` that stand before the metadata. The list says them for all.
+pub fn put_item(out: &mut Vec<u8>, stored: &[u8], revision: Revision) {
+    let Some(at) = inside_metadata(stored) else { return out.extend_from_slice(stored) };
+    out.push(b'{');
+    out.extend_from_slice(METADATA);
+    put_revision(out, revision, stored.get(at));
+    out.extend_from_slice(&stored[at..]);
+}
+
+/// `next`: what stands behind it. What is not kept has revision 0, and shows none.
+fn put_revision(out: &mut Vec<u8>, revision: Revision, next: Option<&u8>) {
+    if revision == Revision(0) {
+        return;
+    }
     out.extend_from_slice(REVISION);
-    out.extend_from_slice(revision.as_bytes());
+    out.extend_from_slice(revision.to_string().as_bytes());
     out.push(b'"');
-    if rest.first() != Some(&b'}') {
+    if next != Some(&b'}') {
         out.push(b',');
     }
+}
+
+fn insert(before: &[u8], revision: Revision, rest: &[u8]) -> Bytes {
+    // Of the revision there are 20 digits at the most.
+    let mut out = Vec::with_capacity(before.len() + REVISION.len() + 22 + rest.len());
+    out.extend_from_slice(before);
+    put_revision(&mut out, revision, rest.first());
     out.extend_from_slice(rest);
     Bytes::from(out)
 }
@@ -270,6 +287,24 @@ mod tests {
         for broken in ["", "{}", r#"{"metadata":{"a""#, r#"{"metadata":{"managedFields":["#] {
             let bytes = Bytes::from_static(broken.as_bytes());
             assert_eq!(without_managers(&bytes), bytes, "{broken}");
+        }
+    }
+
+    #[test]
+    fn an_item_leaves_its_type_to_its_list() {
+        for (object, expected) in [
+            (
+                json!({"kind": "a\"metadata\":{", "apiVersion": "v1", "metadata": {}, "b": 1}),
+                r#"{"metadata":{"resourceVersion":"5"},"b":1}"#,
+            ),
+            (
+                json!({"metadata": {"name": "x"}}),
+                r#"{"metadata":{"resourceVersion":"5","name":"x"}}"#,
+            ),
+        ] {
+            let mut out = Vec::new();
+            put_item(&mut out, &stored(&object), Revision(5));
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }
 

@@ -17,6 +17,7 @@ use super::support::{Fixture, eventually, repository};
 const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const MERGE: &str = "application/merge-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
 const LABEL: &str = "every-kind";
 
 /// A client over HTTPS that says what it takes and sends.
@@ -337,6 +338,46 @@ async fn every_kind_goes_through_protobuf_and_back() {
         .await;
         let list = caller.send(Method::GET, &kind.selection(), PROTOBUF, None).await.protobuf();
         assert_eq!(list["items"].as_array().map(Vec::len), Some(1), "{title}");
+        remove(&caller, kind).await;
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn applying_every_kind_twice_writes_once() {
+    let fixture = Fixture::start().await;
+    let caller = Caller::of(&fixture).await;
+    for kind in kinds(&caller).await.iter().filter(|kind| kind.can("patch")) {
+        let (title, path) = (&kind.title, kind.path());
+        let apply = format!("{path}?fieldManager=one");
+        let made = caller.write(Method::PATCH, &apply, APPLY, &kind.object).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{title}: {}", made.json());
+        let managers = |object: &Value| {
+            let entries = object["metadata"]["managedFields"].as_array().cloned();
+            let own =
+                entries.unwrap_or_default().into_iter().find(|entry| entry["manager"] == "one");
+            own.unwrap_or_else(|| panic!("{title}: {object}"))
+        };
+        let entry = managers(&made.json());
+        assert_eq!((text(&entry["operation"]), text(&entry["fieldsType"])), ("Apply", "FieldsV1"));
+        // Controllers may write meanwhile: then once more.
+        eventually(&format!("a second apply of {title} that changes nothing"), || async {
+            let known = caller.get(&path).await.json();
+            let again = caller.write(Method::PATCH, &apply, APPLY, &kind.object).await;
+            assert_eq!(again.status, StatusCode::OK, "{title}: {}", again.json());
+            assert_eq!(managers(&again.json()), entry, "{title}");
+            (revision(&again.json()) == revision(&known)).then_some(())
+        })
+        .await;
+        let mut other = kind.object.clone();
+        other["metadata"]["labels"][LABEL] = "2".into();
+        let refused = caller
+            .write(Method::PATCH, &format!("{path}?fieldManager=two"), APPLY, &other)
+            .await
+            .json();
+        assert_eq!(refused["reason"], "Conflict", "{title}: {refused}");
+        let told = format!("conflict with \"one\": .metadata.labels.{LABEL}");
+        assert!(text(&refused["message"]).contains(&told), "{title}: {refused}");
         remove(&caller, kind).await;
     }
     fixture.stop().await;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Plugin;
+use super::certificate_subject_restriction::CertificateSubjectRestriction;
 use super::cluster_ip::ClusterIp;
+use super::default_ingress_class::DefaultIngressClass;
 use super::default_toleration_seconds::DefaultTolerationSeconds;
 use super::namespace_lifecycle::NamespaceLifecycle;
 use super::priority::Priority;
@@ -40,6 +42,8 @@ pub fn chain_with(config: ChainConfig) -> Vec<Arc<dyn Plugin>> {
         Arc::new(Priority),
         Arc::new(DefaultTolerationSeconds::new(config.default_toleration)),
         Arc::new(RuntimeClass),
+        Arc::new(CertificateSubjectRestriction),
+        Arc::new(DefaultIngressClass),
         Arc::new(ClusterIp::default()),
     ]
 }

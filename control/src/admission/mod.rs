@@ -1,8 +1,10 @@
 //! Admission: what the cluster adds to or refuses of an object, after decoding and defaulting,
 //! before validation. One file per plug-in; `chain` lists them in upstream's order.
 
+mod certificate_subject_restriction;
 mod chain;
 mod cluster_ip;
+mod default_ingress_class;
 mod default_toleration_seconds;
 mod lookup;
 mod namespace_lifecycle;

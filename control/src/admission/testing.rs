@@ -77,11 +77,18 @@ impl Request {
         Self::new(Operation::Delete, resource, namespace, name)
     }
 
+    /// The create of a cluster's object in another group.
+    pub fn of(group: &str, resource: &str, name: &str) -> Self {
+        let kind = registry().at(group, "v1", resource).expect("a kind").clone();
+        Self { kind, ..Self::new(Operation::Create, "namespaces", "", name) }
+    }
+
     fn new(operation: Operation, resource: &str, namespace: &str, name: &str) -> Self {
         let registry: Registry = registry();
+        let kind = registry.iter().find(|kind| kind.info().resource == resource);
         Self {
             operation,
-            kind: registry.at("", "v1", resource).expect("a core kind").clone(),
+            kind: kind.expect("a kind of this resource").clone(),
             subresource: None,
             namespace: namespace.to_owned(),
             name: name.to_owned(),

@@ -8,7 +8,6 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-use crate::kinds::AnyKind;
 use crate::schema::{protobuf, schema};
 use crate::status::ApiError;
 
@@ -16,6 +15,8 @@ use super::call::Call;
 use super::negotiate::{JSON, Media, Output, PROTOBUF, Shape, YAML};
 use super::object::Object;
 use super::{table, yaml};
+
+const PARTIAL: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata";
 
 /// A response with a body that is at hand.
 pub fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
@@ -36,9 +37,51 @@ pub fn object(call: &Call, status: StatusCode, object: &Object) -> Result<Respon
             let table = table::of_object(&call.output, kind, object, options, now(call));
             Ok(value(&call.output, status, &table))
         }
-        Shape::Partial => Ok(value(&call.output, status, &table::partial(&call.output, object))),
+        Shape::Partial if call.output.of_list => {
+            let ty = internal_type(call);
+            Err(ApiError::not_acceptable(format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list (*{ty})"
+            )))
+        }
+        Shape::Partial => Ok(partial(&call.output, status, object)),
         Shape::Whole => Ok(whole(&call.output, status, call.kind.info().schema, object)),
     }
+}
+
+/// Refuses to show a list as one object's metadata.
+pub fn not_a_list_form(call: &Call) -> Result<(), ApiError> {
+    if call.output.shape != Shape::Partial || call.output.of_list {
+        return Ok(());
+    }
+    let ty = internal_type(call);
+    Err(ApiError::not_acceptable(format!(
+        "you requested PartialObjectMetadata, but the requested object is a list (*{ty}List)"
+    )))
+}
+
+/// How upstream calls the type of a kind: by its group's package.
+fn internal_type(call: &Call) -> String {
+    let info = call.info();
+    let stored = info.stored_resource();
+    let group = stored.split_once('.').map_or("core", |(_, group)| group);
+    let package = group.split('.').next().unwrap_or_default();
+    format!("{package}.{}", info.kind)
+}
+
+/// An object's metadata alone.
+pub fn partial(output: &Output, status: StatusCode, object: &Object) -> Response {
+    let shown = table::partial(output, object);
+    match output.media {
+        Media::Protobuf => respond(status, PROTOBUF, partial_protobuf(&shown)),
+        Media::Json | Media::Yaml => value(output, status, &shown),
+    }
+}
+
+/// The protobuf form of a `PartialObjectMetadata` of either version of `meta.k8s.io`.
+pub fn partial_protobuf(shown: &Value) -> Vec<u8> {
+    let api_version = shown["apiVersion"].as_str().unwrap_or_default();
+    let ty = schema().by_name(PARTIAL).expect("the table has it");
+    protobuf::encode(ty, api_version, "PartialObjectMetadata", shown)
 }
 
 fn now(call: &Call) -> jiff::Timestamp {
@@ -48,10 +91,10 @@ fn now(call: &Call) -> jiff::Timestamp {
 /// An object in its own form. `ty`: the name of its type, for protobuf.
 pub fn whole(output: &Output, status: StatusCode, ty: &str, object: &Object) -> Response {
     match output.media {
-        Media::Json if !output.pretty => respond(status, JSON, object.bytes.clone()),
+        Media::Json if !output.pretty => respond(status, JSON, line(&object.bytes)),
         Media::Protobuf => match to_protobuf(ty, object.value()) {
             Some(bytes) => respond(status, PROTOBUF, bytes),
-            None => respond(status, JSON, object.bytes.clone()),
+            None => respond(status, JSON, line(&object.bytes)),
         },
         Media::Json | Media::Yaml => value(output, status, object.value()),
     }
@@ -62,11 +105,6 @@ pub fn to_protobuf(ty: &str, value: &Value) -> Option<Vec<u8>> {
     let ty = schema().by_name(ty)?;
     let text = |field: &str| value[field].as_str().unwrap_or_default();
     Some(protobuf::encode(ty, text("apiVersion"), text("kind"), value))
-}
-
-/// The name of a kind's list type.
-pub fn list_type(kind: &dyn AnyKind) -> String {
-    format!("{}List", kind.info().schema)
 }
 
 /// A value that names its own type, in the form that was asked for. What has no protobuf form is
@@ -90,9 +128,18 @@ pub fn self_described(value: &Value) -> Option<Vec<u8>> {
     Some(protobuf::encode(ty, api_version, kind, value))
 }
 
+/// JSON text; what is not pretty ends its line, as upstream's encoder does.
 pub fn json_text(value: &Value, pretty: bool) -> Bytes {
     let text = if pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) };
-    text.expect("a value is JSON").into()
+    let mut text = text.expect("a value is JSON");
+    if !pretty {
+        text.push(b'\n');
+    }
+    text.into()
+}
+
+fn line(text: &[u8]) -> Bytes {
+    [text, b"\n"].concat().into()
 }
 
 /// A `Status` of success.

@@ -12,6 +12,7 @@ use crate::status::{About, ApiError};
 
 use super::negotiate::Output;
 use super::query::Query;
+use super::readers::Hangup;
 use super::request::Address;
 use super::state::Api;
 
@@ -23,6 +24,8 @@ pub struct Call {
     pub query: Query,
     pub headers: HeaderMap,
     pub output: Output,
+    /// How to close the connection, where it serves this request alone.
+    pub hangup: Option<Hangup>,
 }
 
 /// The parts of an admission review that differ from plug-in chain to plug-in chain.
@@ -50,6 +53,7 @@ impl Call {
             query: self.query.clone(),
             headers: self.headers.clone(),
             output: self.output,
+            hangup: self.hangup.clone(),
         }
     }
 

@@ -61,15 +61,14 @@ pub async fn delete_collection(call: &Call, body: Body) -> Result<Response, ApiE
     let selectors = Selectors::parse(&call.query, call.kind.as_ref())?;
     let page = list::collect(call, &listing, &selectors).await?;
     for item in &page.items {
-        let (namespace, name) = (object::namespace(item.value()), object::name(item.value()));
-        let one = call.at(namespace, name);
-        match remove(&one, name, &options).await {
+        let one = call.at(item.namespace(), item.name());
+        match remove(&one, item.name(), &options).await {
             Ok(_) => {}
             Err(gone) if gone.code == 404 => {}
             Err(error) => return Err(error),
         }
     }
-    list::answer(call, &page)
+    list::answer(call, page)
 }
 
 /// Deletes by these options.

@@ -1,35 +1,39 @@
 //! GET of a collection.
 //!
-//! A list is served from the cache's snapshot; the pages after the first, and lists at an exact
-//! revision, come from the store as it was at that revision.
+//! A list is served from the cache; the pages after the first, pages of a selection, and lists at an
+//! exact revision come from the store as it was at that revision. What is collected are references:
+//! `pieces` encodes the objects on their way out.
 
+use axum::body::Body;
 use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::{BufMut as _, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
+use std::convert::Infallible;
+use std::sync::Arc;
 
-use crate::encode;
+use crate::cache::Cached;
+use crate::kinds::Storage;
 use crate::status::ApiError;
 use crate::store::{Range, Revision, StoreError};
 
-use super::answer::{self as answers, list_type, respond, to_protobuf};
+use super::answer::{not_a_list_form, respond};
 use super::call::Call;
-use super::negotiate::{JSON, Media, PROTOBUF, Shape};
-use super::object::Object;
+use super::continued::Continue;
+use super::negotiate::Shape;
+use super::pieces::{List, Pieces};
 use super::query::{ListOptions, VersionMatch};
 use super::selectors::Selectors;
-use super::{table, write};
+use super::{object, table, write};
 
-const CONTINUE_VERSION: &str = "meta.k8s.io/v1";
 const CONTINUE_EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+/// How many objects are looked through at once for those that are selected, at the most.
+const LOOK_MAX: usize = 10_000;
 
 /// Some or all of a collection, at one revision.
 pub struct Page {
-    pub items: Vec<Object>,
+    pub items: Vec<Arc<Cached>>,
     revision: Revision,
-    continued: Option<String>,
+    continued: Option<Continue>,
     remaining: Option<usize>,
 }
 
@@ -37,7 +41,7 @@ pub async fn list(call: &Call) -> Result<Response, ApiError> {
     let options = ListOptions::parse(&call.query, false)?;
     let selectors = Selectors::parse(&call.query, call.kind.as_ref())?;
     let page = collect(call, &options, &selectors).await?;
-    answer(call, &page)
+    answer(call, page)
 }
 
 pub async fn collect(
@@ -45,6 +49,9 @@ pub async fn collect(
     options: &ListOptions,
     selectors: &Selectors,
 ) -> Result<Page, ApiError> {
+    if call.info().storage == Storage::Virtual {
+        return Ok(computed(call, selectors));
+    }
     if let Some(token) = &options.continued {
         if options.resource_version.is_some_and(|version| version != 0) {
             return Err(ApiError::bad_request(
@@ -55,21 +62,38 @@ pub async fn collect(
     }
     match (options.resource_version, exactness(options)) {
         (Some(version), Some(VersionMatch::Exact)) => {
-            let at = Revision(version);
-            wait_for(call, at).await?;
-            let from = Position { at: Some(at), after: None };
-            from_store(call, options, selectors, &from).await.map_err(write::store_failed)
+            let at = Some(Revision(version));
+            let begin = Position { at, ..Position::default() };
+            let page = from_store(call, options.limit, selectors, &begin).await;
+            return page.map_err(|error| match error {
+                StoreError::Future { asked, current } => too_new(asked, current, None),
+                error => write::store_failed(error),
+            });
         }
-        (Some(0), _) => Ok(from_cache(call, 0, selectors)),
-        (Some(version), _) => {
-            wait_for(call, Revision(version)).await?;
-            Ok(from_cache(call, options.limit, selectors))
-        }
-        (None, _) => {
-            call.cache().latest().await.map_err(write::store_failed)?;
-            Ok(from_cache(call, options.limit, selectors))
-        }
+        (Some(0), _) => return Ok(whole(call, selectors)),
+        (Some(version), _) => wait_for(call, Revision(version)).await?,
+        (None, _) => call.cache().latest().await.map_err(write::store_failed)?,
     }
+    if options.limit == 0 {
+        return Ok(whole(call, selectors));
+    }
+    if selectors.is_empty() {
+        return Ok(first_page(call, options.limit));
+    }
+    let page = from_store(call, options.limit, selectors, &Position::default()).await;
+    page.map_err(write::store_failed)
+}
+
+/// What is not kept has no revision, and is no more than a page.
+fn computed(call: &Call, selectors: &Selectors) -> Page {
+    let kind = call.kind.as_ref();
+    let of_value = |value| {
+        let name = object::name(&value).to_owned();
+        Arc::new(Cached::computed(call.info().group_resource(), &name, &value))
+    };
+    let mut items: Vec<Arc<Cached>> = kind.computed().into_iter().map(of_value).collect();
+    items.retain(|item| selectors.match_cached(kind, item));
+    Page { items, revision: Revision(0), continued: None, remaining: None }
 }
 
 /// How the resourceVersion is meant. A page at a revision is one of exactly that revision, unless
@@ -84,57 +108,68 @@ fn exactness(options: &ListOptions) -> Option<VersionMatch> {
 pub async fn wait_for(call: &Call, revision: Revision) -> Result<(), ApiError> {
     let cache = call.cache();
     cache.caught_up(revision).await.map_err(|error| match error {
-        StoreError::Future { current, .. } => too_new(revision, current),
+        StoreError::Future { current, .. } => too_new(revision, current, Some(1)),
         error => write::store_failed(error),
     })
 }
 
-fn too_new(asked: Revision, current: Revision) -> ApiError {
+/// Source: `k8s.io/apiserver/pkg/storage/errors.go` (NewTooLargeResourceVersionError).
+pub fn too_new(asked: Revision, current: Revision, retry_seconds: Option<u32>) -> ApiError {
     let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
     let mut error = ApiError::new(504, "Timeout", message);
-    error.details = Some(json!({
+    let mut details = json!({
         "causes": [{ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" }],
-        "retryAfterSeconds": 1,
-    }));
+    });
+    if let Some(seconds) = retry_seconds {
+        details["retryAfterSeconds"] = seconds.into();
+    }
+    error.details = Some(details);
     error
 }
 
 /// The namespace to look into; `None` looks into all.
-fn scope(call: &Call) -> Option<&str> {
-    Some(call.namespace()).filter(|namespace| !namespace.is_empty())
+fn scope<'a>(call: &'a Call, selectors: &'a Selectors) -> Option<&'a str> {
+    let named = Some(call.namespace()).filter(|namespace| !namespace.is_empty());
+    let selected = || selectors.exact("metadata.namespace").filter(|name| !name.is_empty());
+    named.or_else(|| if call.info().is_namespaced() { selected() } else { None })
 }
 
-fn from_cache(call: &Call, limit: usize, selectors: &Selectors) -> Page {
+fn whole(call: &Call, selectors: &Selectors) -> Page {
     let kind = call.kind.as_ref();
-    let snapshot = call.cache().list(scope(call));
-    let mut items = Vec::new();
-    let mut matching = snapshot.items.iter().filter(|cached| selectors.match_cached(kind, cached));
-    let mut last = None;
-    for cached in matching.by_ref() {
-        items.push(Object::of_cached(kind, cached));
-        if limit > 0 && items.len() == limit {
-            last = Some(cached);
-            break;
-        }
+    let snapshot = call.cache().list(scope(call, selectors));
+    let mut items = snapshot.items;
+    if !selectors.is_empty() {
+        items.retain(|cached| selectors.match_cached(kind, cached));
     }
-    let rest = matching.count();
-    let last = last.filter(|_| rest > 0);
-    Page {
-        items,
-        revision: snapshot.revision,
-        continued: last.map(|last| {
-            Continue::write(snapshot.revision, &format!("{}/{}", last.namespace(), last.name()))
-        }),
-        remaining: last.filter(|_| selectors.is_empty()).map(|_| rest),
-    }
+    Page { items, revision: snapshot.revision, continued: None, remaining: None }
+}
+
+/// The first objects of a collection that nothing is selected from.
+fn first_page(call: &Call, limit: usize) -> Page {
+    let namespace = Some(call.namespace()).filter(|namespace| !namespace.is_empty());
+    let (snapshot, rest) = call.cache().first(namespace, limit);
+    let revision = snapshot.revision;
+    let last = snapshot.items.last().filter(|_| rest > 0);
+    let continued = last.map(|last| {
+        let after = match (namespace, call.info().is_namespaced()) {
+            (None, true) => format!("{}/{}", last.namespace(), last.name()),
+            _ => last.name().to_owned(),
+        };
+        Continue { revision: Some(revision), after, rest: Some(rest) }
+    });
+    let remaining = continued.is_some().then_some(rest);
+    Page { items: snapshot.items, revision, continued, remaining }
 }
 
 /// Where a list from the store begins.
+#[derive(Clone, Debug, Default)]
 struct Position {
     /// `None`: the newest.
     at: Option<Revision>,
-    /// The last key that was shown.
+    /// The last key that was shown, within what is listed.
     after: Option<String>,
+    /// How many there are behind that, where it is known.
+    rest: Option<usize>,
 }
 
 async fn next_page(
@@ -143,11 +178,16 @@ async fn next_page(
     selectors: &Selectors,
     token: &Continue,
 ) -> Result<Page, ApiError> {
-    let from = Position { at: token.revision, after: Some(token.after.clone()) };
-    match from_store(call, options, selectors, &from).await {
+    let from = Position {
+        at: token.revision,
+        after: Some(token.after.clone()),
+        rest: token.rest.filter(|_| token.revision.is_some()),
+    };
+    match from_store(call, options.limit, selectors, &from).await {
         Err(StoreError::Compacted { .. }) => {
             let mut error = ApiError::expired(CONTINUE_EXPIRED);
-            error.continued = Some(Continue::write_newest(&token.after));
+            let newest = Continue { revision: None, rest: None, ..token.clone() };
+            error.continued = Some(newest.write());
             Err(error)
         }
         result => result.map_err(write::store_failed),
@@ -156,99 +196,71 @@ async fn next_page(
 
 async fn from_store(
     call: &Call,
-    options: &ListOptions,
+    limit: usize,
     selectors: &Selectors,
     from: &Position,
 ) -> Result<Page, StoreError> {
-    let root = format!("{}/", call.info().stored_resource());
-    let prefix = match scope(call) {
-        Some(namespace) => format!("{root}{namespace}/"),
-        None => root.clone(),
-    };
-    let after = from.after.as_ref().map(|after| format!("{root}{after}"));
-    let listed = call.api.store.list(Range { prefix, after, limit: 0 }, from.at).await?;
-    let mut page = Page {
-        items: Vec::new(),
-        revision: from.at.unwrap_or(listed.revision),
-        continued: None,
-        remaining: None,
-    };
-    for (index, stored) in listed.items.iter().enumerate() {
-        let bytes = encode::splice(&stored.value, stored.modified);
-        let object = Object::of_bytes(call.kind.as_ref(), bytes);
-        if !selectors.is_empty() && !selectors.matches(call.kind.as_ref(), object.value()) {
-            continue;
-        }
-        page.items.push(object);
-        let rest = listed.items.len() - index - 1;
-        if options.limit > 0 && page.items.len() == options.limit && rest > 0 {
-            let key = stored.key.strip_prefix(&root).unwrap_or(&stored.key);
-            page.continued = Some(Continue::write(page.revision, key));
-            page.remaining = selectors.is_empty().then_some(rest);
-            break;
-        }
-    }
-    Ok(page)
-}
-
-/// Where a cut list goes on. Upstream's token, but that it holds the last key, not the next.
-#[derive(Debug, PartialEq)]
-struct Continue {
-    /// `None`: at the newest revision, after the list's own was compacted.
-    revision: Option<Revision>,
-    /// `namespace/name` of the last object shown.
-    after: String,
-}
-
-impl Continue {
-    fn parse(token: &str) -> Result<Self, ApiError> {
-        let refuse = |why: &str| {
-            ApiError::bad_request(format!("invalid continue token: continue key is not valid{why}"))
+    let (cache, kind) = (call.cache(), call.kind.as_ref());
+    let prefix = prefix(call);
+    let counts = limit > 0 && selectors.is_empty();
+    let mut at = from.at;
+    let mut after = from.after.as_ref().map(|after| format!("{prefix}{after}"));
+    let mut items = Vec::new();
+    let mut look = limit;
+    loop {
+        let range = Range {
+            prefix: prefix.clone(),
+            after: after.take(),
+            limit: look,
+            count: counts && from.rest.is_none(),
         };
-        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|error| refuse(&format!(": {error}")))?;
-        let token: Value =
-            serde_json::from_slice(&bytes).map_err(|error| refuse(&format!(": {error}")))?;
-        if token["v"] != CONTINUE_VERSION {
-            let version = token["v"].as_str().unwrap_or_default();
-            return Err(refuse(&format!(
-                ": server does not recognize this encoded version {version}"
-            )));
-        }
-        let revision = match token["rv"].as_i64() {
-            None | Some(0) => {
-                return Err(refuse(
-                    ": incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
-                ));
+        let listed = call.api.store.list(range, at).await?;
+        let revision = *at.get_or_insert(listed.revision);
+        let last = listed.items.last().map(|stored| stored.key.clone());
+        let mut found = listed.items.into_iter();
+        for stored in found.by_ref() {
+            let cached = cache.of_stored(&stored);
+            if !selectors.is_empty() && !selectors.match_cached(kind, &cached) {
+                continue;
             }
-            Some(revision) => u64::try_from(revision).ok().map(Revision),
-        };
-        let after = token["start"].as_str().unwrap_or_default().to_owned();
-        if after.is_empty() {
-            return Err(refuse(": encoded start key empty (version meta.k8s.io/v1)"));
+            items.push(cached);
+            if limit == 0 || items.len() < limit {
+                continue;
+            }
+            let more = listed.more || found.len() > 0;
+            let rest = from.rest.map(|rest| rest.saturating_sub(items.len())).or(listed.rest);
+            let rest = rest.filter(|_| counts && more);
+            let continued = more.then(|| {
+                let after = stored.key.strip_prefix(&prefix).unwrap_or(&stored.key).to_owned();
+                Continue { revision: Some(revision), after, rest }
+            });
+            return Ok(Page { items, revision, continued, remaining: rest });
         }
-        Ok(Self { revision, after })
+        if !listed.more {
+            return Ok(Page { items, revision, continued: None, remaining: None });
+        }
+        after = last;
+        look = (look * 2).clamp(1, LOOK_MAX.max(limit));
     }
+}
 
-    fn write(revision: Revision, after: &str) -> String {
-        Self::encode(&revision.0.into(), after)
-    }
-
-    fn write_newest(after: &str) -> String {
-        Self::encode(&(-1).into(), after)
-    }
-
-    fn encode(revision: &Value, after: &str) -> String {
-        let token = json!({ "v": CONTINUE_VERSION, "rv": revision, "start": after });
-        URL_SAFE_NO_PAD.encode(token.to_string())
+/// What the keys of all that is listed begin with.
+fn prefix(call: &Call) -> String {
+    let root = call.info().stored_resource();
+    match (call.info().is_namespaced(), call.namespace()) {
+        (true, "") => format!("{root}/"),
+        (_, namespace) => format!("{root}/{namespace}/"),
     }
 }
 
 impl Page {
     fn metadata(&self) -> Value {
         let mut metadata = Map::new();
-        metadata.insert("resourceVersion".into(), self.revision.to_string().into());
+        if self.revision != Revision(0) {
+            metadata.insert("resourceVersion".into(), self.revision.to_string().into());
+        }
         if let Some(token) = &self.continued {
-            metadata.insert("continue".into(), token.as_str().into());
+            metadata.insert("continue".into(), token.write().into());
         }
         if let Some(remaining) = self.remaining {
             metadata.insert("remainingItemCount".into(), remaining.into());
@@ -257,101 +269,29 @@ impl Page {
     }
 }
 
-pub fn answer(call: &Call, page: &Page) -> Result<Response, ApiError> {
-    let (output, kind) = (&call.output, call.kind.as_ref());
-    let metadata = page.metadata();
-    match output.shape {
-        Shape::Table => {
-            let options = table::Options::parse(&call.query)?;
-            let now = call.api.ambient().now();
-            let rows = page.items.iter();
-            let rows = rows.map(|item| table::row(output, kind, item, options, now)).collect();
-            let table = table::assemble(output, kind.columns(), &metadata, rows, options);
-            Ok(answers::value(output, StatusCode::OK, &table))
-        }
-        Shape::Partial => {
-            let items: Vec<Value> =
-                page.items.iter().map(|item| table::partial(output, item)).collect();
-            let list = json!({
-                "kind": "PartialObjectMetadataList",
-                "apiVersion": format!("meta.k8s.io/{}", output.meta_version),
-                "metadata": metadata,
-                "items": items,
-            });
-            Ok(answers::value(output, StatusCode::OK, &list))
-        }
-        Shape::Whole => Ok(whole(call, page, &metadata)),
+pub fn answer(call: &Call, mut page: Page) -> Result<Response, ApiError> {
+    not_a_list_form(call)?;
+    if let (Shape::Table, Some(order)) = (call.output.shape, call.info().row_order) {
+        page.items.sort_by_cached_key(|cached| cached.decode().map_or(0, |value| order(&value)));
     }
+    let list = List {
+        kind: call.kind.clone(),
+        output: call.output,
+        table: table::Options::of(&call.output, &call.query)?,
+        now: call.api.ambient().now(),
+        metadata: page.metadata(),
+        items: page.items,
+    };
+    let pieces = list.pieces();
+    Ok(respond(StatusCode::OK, pieces.content_type(), body(pieces)))
 }
 
-fn whole(call: &Call, page: &Page, metadata: &Value) -> Response {
-    let (output, info) = (&call.output, call.info());
-    let kind = format!("{}List", info.kind);
-    if output.media == Media::Json && !output.pretty {
-        return respond(
-            StatusCode::OK,
-            JSON,
-            concatenated(&kind, &info.api_version(), metadata, &page.items),
-        );
+/// A list of one piece goes out as such, with its length.
+fn body(mut pieces: Pieces) -> Body {
+    let first = pieces.next().unwrap_or_default();
+    if pieces.is_done() {
+        return Body::from(first);
     }
-    let items: Vec<Value> = page.items.iter().map(|item| Value::clone(item.value())).collect();
-    let list = json!({
-        "kind": kind,
-        "apiVersion": info.api_version(),
-        "metadata": metadata,
-        "items": items,
-    });
-    if output.media == Media::Protobuf
-        && let Some(bytes) = to_protobuf(&list_type(call.kind.as_ref()), &list)
-    {
-        return respond(StatusCode::OK, PROTOBUF, bytes);
-    }
-    answers::value(output, StatusCode::OK, &list)
-}
-
-/// The JSON of a list, put together from its items' text.
-fn concatenated(kind: &str, api_version: &str, metadata: &Value, items: &[Object]) -> Bytes {
-    let head = format!(
-        "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":["
-    );
-    let size = items.iter().map(|item| item.bytes.len() + 1).sum::<usize>();
-    let mut text = BytesMut::with_capacity(head.len() + size + 2);
-    text.put_slice(head.as_bytes());
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            text.put_u8(b',');
-        }
-        text.put_slice(&item.bytes);
-    }
-    text.put_slice(b"]}");
-    text.freeze()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn continue_tokens_are_read_back() {
-        let token = Continue::write(Revision(7), "default/web");
-        let parsed = Continue { revision: Some(Revision(7)), after: "default/web".into() };
-        assert_eq!(Continue::parse(&token), Ok(parsed));
-        let newest = Continue { revision: None, after: "default/web".into() };
-        assert_eq!(Continue::parse(&Continue::write_newest("default/web")), Ok(newest));
-        for junk in
-            ["%%%", "e30", &Continue::write(Revision(0), "a"), &Continue::write(Revision(1), "")]
-        {
-            assert_eq!(Continue::parse(junk).expect_err(junk).code, 400);
-        }
-    }
-
-    #[test]
-    fn a_list_is_put_together_from_its_items() {
-        let items =
-            ["a", "b"].map(|name| Object::of_value(json!({ "metadata": { "name": name } })));
-        let text = concatenated("PodList", "v1", &json!({ "resourceVersion": "5" }), &items);
-        let list: Value = serde_json::from_slice(&text).expect("JSON");
-        assert_eq!(list["items"][1], json!({ "metadata": { "name": "b" } }));
-        assert_eq!(list["metadata"]["resourceVersion"], "5");
-    }
+    let pieces = std::iter::once(first).chain(pieces).map(Ok::<_, Infallible>);
+    Body::from_stream(futures::stream::iter(pieces))
 }

@@ -72,11 +72,18 @@ pub struct Output {
     /// `v1` or `v1beta1` of `meta.k8s.io`, for tables and partial objects.
     pub meta_version: &'static str,
     pub pretty: bool,
+    /// `PartialObjectMetadataList` was asked for, not the metadata of one object.
+    pub of_list: bool,
 }
 
 impl Output {
-    pub const PLAIN: Self =
-        Self { media: Media::Json, shape: Shape::Whole, meta_version: "v1", pretty: false };
+    pub const PLAIN: Self = Self {
+        media: Media::Json,
+        shape: Shape::Whole,
+        meta_version: "v1",
+        pretty: false,
+        of_list: false,
+    };
 
     /// `shapes`: whether the answer is an object that can become a table or its metadata.
     pub fn negotiate(headers: &HeaderMap, query: &Query, shapes: bool) -> Result<Self, ApiError> {
@@ -123,12 +130,16 @@ impl Clause<'_> {
             (given, sub) => given == kind && sub == subtype,
         };
         let stream = self.parameter("stream");
-        if !fits || !(stream.is_empty() || stream == "watch") {
+        // YAML has no form for streams.
+        let streams = stream == "watch" && media != Media::Yaml;
+        if !fits || !(stream.is_empty() || streams) {
             return None;
         }
         let shape = self.shape(media, shapes)?;
         let meta_version = if self.parameter("v") == "v1beta1" { "v1beta1" } else { "v1" };
-        Some(Output { media, shape, meta_version, pretty: self.parameter("pretty") == "1" })
+        let pretty = self.parameter("pretty") == "1";
+        let of_list = self.parameter("as") == "PartialObjectMetadataList";
+        Some(Output { media, shape, meta_version, pretty, of_list })
     }
 
     /// `None`: this clause asks for something that cannot be had.
@@ -142,12 +153,7 @@ impl Clause<'_> {
         }
         match shape {
             "Table" if media != Media::Protobuf => Some(Shape::Table),
-            // The schema has the protobuf form of v1 alone.
-            "PartialObjectMetadata" | "PartialObjectMetadataList"
-                if media != Media::Protobuf || self.parameter("v") == "v1" =>
-            {
-                Some(Shape::Partial)
-            }
+            "PartialObjectMetadata" | "PartialObjectMetadataList" => Some(Shape::Partial),
             _ => None,
         }
     }
@@ -228,6 +234,11 @@ mod tests {
             ("text/html,application/json;q=0.9,*/*;q=0.8", Ok((Json, Whole))),
             ("application/json;q=0.5,application/yaml", Ok((Yaml, Whole))),
             ("application/json;stream=watch", Ok((Json, Whole))),
+            ("application/yaml;stream=watch", Err(406)),
+            (
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1beta1",
+                Ok((Protobuf, Partial)),
+            ),
         ];
         for (accept, expected) in table {
             assert_eq!(negotiate(accept), expected, "{accept}");

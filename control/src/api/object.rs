@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::cache::Cached;
@@ -36,6 +37,20 @@ impl Object {
         self.value.get_or_init(|| Arc::new(serde_json::from_slice(&self.bytes).unwrap_or_default()))
     }
 
+    /// Its metadata; nothing else is decoded for that.
+    pub fn metadata(&self) -> Value {
+        #[derive(Deserialize)]
+        struct Head {
+            metadata: Value,
+        }
+        match self.value.get() {
+            Some(value) => value["metadata"].clone(),
+            None => {
+                serde_json::from_slice(&self.bytes).map_or(Value::Null, |head: Head| head.metadata)
+            }
+        }
+    }
+
     /// A value with the resourceVersion that it holds, if any.
     pub fn of_value(value: Value) -> Self {
         let bytes = encode::stored(&value);
@@ -56,6 +71,11 @@ impl Object {
         let value = self.value().clone();
         drop(self);
         Arc::unwrap_or_clone(value)
+    }
+
+    /// All objects of a kind that is not kept.
+    pub fn computed(kind: &dyn AnyKind) -> Vec<Self> {
+        kind.computed().into_iter().map(Self::of_value).collect()
     }
 
     /// A value with its own JSON text.

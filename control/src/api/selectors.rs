@@ -2,7 +2,6 @@
 //!
 //! Source: `k8s.io/apimachinery/pkg/{labels,fields}/selector.go`.
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::cache::Cached;
@@ -85,13 +84,7 @@ impl Selectors {
             .map(|term| term.value.as_str())
     }
 
-    pub fn matches(&self, kind: &dyn AnyKind, object: &Value) -> bool {
-        let labels = &object["metadata"]["labels"];
-        self.match_labels(|key| labels.get(key).and_then(Value::as_str))
-            && self.match_fields(&Own::of_value(kind, object))
-    }
-
-    /// The same for what a cache holds, which is decoded no further than the selectors look.
+    /// Whether an object is selected. It is decoded no further than the selectors look.
     pub fn match_cached(&self, kind: &dyn AnyKind, cached: &Cached) -> bool {
         if !self.labels.is_empty() {
             let labels = cached.labels();
@@ -103,9 +96,7 @@ impl Selectors {
             return true;
         }
         if self.fields.iter().all(|term| is_plain(&term.field)) {
-            let plain = serde_json::from_slice::<Plain>(cached.stored()).unwrap_or_default();
-            let (namespace, name) = (cached.namespace().to_owned(), cached.name().to_owned());
-            return self.match_fields(&plain.own(namespace, name));
+            return self.match_terms(|field| plain(cached, field));
         }
         let object = Object::of_cached(kind, cached);
         self.match_fields(&Own::of_value(kind, object.value()))
@@ -116,7 +107,11 @@ impl Selectors {
     }
 
     fn match_fields(&self, own: &Own) -> bool {
-        self.fields.iter().all(|term| (own.field(&term.field) == term.value) == term.equal)
+        self.match_terms(|field| own.field(field))
+    }
+
+    fn match_terms<'a>(&self, value: impl Fn(&str) -> &'a str) -> bool {
+        self.fields.iter().all(|term| (value(&term.field) == term.value) == term.equal)
     }
 
     fn check_fields(&self, kind: &dyn AnyKind) -> Result<(), ApiError> {
@@ -169,34 +164,14 @@ fn is_plain(field: &str) -> bool {
     matches!(field, "metadata.name" | "metadata.namespace" | "spec.nodeName" | "status.phase")
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Plain {
-    spec: PlainSpec,
-    status: PlainStatus,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct PlainSpec {
-    node_name: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct PlainStatus {
-    phase: Option<String>,
-}
-
-impl Plain {
-    fn own(self, namespace: String, name: String) -> Own {
-        Own(vec![
-            ("metadata.name", name),
-            ("metadata.namespace", namespace),
-            ("spec.nodeName", self.spec.node_name.unwrap_or_default()),
-            ("status.phase", self.status.phase.unwrap_or_default()),
-        ])
-    }
+fn plain<'a>(cached: &'a Cached, field: &str) -> &'a str {
+    let value = match field {
+        "metadata.name" => return cached.name(),
+        "metadata.namespace" => return cached.namespace(),
+        "spec.nodeName" => &cached.meta().node_name,
+        _ => &cached.meta().phase,
+    };
+    value.as_deref().unwrap_or_default()
 }
 
 impl Requirement {

@@ -1,20 +1,24 @@
 //! What all handlers share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Plugin, Surroundings};
 use crate::ambient::Ambient;
+use crate::auth::tokens::Tokens;
 use crate::cache::{Cache, Caches};
 use crate::kinds::{AnyKind, Registry};
 use crate::schema::openapi::OpenApi;
 use crate::store::Store;
 
 use super::discovery::Discovery;
+use super::fair::Fairness;
 use super::health::Readiness;
 use super::kubelet::Kubelets;
 use super::metrics::Metrics;
+use super::readers::Readers;
 
 /// The API server's state. One for each control plane; cheap to share.
 pub struct Api {
@@ -23,9 +27,12 @@ pub struct Api {
     pub surroundings: Surroundings,
     pub plugins: Vec<Arc<dyn Plugin>>,
     pub kubelets: Kubelets,
+    pub tokens: Tokens,
     /// Cancelled when the control plane stops: watches and followed logs end.
     pub stopping: CancellationToken,
     pub readiness: Readiness,
+    pub(super) readers: Arc<Readers>,
+    pub(super) fairness: Arc<Fairness>,
     pub(super) metrics: Metrics,
     pub(super) discovery: Discovery,
     pub(super) openapi: OpenApi,
@@ -37,20 +44,26 @@ impl Api {
         kinds: Registry,
         surroundings: Surroundings,
         kubelets: Kubelets,
+        tokens: Tokens,
         plugins: Vec<Arc<dyn Plugin>>,
         stopping: CancellationToken,
+        reader_patience: Duration,
     ) -> Arc<Self> {
+        let fairness = Fairness::new(surroundings.ambient.clone());
         Arc::new(Self {
             store,
             discovery: Discovery::new(&kinds),
             openapi: OpenApi::new(kinds.clone()),
             kinds,
+            readers: Readers::start(&surroundings.ambient, reader_patience),
             surroundings,
             plugins,
             kubelets,
+            tokens,
             stopping,
             readiness: Readiness::default(),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(&fairness),
+            fairness,
         })
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::kinds::{AnyKind, Column, FieldError};
 use crate::status::ApiError;
 
-use super::negotiate::Output;
+use super::negotiate::{Output, Shape};
 use super::object::Object;
 use super::query::Query;
 
@@ -28,14 +28,22 @@ pub struct Options {
 }
 
 impl Options {
+    /// Of a request whose answer is shown so; who wants no table is asked for nothing.
+    pub fn of(output: &Output, query: &Query) -> Result<Self, ApiError> {
+        if output.shape == Shape::Table {
+            return Self::parse(query);
+        }
+        Ok(Self { include: Include::Metadata, headless: false })
+    }
+
     pub fn parse(query: &Query) -> Result<Self, ApiError> {
         let include = match query.get("includeObject").unwrap_or_default() {
             "" | "Metadata" => Include::Metadata,
             "None" => Include::None,
             "Object" => Include::Object,
             other => {
-                let supported = ["Metadata", "None", "Object", ""];
-                let error = FieldError::not_supported("includeObject", other, &supported);
+                let why = "must be 'Metadata', 'Object', 'None', or empty";
+                let error = FieldError::invalid("includeObject", other, why);
                 return Err(ApiError::bad_request(format!(
                     "Unable to convert to Table as requested: {error}"
                 )));
@@ -57,7 +65,7 @@ pub fn assemble(
         "kind": "Table",
         "apiVersion": format!("meta.k8s.io/{}", output.meta_version),
         "metadata": metadata,
-        "columnDefinitions": [],
+        "columnDefinitions": null,
         "rows": rows,
     });
     if !options.headless {
@@ -111,7 +119,7 @@ fn carrying(output: &Output, cells: Vec<Value>, object: &Object, options: Option
     row
 }
 
-fn definitions(columns: &[Column]) -> Value {
+pub fn definitions(columns: &[Column]) -> Value {
     let columns = columns.iter().map(|column| {
         json!({
             "name": column.name,
@@ -129,6 +137,6 @@ pub fn partial(output: &Output, object: &Object) -> Value {
     json!({
         "kind": "PartialObjectMetadata",
         "apiVersion": format!("meta.k8s.io/{}", output.meta_version),
-        "metadata": object.value()["metadata"],
+        "metadata": object.metadata(),
     })
 }

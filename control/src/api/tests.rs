@@ -1,5 +1,8 @@
 //! The verbs, through the service as clients see it, over a store in memory.
 
+mod access;
+mod streams;
+
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -995,7 +998,7 @@ async fn openapi_is_served_with_tags() {
 fn every_stored_kind_has_a_list_type_for_protobuf() {
     for kind in crate::kinds::registry().iter() {
         if kind.info().storage != crate::kinds::Storage::Virtual {
-            let ty = super::answer::list_type(kind.as_ref());
+            let ty = format!("{}List", kind.info().schema);
             assert!(crate::schema::schema().by_name(&ty).is_some(), "{ty}");
         }
     }

@@ -1,37 +1,35 @@
 //! Watches.
 //!
-//! A watch is a stream of frames put together around bytes that the cache holds. What selectors do
-//! to an event (an object that moves in or out of the selection) is decided by the pure `seen`.
+//! A watch is a stream of frames, each made once for all who watch in the same form (`frames`). What
+//! selectors do to an event (an object that moves in or out of the selection) is decided for each
+//! watcher by the pure `seen`. A watcher that does not read is cut (`readers`).
 //! Source: `k8s.io/apiserver/pkg/endpoints/handlers/watch.go`, `pkg/storage/cacher`.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::response::Response;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::{FutureExt as _, StreamExt as _};
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use crate::ambient::Ambient;
-use crate::cache::{Cache, CacheEvent, CacheWatch, Cached};
-use crate::kinds::AnyKind;
+use crate::cache::{Cache, CacheEvent, CacheWatch, Cached, Occurred};
 use crate::status::ApiError;
-use crate::store::Revision;
+use crate::store::{Revision, StoreError};
 
-use super::answer::{json_text, respond, self_described, to_protobuf};
+use super::answer::respond;
 use super::call::Call;
-use super::negotiate::{JSON, Media, Output, Shape, not_acceptable};
+use super::frames::Encoder;
+use super::list;
 use super::object::Object;
 use super::query::ListOptions;
+use super::readers::Bounds;
 use super::selectors::Selectors;
 use super::state::Api;
-use super::{list, table, write};
 
-const PROTOBUF_STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 /// As upstream's `--min-request-timeout`; a watch that names no timeout gets one to two of it.
 const TIMEOUT_MIN: Duration = Duration::from_secs(1800);
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -40,6 +38,7 @@ const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// Events that are at hand are sent together, up to this size.
 const CHUNK: usize = 64 * 1024;
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+const NOT_READ: &str = "the events of this watch were not read in time; list again";
 
 pub async fn watch(call: &Call) -> Result<Response, ApiError> {
     let options = ListOptions::parse(&call.query, true)?;
@@ -49,14 +48,21 @@ pub async fn watch(call: &Call) -> Result<Response, ApiError> {
     }
     let encoder = Encoder::new(call)?;
     let content_type = encoder.content_type();
-    let start = begin(call, &options).await?;
+    let namespace = Some(call.namespace().to_owned()).filter(|namespace| !namespace.is_empty());
+    let start = begin(call, &options, namespace.as_deref()).await;
     let now = Instant::now();
     let deadline = now + timeout(&options, call.api.ambient());
-    let watching = Watching {
+    let bounds = Bounds {
+        farewell: Some(encoder.error(&ApiError::expired(NOT_READ))),
+        hangup: call.hangup.clone(),
+        ..Bounds::default()
+    };
+    let mut watching = Watching {
         deadline,
         next_bookmark: next_bookmark(now, deadline),
         api: call.api.clone(),
-        namespace: Some(call.namespace().to_owned()).filter(|namespace| !namespace.is_empty()),
+        cache: call.cache(),
+        namespace,
         selectors,
         encoder,
         bookmarks: options.bookmarks,
@@ -64,14 +70,17 @@ pub async fn watch(call: &Call) -> Result<Response, ApiError> {
         initial: start.initial.into_iter(),
         revision: start.revision,
         events: start.events,
-        buffer: BytesMut::new(),
+        ready: Ready::default(),
         ended: false,
     };
+    if let Some(error) = start.failed {
+        watching.fail(&error);
+    }
     let frames = futures::stream::unfold(watching, |mut watching| async move {
         let chunk = watching.next_chunk().await?;
-        Some((Ok::<Bytes, Infallible>(chunk), watching))
+        Some((Ok(chunk), watching))
     });
-    Ok(respond(StatusCode::OK, content_type, Body::from_stream(frames)))
+    Ok(respond(StatusCode::OK, content_type, call.api.readers.body(frames, bounds)))
 }
 
 fn timeout(options: &ListOptions, ambient: &Ambient) -> Duration {
@@ -88,42 +97,76 @@ fn next_bookmark(now: Instant, deadline: Instant) -> Instant {
 }
 
 /// Where a watch begins.
+#[derive(Default)]
 struct Start {
     /// What is announced as ADDED first.
     initial: Vec<Arc<Cached>>,
     revision: Revision,
     /// `None`: too old a revision; the watch ends with an error event, as upstream's do.
     events: Option<CacheWatch>,
+    /// Why it cannot begin: such a watch, too, ends with an error event.
+    failed: Option<ApiError>,
 }
 
-async fn begin(call: &Call, options: &ListOptions) -> Result<Start, ApiError> {
+async fn begin(call: &Call, options: &ListOptions, namespace: Option<&str>) -> Start {
     let cache = call.cache();
-    let state = |with_initial: bool| {
-        let (snapshot, events) = cache.snapshot_and_watch();
-        let initial = if with_initial { snapshot.items } else { Vec::new() };
-        Start { initial, revision: snapshot.revision, events: Some(events) }
+    let waited = match (options.resource_version, options.send_initial_events) {
+        (None, _) => cache.latest().await.map_err(|error| match error {
+            StoreError::Future { asked, current } => list::too_new(asked, current, Some(1)),
+            error => super::write::store_failed(error),
+        }),
+        (Some(0), _) => Ok(()),
+        (Some(version), Some(true)) => list::wait_for(call, Revision(version)).await,
+        (Some(version), _) => {
+            let revision = Revision(version);
+            return Start { revision, events: cache.watch(revision).ok(), ..Start::default() };
+        }
     };
-    match (options.resource_version, options.send_initial_events) {
-        (None, initial) => {
-            cache.latest().await.map_err(write::store_failed)?;
-            Ok(state(initial != Some(false)))
-        }
-        (Some(0), initial) => Ok(state(initial != Some(false))),
-        (Some(version), Some(true)) => {
-            list::wait_for(call, Revision(version)).await?;
-            Ok(state(true))
-        }
-        (Some(version), _) => Ok(after(&cache, Revision(version))),
+    if let Err(error) = waited {
+        return Start { failed: Some(error), ..Start::default() };
+    }
+    if options.send_initial_events == Some(false) {
+        let (revision, events) = cache.watch_on();
+        return Start { revision, events: Some(events), ..Start::default() };
+    }
+    let (snapshot, events) = cache.snapshot_and_watch_in(namespace);
+    Start {
+        initial: snapshot.items,
+        revision: snapshot.revision,
+        events: Some(events),
+        failed: None,
     }
 }
 
-fn after(cache: &Cache, revision: Revision) -> Start {
-    Start { initial: Vec::new(), revision, events: cache.watch(revision).ok() }
+/// Frames that are at hand.
+#[derive(Default)]
+struct Ready {
+    frames: Vec<Bytes>,
+    size: usize,
+}
+
+impl Ready {
+    fn push(&mut self, frame: Bytes) {
+        self.size += frame.len();
+        self.frames.push(frame);
+    }
+
+    /// One frame goes out as it is, in memory that it shares with all who watch.
+    fn take(&mut self) -> Option<Bytes> {
+        let size = std::mem::take(&mut self.size);
+        if self.frames.len() < 2 {
+            return self.frames.pop();
+        }
+        let mut chunk = BytesMut::with_capacity(size);
+        self.frames.drain(..).for_each(|frame| chunk.put(frame));
+        Some(chunk.freeze())
+    }
 }
 
 /// A watch under way.
 struct Watching {
     api: Arc<Api>,
+    cache: Arc<Cache>,
     namespace: Option<String>,
     selectors: Selectors,
     encoder: Encoder,
@@ -136,12 +179,12 @@ struct Watching {
     events: Option<CacheWatch>,
     deadline: Instant,
     next_bookmark: Instant,
-    buffer: BytesMut,
+    ready: Ready,
     ended: bool,
 }
 
 enum Next {
-    Event(Option<Arc<CacheEvent>>),
+    Event(Option<Arc<Occurred>>),
     Bookmark,
     Timeout,
     Stopping,
@@ -151,8 +194,11 @@ impl Watching {
     /// The next frames; `None` when the watch is over.
     async fn next_chunk(&mut self) -> Option<Bytes> {
         loop {
-            if self.write_initial() {
-                return Some(self.buffer.split().freeze());
+            if !self.ended {
+                self.write_initial();
+            }
+            if let Some(chunk) = self.ready.take() {
+                return Some(chunk);
             }
             if self.ended {
                 return None;
@@ -161,11 +207,7 @@ impl Watching {
                 Next::Event(Some(event)) => self.write_ready(&event),
                 Next::Event(None) => self.expire(),
                 Next::Bookmark => self.write_bookmark(false),
-                Next::Timeout => self.ended = true,
-                Next::Stopping => return None,
-            }
-            if !self.buffer.is_empty() {
-                return Some(self.buffer.split().freeze());
+                Next::Timeout | Next::Stopping => self.ended = true,
             }
         }
     }
@@ -181,26 +223,35 @@ impl Watching {
         }
     }
 
-    /// Whether initial events, or the mark of their end, have been written.
-    fn write_initial(&mut self) -> bool {
-        while self.buffer.len() < CHUNK {
+    /// Writes of the initial events what goes out together, and the mark of their end.
+    fn write_initial(&mut self) {
+        if self.initial.len() > 0 {
+            if Instant::now() >= self.deadline || self.api.stopping.is_cancelled() {
+                return self.end();
+            }
+            // What has happened since is gone already: to go on would hold the state for nothing.
+            if self.cache.oldest() > self.revision {
+                return self.expire();
+            }
+        }
+        while self.ready.size < CHUNK {
             let Some(cached) = self.initial.next() else { break };
             if self.is_selected(&cached) {
                 let object = Object::of_cached(self.encoder.kind.as_ref(), &cached);
-                self.encoder.write(&mut self.buffer, "ADDED", &object);
+                let frame = self.encoder.frame("ADDED", &object);
+                self.ready.push(frame);
             }
         }
         if self.announce_end && self.initial.len() == 0 {
             self.announce_end = false;
             self.write_bookmark(true);
         }
-        !self.buffer.is_empty()
     }
 
     /// Writes this event, and those that are at hand behind it.
-    fn write_ready(&mut self, event: &CacheEvent) {
+    fn write_ready(&mut self, event: &Occurred) {
         self.write_event(event);
-        while self.buffer.len() < CHUNK {
+        while self.ready.size < CHUNK {
             let next = self.events.as_mut().map(|events| events.next().now_or_never());
             match next.flatten() {
                 Some(Some(event)) => self.write_event(&event),
@@ -210,15 +261,14 @@ impl Watching {
         }
     }
 
-    fn write_event(&mut self, event: &CacheEvent) {
+    fn write_event(&mut self, event: &Occurred) {
         let revision = event.revision();
         // A revision in the future was named: what comes before it is not wanted.
         if revision < self.revision {
             return;
         }
         self.revision = revision;
-        let kind = self.encoder.kind.clone();
-        let (before, after) = match event {
+        let (before, after) = match &**event {
             CacheEvent::Progress { .. } => return,
             CacheEvent::Added { object } => (None, Some(object)),
             CacheEvent::Modified { object, previous } => (Some(previous), Some(object)),
@@ -227,14 +277,15 @@ impl Watching {
         let was = before.is_some_and(|cached| self.is_selected(cached));
         let is = after.is_some_and(|cached| self.is_selected(cached));
         let (Some(what), Some(shown)) = (seen(was, is), after.or(event.object())) else { return };
-        let object = match (what, before) {
+        let kind = self.encoder.kind.clone();
+        let frame = self.encoder.shared(event, what, || match (what, before) {
             // It has left the selection: as it was when it was in, at the revision of the change.
             ("DELETED", Some(before)) => {
                 Object::of_bytes(kind.as_ref(), before.bytes_at(shown.revision))
             }
             _ => Object::of_cached(kind.as_ref(), shown),
-        };
-        self.encoder.write(&mut self.buffer, what, &object);
+        });
+        self.ready.push(frame);
     }
 
     fn is_selected(&self, cached: &Cached) -> bool {
@@ -253,16 +304,26 @@ impl Watching {
         if initial_events_end {
             bookmark["metadata"]["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
         }
-        self.encoder.write(&mut self.buffer, "BOOKMARK", &Object::of_value(bookmark));
+        let frame = self.encoder.bookmark(&Object::of_value(bookmark), initial_events_end);
+        self.ready.push(frame);
     }
 
     /// The history that the watcher needs is gone: it must list again.
     fn expire(&mut self) {
-        let oldest = self.api.cache(self.encoder.kind.as_ref()).oldest();
+        let oldest = self.cache.oldest();
         let message = format!("too old resource version: {} ({oldest})", self.revision);
-        let status = ApiError::expired(message).to_status();
-        self.encoder.write_status(&mut self.buffer, &status);
+        self.fail(&ApiError::expired(message));
+    }
+
+    /// The last thing that the watcher is told.
+    fn fail(&mut self, error: &ApiError) {
+        self.ready.push(self.encoder.error(error));
+        self.end();
+    }
+
+    fn end(&mut self) {
         self.ended = true;
+        self.initial = Vec::new().into_iter();
     }
 }
 
@@ -276,109 +337,6 @@ fn seen(was_selected: bool, is_selected: bool) -> Option<&'static str> {
     }
 }
 
-/// Puts events into the form that was asked for.
-struct Encoder {
-    kind: Arc<dyn AnyKind>,
-    output: Output,
-    table: table::Options,
-    ambient: Ambient,
-}
-
-impl Encoder {
-    fn new(call: &Call) -> Result<Self, ApiError> {
-        if call.output.media == Media::Yaml {
-            return Err(not_acceptable());
-        }
-        Ok(Self {
-            kind: call.kind.clone(),
-            output: call.output,
-            table: table::Options::parse(&call.query)?,
-            ambient: call.api.ambient().clone(),
-        })
-    }
-
-    fn content_type(&self) -> &'static str {
-        if self.output.media == Media::Protobuf { PROTOBUF_STREAM } else { JSON }
-    }
-
-    fn write(&mut self, buffer: &mut BytesMut, what: &str, object: &Object) {
-        match self.output.shape {
-            Shape::Whole if self.output.media == Media::Protobuf => {
-                let ty = self.kind.info().schema;
-                match to_protobuf(ty, object.value()) {
-                    Some(bytes) => protobuf_frame(buffer, what, &bytes),
-                    None => json_frame(buffer, what, &object.bytes),
-                }
-            }
-            Shape::Whole => json_frame(buffer, what, &object.bytes),
-            Shape::Partial => {
-                let partial = table::partial(&self.output, object);
-                match self.output.media {
-                    Media::Protobuf => {
-                        if let Some(bytes) = self_described(&partial) {
-                            protobuf_frame(buffer, what, &bytes);
-                        }
-                    }
-                    Media::Json | Media::Yaml => {
-                        json_frame(buffer, what, &json_text(&partial, false));
-                    }
-                }
-            }
-            Shape::Table => {
-                let (kind, now) = (self.kind.as_ref(), self.ambient.now());
-                let table = table::of_object(&self.output, kind, object, self.table, now);
-                self.table.headless = true;
-                json_frame(buffer, what, &json_text(&table, false));
-            }
-        }
-    }
-
-    fn write_status(&self, buffer: &mut BytesMut, status: &Value) {
-        match self.output.media {
-            Media::Protobuf => {
-                if let Some(bytes) = self_described(status) {
-                    protobuf_frame(buffer, "ERROR", &bytes);
-                }
-            }
-            Media::Json | Media::Yaml => {
-                json_frame(buffer, "ERROR", &json_text(status, false));
-            }
-        }
-    }
-}
-
-fn json_frame(buffer: &mut BytesMut, what: &str, object: &[u8]) {
-    buffer.reserve(object.len() + what.len() + 24);
-    buffer.put_slice(b"{\"type\":\"");
-    buffer.put_slice(what.as_bytes());
-    buffer.put_slice(b"\",\"object\":");
-    buffer.put_slice(object);
-    buffer.put_slice(b"}\n");
-}
-
-/// A `meta.v1.WatchEvent` (type = 1, object = 2, a RawExtension whose raw = 1) behind its length.
-fn protobuf_frame(buffer: &mut BytesMut, what: &str, object: &[u8]) {
-    let mut raw = Vec::with_capacity(object.len() + 8);
-    field(&mut raw, 1, object);
-    let mut event = Vec::with_capacity(raw.len() + 24);
-    field(&mut event, 1, what.as_bytes());
-    field(&mut event, 2, &raw);
-    buffer.put_u32(event.len() as u32);
-    buffer.put_slice(&event);
-}
-
-/// A length-delimited protobuf field.
-fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
-    out.push((tag << 3) | 2);
-    let mut length = bytes.len();
-    while length >= 0x80 {
-        out.push((length as u8) | 0x80);
-        length >>= 7;
-    }
-    out.push(length as u8);
-    out.extend_from_slice(bytes);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,15 +347,5 @@ mod tests {
         assert_eq!(seen(true, true), Some("MODIFIED"));
         assert_eq!(seen(true, false), Some("DELETED"));
         assert_eq!(seen(false, false), None);
-    }
-
-    #[test]
-    fn frames_wrap_the_bytes_as_they_are() {
-        let mut buffer = BytesMut::new();
-        json_frame(&mut buffer, "ADDED", b"{}");
-        assert_eq!(&buffer[..], b"{\"type\":\"ADDED\",\"object\":{}}\n");
-        let mut buffer = BytesMut::new();
-        protobuf_frame(&mut buffer, "ADDED", b"xy");
-        assert_eq!(&buffer[..], b"\x00\x00\x00\x0d\x0a\x05ADDED\x12\x04\x0a\x02xy");
     }
 }

@@ -25,7 +25,7 @@ use crate::store::{Revision, StoreError, Write};
 
 use super::call::{Admission, Call};
 use super::object::{self, Object};
-use super::{metadata, ownership, special};
+use super::{metadata, ownership, size, special};
 
 /// As upstream's maxNameGenerationCreateAttempts.
 const GENERATE_ATTEMPTS: usize = 8;
@@ -159,6 +159,7 @@ async fn insert_once(
     }
     let ttl = info.time_to_live;
     let stored = stored_form(call, &value, managers);
+    size::check(info, &stored)?;
     let write = Write::Create { key: key.clone(), value: stored.clone(), ttl };
     match call.api.store.commit(write).await {
         Ok(revision) => {
@@ -626,6 +627,7 @@ async fn commit(
     }
     let key = key(call, object::namespace(&new), object::name(&new));
     let stored = stored_form(call, &new, managers);
+    size::check(call.info(), &stored)?;
     let ttl = call.info().time_to_live;
     let (value, expected) = (stored.clone(), current.revision);
     let write = Write::Update { key, value, expected, ttl };

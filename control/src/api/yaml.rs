@@ -22,6 +22,13 @@ pub fn text(value: &Value) -> String {
     out
 }
 
+/// One item of a list that is a field of a document's outermost object.
+pub fn item(value: &Value) -> String {
+    let mut out = String::with_capacity(1024);
+    items(&mut out, std::slice::from_ref(value), 0, false);
+    out
+}
+
 /// `inline`: the first line's indentation is already there.
 fn entries(out: &mut String, map: &Map<String, Value>, indent: usize, inline: bool) {
     let mut keys: Vec<&String> = map.keys().collect();

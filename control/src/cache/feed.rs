@@ -132,7 +132,7 @@ async fn feed(
                 let mark = fed.revision();
                 kinds.values().for_each(|cache| cache.progress(mark, now));
             }
-            _ = rests.tick() => kinds.values().for_each(|cache| cache.rest()),
+            now = rests.tick() => kinds.values().for_each(|cache| cache.rest(now)),
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::feed::Fed;
 use super::object::{OfKind, Place};
 use super::window::{Options, Position, Window};
-use super::{CacheEvent, Cached, Expired, Key};
+use super::{CacheEvent, Cached, Expired, Key, Occurred};
 use crate::store::{Change, Revision, Store, StoreError, Stored};
 
 /// Events that a watcher takes under one read lock.
@@ -107,24 +107,51 @@ impl Cache {
 
     /// All objects, and what happens after exactly that.
     pub fn snapshot_and_watch(&self) -> (Snapshot, CacheWatch) {
+        self.snapshot_and_watch_in(None)
+    }
+
+    /// All objects, or those of a namespace, and what happens (in all namespaces) after exactly that.
+    pub fn snapshot_and_watch_in(&self, namespace: Option<&str>) -> (Snapshot, CacheWatch) {
         let state = self.state.read();
-        let snapshot = self.snapshot(&state, None);
+        let snapshot = self.snapshot(&state, namespace);
         let watch = self.watch_from(state.window.end(), snapshot.revision);
         (snapshot, watch)
+    }
+
+    /// What happens from now on, and after which revision that is.
+    pub fn watch_on(&self) -> (Revision, CacheWatch) {
+        let state = self.state.read();
+        let revision = state.revision(&self.fed);
+        (revision, self.watch_from(state.window.end(), revision))
+    }
+
+    /// The first objects, or those of a namespace, and how many there are behind them. Costs no more
+    /// than is shown, but for the count of a namespace.
+    pub fn first(&self, namespace: Option<&str>, limit: usize) -> (Snapshot, usize) {
+        let state = self.state.read();
+        let revision = state.revision(&self.fed);
+        let Some(namespace) = namespace else {
+            let items: Vec<_> = state.objects.values().take(limit).cloned().collect();
+            let rest = state.objects.len() - items.len();
+            return (Snapshot { revision, items }, rest);
+        };
+        let prefix = format!("{namespace}/");
+        let mut objects = state.in_namespace(&prefix);
+        let items: Vec<_> = objects.by_ref().take(limit).cloned().collect();
+        let rest = objects.count();
+        (Snapshot { revision, items }, rest)
+    }
+
+    /// An object as a list of the store found it, in the form of those that are held here.
+    pub fn of_stored(&self, stored: &Stored) -> Arc<Cached> {
+        let place = self.place(Key::within_kind(&stored.key));
+        Arc::new(Cached::new(place, stored.modified, stored.value.clone()))
     }
 
     fn snapshot(&self, state: &State, namespace: Option<&str>) -> Snapshot {
         let items = match namespace {
             None => state.objects.values().cloned().collect(),
-            Some(namespace) => {
-                let prefix = format!("{namespace}/");
-                state
-                    .objects
-                    .range::<str, _>((Bound::Included(&*prefix), Bound::Unbounded))
-                    .take_while(|(key, _)| key.starts_with(&prefix))
-                    .map(|(_, object)| object.clone())
-                    .collect()
-            }
+            Some(namespace) => state.in_namespace(&format!("{namespace}/")).cloned().collect(),
         };
         Snapshot { revision: state.revision(&self.fed), items }
     }
@@ -179,7 +206,7 @@ impl Cache {
             }
             (None, None) => return,
         };
-        state.window.push(Arc::new(event), now);
+        state.window.push(Arc::new(Occurred::new(event)), now);
     }
 
     /// Begins anew with a list's values, sorted by key. Objects that are unchanged keep what was
@@ -205,8 +232,11 @@ impl Cache {
         Place { kind: self.kind.clone(), path: path.into() }
     }
 
-    /// Lets go of typed views that nobody has asked for since the last time.
-    pub(super) fn rest(&self) {
+    /// Lets go of typed views that nobody has asked for since the last time, and of the frames of
+    /// events that every watcher must have taken.
+    pub(super) fn rest(&self, now: Instant) {
+        let settled = self.state.write().window.settled(now);
+        settled.iter().for_each(|event| event.settle());
         if !self.kind.decoded.swap(false, Ordering::Relaxed) {
             return;
         }
@@ -235,6 +265,14 @@ impl Cache {
 }
 
 impl State {
+    /// The objects whose paths begin with `namespace/`.
+    fn in_namespace<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Arc<Cached>> {
+        self.objects
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(move |(key, _)| key.starts_with(prefix))
+            .map(|(_, object)| object)
+    }
+
     /// The revision that the state shows. The mark is read under the state's lock: what is fed is
     /// applied before the mark rises, and nothing of this kind lies between the two.
     fn revision(&self, fed: &Fed) -> Revision {
@@ -248,7 +286,7 @@ pub struct CacheWatch {
     state: Arc<RwLock<State>>,
     fed: Fed,
     told: Arc<AtomicU64>,
-    events: BoxStream<'static, Arc<CacheEvent>>,
+    events: BoxStream<'static, Arc<Occurred>>,
 }
 
 impl CacheWatch {
@@ -261,7 +299,7 @@ impl CacheWatch {
 }
 
 impl Stream for CacheWatch {
-    type Item = Arc<CacheEvent>;
+    type Item = Arc<Occurred>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.events.poll_next_unpin(cx)
@@ -281,11 +319,11 @@ struct Watcher {
     is_fresh: bool,
     /// The revision of the last event yielded.
     told: Arc<AtomicU64>,
-    ready: VecDeque<Arc<CacheEvent>>,
+    ready: VecDeque<Arc<Occurred>>,
 }
 
 impl Watcher {
-    async fn next(mut self) -> Option<(Arc<CacheEvent>, Self)> {
+    async fn next(mut self) -> Option<(Arc<Occurred>, Self)> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 self.told.store(event.revision().0, Ordering::Release);
@@ -317,7 +355,8 @@ impl Watcher {
         if progress > self.queued || (self.is_fresh && progress == self.queued) {
             self.is_fresh = false;
             self.queued = progress;
-            self.ready.push_back(Arc::new(CacheEvent::Progress { revision: progress }));
+            let progress = CacheEvent::Progress { revision: progress };
+            self.ready.push_back(Arc::new(Occurred::new(progress)));
         }
         Ok(())
     }

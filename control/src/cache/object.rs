@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::encode;
 use crate::store::Revision;
@@ -61,6 +62,11 @@ pub struct Meta {
     pub uid: Option<Box<str>>,
     pub labels: Labels,
     pub deletion_timestamp: Option<Box<str>>,
+    /// `spec.nodeName` and `status.phase`, which kubelets and clients select by all the time.
+    #[serde(skip)]
+    pub node_name: Option<Box<str>>,
+    #[serde(skip)]
+    pub phase: Option<Box<str>>,
 }
 
 /// Labels by key, as small as they can be held.
@@ -87,10 +93,53 @@ struct Head {
     metadata: Meta,
 }
 
+/// The same, with the fields besides. In a kind that means something else by them this is no form
+/// of it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Wide {
+    metadata: Meta,
+    spec: WideSpec,
+    status: WideStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WideSpec {
+    node_name: Option<Box<str>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WideStatus {
+    phase: Option<Box<str>>,
+}
+
+impl Meta {
+    fn of_stored(stored: &[u8]) -> Self {
+        match serde_json::from_slice::<Wide>(stored) {
+            Ok(Wide { metadata, spec, status }) => {
+                Self { node_name: spec.node_name, phase: status.phase, ..metadata }
+            }
+            Err(_) => {
+                let head = serde_json::from_slice::<Head>(stored);
+                head.map(|head| head.metadata).unwrap_or_default()
+            }
+        }
+    }
+}
+
 impl Cached {
     /// Of an object's stored bytes.
     pub(super) fn new(at: Place, revision: Revision, stored: Bytes) -> Self {
         Self { at, revision, stored, meta: OnceLock::new(), views: Mutex::default() }
+    }
+
+    /// Of an object that is not kept: it has no revision.
+    pub fn computed(resource: String, name: &str, value: &Value) -> Self {
+        let kind = Arc::new(OfKind { resource, decoded: AtomicBool::new(false) });
+        let place = Place { kind, path: format!("/{name}").into() };
+        Self::new(place, Revision(0), encode::stored(value))
     }
 
     /// The last state, as of its deletion.
@@ -128,12 +177,9 @@ impl Cached {
         encode::splice(&self.stored, revision)
     }
 
-    /// Decodes no more than the metadata, once.
+    /// Decodes no more than what stands there, once.
     pub fn meta(&self) -> &Meta {
-        self.meta.get_or_init(|| {
-            let head = serde_json::from_slice::<Head>(&self.stored);
-            Box::new(head.map(|head| head.metadata).unwrap_or_default())
-        })
+        self.meta.get_or_init(|| Box::new(Meta::of_stored(&self.stored)))
     }
 
     pub fn uid(&self) -> &str {

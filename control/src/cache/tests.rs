@@ -73,7 +73,7 @@ fn names(snapshot: &Snapshot) -> Vec<String> {
 /// The next event in a few words; `end` where the watch has expired.
 async fn next(watch: &mut CacheWatch) -> String {
     let event = timeout(Duration::from_secs(60), watch.next()).await.expect("an event");
-    match event.as_deref() {
+    match event.as_deref().map(|event| &**event) {
         None => "end".to_owned(),
         Some(CacheEvent::Added { object }) => format!("+{}@{}", object.name(), object.revision),
         Some(CacheEvent::Modified { object, previous }) => {
@@ -126,6 +126,73 @@ async fn lists_are_in_the_order_of_the_keys_and_by_namespace() {
     assert_eq!(names(&pods.list(Some("c"))), [""; 0]);
     assert_eq!(names(&fixture.caches.kind("nodes").unwrap().list(None)), ["/n"]);
     assert!(fixture.caches.kind("unknown").is_none());
+}
+
+#[tokio::test]
+async fn the_first_objects_come_with_a_count_of_the_rest() {
+    let fixture = fixture().await;
+    for (namespace, name) in [("a", "x"), ("a", "y"), ("a-b", "x"), ("b", "x")] {
+        fixture.create("pods", namespace, name).await;
+    }
+    let pods = fixture.pods();
+    pods.latest().await.unwrap();
+    for (namespace, limit, expected, rest) in [
+        (None, 3, &["a/x", "a/y", "a-b/x"][..], 1),
+        (None, 4, &["a/x", "a/y", "a-b/x", "b/x"], 0),
+        (Some("a"), 1, &["a/x"], 1),
+        (Some("a"), 5, &["a/x", "a/y"], 0),
+        (Some("c"), 1, &[], 0),
+    ] {
+        let (first, left) = pods.first(namespace, limit);
+        let mut expected: Vec<_> = expected.to_vec();
+        // `a-b/` sorts before `a/`.
+        expected.sort_unstable();
+        assert_eq!((names(&first), left), (to_strings(&expected), rest), "{namespace:?} {limit}");
+    }
+}
+
+fn to_strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|&text| text.to_owned()).collect()
+}
+
+#[tokio::test]
+async fn frames_go_when_their_event_is_no_longer_fresh() {
+    let fixture = fixture().await;
+    let pods = fixture.pods();
+    let mut watch = pods.watch(Revision(1)).unwrap();
+    fixture.create("pods", "a", "p").await;
+    let event = loop {
+        let event = watch.next().await.expect("an event");
+        if event.object().is_some() {
+            break event;
+        }
+    };
+    let form = Form { schema: "Pod", what: "ADDED", encoding: 0 };
+    let frame = event.frame(form, || vec![1].into());
+    assert_eq!(event.frame(form, || vec![2].into()), frame);
+    let gone = async {
+        while event.frame(form, || vec![3].into()) == frame {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), gone).await.expect("the frames go");
+    assert_eq!(event.frame(form, || vec![4].into()), [4][..]);
+}
+
+#[tokio::test]
+async fn fields_that_mean_something_else_leave_the_labels_alone() {
+    let fixture = fixture().await;
+    let odd = json!({ "metadata": { "name": "odd", "labels": { "l": "x" } }, "spec": "text" });
+    let key = Key::new("pods", "a", "odd");
+    let value = encode::stored(&odd);
+    let write = Write::Create { key: key.to_string(), value, ttl: None };
+    fixture.store.commit(write).await.unwrap();
+    fixture.create("pods", "a", "plain").await;
+    let pods = fixture.pods();
+    pods.latest().await.unwrap();
+    let (odd, plain) = (pods.get("a", "odd").unwrap(), pods.get("a", "plain").unwrap());
+    assert_eq!((odd.labels().get("l"), odd.meta().node_name.as_deref()), (Some("x"), None));
+    assert_eq!(plain.meta().node_name.as_deref(), Some("one"));
 }
 
 #[tokio::test]
@@ -230,7 +297,7 @@ async fn a_deleted_object_is_its_last_state_with_the_deletions_revision() {
     let third = fixture.delete("p", second).await;
     fixture.pods().latest().await.unwrap();
     let event = fixture.pods().watch(second).unwrap().next().await.unwrap();
-    let CacheEvent::Deleted { object, previous } = &*event else { panic!("{event:?}") };
+    let CacheEvent::Deleted { object, previous } = &**event else { panic!("{event:?}") };
     let decoded = |object: &Cached| object.decode::<Value>().unwrap();
     assert_eq!(decoded(object)["metadata"]["resourceVersion"], third.to_string());
     assert_eq!(decoded(previous)["metadata"]["resourceVersion"], second.to_string());
@@ -267,7 +334,7 @@ async fn a_snapshot_and_its_watch_leave_no_gap_and_no_overlap() {
             let mut seen = snapshot.items.len();
             while seen < 60.min(snapshot.items.len() + 5) {
                 let event = watch.next().await.unwrap();
-                if let CacheEvent::Added { object } = &*event {
+                if let CacheEvent::Added { object } = &**event {
                     assert_eq!(object.name(), format!("p{seen}"));
                     assert!(object.revision > snapshot.revision);
                     seen += 1;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{CacheEvent, Expired};
+use super::{CacheEvent, Expired, Occurred};
 use crate::store::Revision;
 
 /// How much of the past one kind keeps for those who watch (whatever is exceeded first counts), and
@@ -36,8 +36,11 @@ impl Default for Options {
     }
 }
 
+/// How long an event's watchers may take to come for it, and share its frames.
+const FRESH: Duration = Duration::from_secs(1);
+
 struct Past {
-    event: Arc<CacheEvent>,
+    event: Arc<Occurred>,
     at: Instant,
 }
 
@@ -53,14 +56,23 @@ pub(super) struct Window {
     first: u64,
     /// Every event after this revision is held.
     start: Revision,
+    /// Events before this number keep no frames any more.
+    settled: u64,
 }
 
 impl Window {
     pub fn new(options: Options) -> Self {
-        Self { options, events: VecDeque::new(), bytes: 0, first: 0, start: Revision(0) }
+        Self {
+            options,
+            events: VecDeque::new(),
+            bytes: 0,
+            first: 0,
+            start: Revision(0),
+            settled: 0,
+        }
     }
 
-    pub fn push(&mut self, event: Arc<CacheEvent>, now: Instant) {
+    pub fn push(&mut self, event: Arc<Occurred>, now: Instant) {
         self.bytes += size(&event);
         self.events.push_back(Past { event, at: now });
         self.trim(now);
@@ -85,6 +97,21 @@ impl Window {
             self.start = past.event.revision();
             self.first += 1;
         }
+    }
+
+    /// The events that have been here for a while since this was last asked.
+    pub fn settled(&mut self, now: Instant) -> Vec<Arc<Occurred>> {
+        let from = self.settled.max(self.first);
+        let skip = usize::try_from(from - self.first).unwrap_or(usize::MAX);
+        let settled: Vec<_> = self
+            .events
+            .iter()
+            .skip(skip)
+            .take_while(|past| now.duration_since(past.at) >= FRESH)
+            .map(|past| past.event.clone())
+            .collect();
+        self.settled = from + settled.len() as u64;
+        settled
     }
 
     /// Forgets all, so that every watcher has expired.
@@ -118,7 +145,7 @@ impl Window {
         &self,
         from: Position,
         limit: usize,
-    ) -> Result<(impl Iterator<Item = &Arc<CacheEvent>>, Position), Expired> {
+    ) -> Result<(impl Iterator<Item = &Arc<Occurred>>, Position), Expired> {
         let skip = from.0.checked_sub(self.first).ok_or(Expired)?;
         let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(self.events.len());
         let end = self.events.len().min(skip.saturating_add(limit));

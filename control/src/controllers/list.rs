@@ -1,8 +1,9 @@
 //! THE list of controllers, alphabetical by file.
 
 use super::{
-    deployment, endpoint_slice, endpoints, garbage_collector, namespace, node_ipam, node_lifecycle,
-    pod_gc, replica_set, root_ca, service_account, taint_eviction,
+    deployment, endpoint_slice, endpoint_slice_mirroring, endpoints, garbage_collector, namespace,
+    node_ipam, node_lifecycle, pod_gc, replica_set, root_ca, service_account, service_addresses,
+    service_cidr, taint_eviction,
 };
 use crate::engine::{Controller, EngineConfig};
 
@@ -11,6 +12,7 @@ pub fn all(config: &EngineConfig) -> Vec<Box<dyn Controller>> {
     vec![
         Box::new(deployment::Deployments),
         Box::new(endpoint_slice::EndpointSlices),
+        Box::new(endpoint_slice_mirroring::EndpointSliceMirroring),
         Box::new(endpoints::EndpointsObjects),
         Box::new(garbage_collector::GarbageCollector),
         Box::new(namespace::Namespaces),
@@ -20,6 +22,8 @@ pub fn all(config: &EngineConfig) -> Vec<Box<dyn Controller>> {
         Box::new(replica_set::ReplicaSets),
         Box::new(root_ca::RootCa::new(config)),
         Box::new(service_account::ServiceAccounts),
+        Box::new(service_addresses::ServiceAddresses),
+        Box::new(service_cidr::ServiceCidrs),
         Box::new(taint_eviction::TaintEviction::default()),
     ]
 }

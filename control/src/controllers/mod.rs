@@ -7,6 +7,7 @@
 
 mod deployment;
 mod endpoint_slice;
+mod endpoint_slice_mirroring;
 mod endpoints;
 mod garbage_collector;
 mod list;
@@ -20,6 +21,8 @@ mod replica_set;
 mod root_ca;
 mod selectors;
 mod service_account;
+mod service_addresses;
+mod service_cidr;
 mod service_endpoints;
 mod taint_eviction;
 

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::head::Head;
-use crate::cache::{Cache, CacheEvent, CacheWatch, Cached};
+use crate::cache::{Cache, CacheEvent, CacheWatch, Cached, Occurred};
 use crate::store::Revision;
 
 /// So many events are indexed and told under one lock.
@@ -301,7 +301,7 @@ impl Informer {
         changes
     }
 
-    fn apply(&self, events: &[Arc<CacheEvent>]) -> (Vec<Change>, Revision) {
+    fn apply(&self, events: &[Arc<Occurred>]) -> (Vec<Change>, Revision) {
         let newest = events.iter().map(|event| event.revision()).max().unwrap_or_default();
         let changes: Vec<(Place, Change)> = {
             let mut recent = self.recent.lock();

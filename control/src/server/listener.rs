@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http::Request;
+use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::ambient::Ambient;
+use crate::api::Hangup;
 use crate::auth::{Identity, user_of_certificate};
 
 use super::{StartError, tls};
@@ -32,6 +33,8 @@ const HEADER_MAX: Duration = Duration::from_secs(30);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// As upstream's `--http2-max-streams-per-connection`, which etcd-heavy clients rely on.
 const STREAMS_MAX: u32 = 250;
+/// As Go's DefaultMaxHeaderBytes: long selectors stand in the path.
+const HEADERS_MAX: u32 = 1024 * 1024;
 /// A rest before accepting again, where the process is out of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
@@ -129,10 +132,16 @@ async fn serve(acceptor: TlsAcceptor, router: Router, stream: TcpStream, watcher
         Err(_) => return,
     };
     let identity = identity(&stream);
+    let hangup = CancellationToken::new();
+    let closing = hangup.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         if let Some(identity) = &identity {
             request.extensions_mut().insert(identity.clone());
+        }
+        // Over HTTP/2 a request that nobody reads hinders no other: its stream alone stands still.
+        if request.version() < Version::HTTP_2 {
+            request.extensions_mut().insert(Hangup(hangup.clone()));
         }
         let router = router.clone();
         async move {
@@ -146,10 +155,14 @@ async fn serve(acceptor: TlsAcceptor, router: Router, stream: TcpStream, watcher
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
-        .max_concurrent_streams(STREAMS_MAX);
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADERS_MAX);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection.into_owned()).await {
-        tracing::debug!(%error, "a connection ended");
+    tokio::select! {
+        ended = watcher.watch(connection.into_owned()) => if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended");
+        },
+        () = closing.cancelled() => tracing::debug!("a connection that nobody read was closed"),
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Range {
     pub after: Option<String>,
     /// At most so many; 0 means all.
     pub limit: usize,
+    /// Count what lies behind the limit.
+    pub count: bool,
 }
 
 /// One answer to a list.
@@ -65,6 +67,8 @@ pub struct Listed {
     /// The revision that the items were read at.
     pub revision: Revision,
     pub more: bool,
+    /// How many there are behind these; where it was asked.
+    pub rest: Option<usize>,
 }
 
 /// One write. Each is atomic and gets its own revision.

@@ -267,13 +267,17 @@ impl Mvcc {
 
     pub fn list(&self, range: &Range, at: Option<Revision>) -> Result<Listed, StoreError> {
         let revision = self.readable(at)?;
-        let mut live = self
-            .range(&range.prefix, range.after.as_deref())
-            .filter_map(|(key, versions)| versions.at(revision)?.stored(key));
+        let mut live =
+            self.range(&range.prefix, range.after.as_deref()).filter_map(|(key, versions)| {
+                let version = versions.at(revision)?;
+                version.value.is_some().then_some((key, version))
+            });
         let limit = if range.limit == 0 { usize::MAX } else { range.limit };
-        let items = live.by_ref().take(limit).collect();
+        let shown = live.by_ref().take(limit);
+        let items = shown.filter_map(|(key, version)| version.stored(key)).collect();
         let more = live.next().is_some();
-        Ok(Listed { items, revision, more })
+        let rest = range.count.then(|| usize::from(more) + live.count());
+        Ok(Listed { items, revision, more, rest })
     }
 
     /// The newest values of all keys with what a checkpoint keeps of them, by key, and their revision.

@@ -1,7 +1,7 @@
 //! Which operations the kinds offer: from the registry alone, in no version of OpenAPI yet.
 
 use super::components::{PATCH, meta};
-use crate::kinds::{KindInfo, Scope, Storage, Subresource};
+use crate::kinds::{KindInfo, Scope, Subresource, Verbs};
 
 /// One method of one path.
 #[derive(Clone, Debug)]
@@ -135,9 +135,10 @@ const LOG: [Parameter; 9] = [
 pub(super) fn operations(info: &KindInfo) -> Vec<Operation> {
     let of = Maker { info };
     let mut out = Vec::new();
-    if info.storage == Storage::Virtual {
-        out.push(of.create());
-        return out;
+    match info.verbs {
+        Verbs::Create => return vec![of.create()],
+        Verbs::ReadOnly => return vec![of.list(false), of.read()],
+        Verbs::All | Verbs::AllButDeleteCollection => {}
     }
     if info.scope == Scope::Namespaced {
         out.push(of.list(true));

@@ -9,10 +9,12 @@
 
 mod decode;
 mod encode;
+mod list;
 pub(in crate::schema) mod wire;
 
 pub use decode::{decode, decode_as};
 pub use encode::{encode, encode_message};
+pub use list::{LIST_TAIL, list_head, list_item};
 
 /// What stands before every object.
 pub const MAGIC: &[u8; 4] = b"k8s\0";
