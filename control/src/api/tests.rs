@@ -1,5 +1,6 @@
 //! The verbs, through the service as clients see it, over a store in memory.
 
+mod access;
 mod streams;
 
 use std::io;

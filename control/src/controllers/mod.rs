@@ -18,6 +18,9 @@ mod node_lifecycle;
 mod owners;
 mod pod_gc;
 mod pods;
+mod protection;
+mod pv_protection;
+mod pvc_protection;
 mod replica_set;
 mod root_ca;
 mod selectors;
@@ -26,5 +29,6 @@ mod service_addresses;
 mod service_cidr;
 mod service_endpoints;
 mod taint_eviction;
+mod vac_protection;
 
 pub use list::all;

@@ -11,6 +11,7 @@ pub mod formats;
 #[cfg(test)]
 pub mod golden;
 mod info;
+pub mod limits;
 pub mod meta;
 pub mod names;
 pub mod quantity;
