@@ -1,9 +1,9 @@
 //! THE list of controllers, alphabetical by file.
 
 use super::{
-    deployment, disruption, endpoint_slice, endpoint_slice_mirroring, endpoints, garbage_collector, namespace,
-    node_ipam, node_lifecycle, pod_gc, pv_protection, pvc_protection, replica_set, root_ca,
-    service_account, service_addresses, service_cidr, taint_eviction, vac_protection,
+    deployment, disruption, endpoint_slice, endpoint_slice_mirroring, endpoints, garbage_collector,
+    namespace, node_ipam, node_lifecycle, pod_gc, pv_protection, pvc_protection, replica_set,
+    root_ca, service_account, service_addresses, service_cidr, taint_eviction, vac_protection,
 };
 use crate::engine::{Controller, EngineConfig};
 

@@ -65,6 +65,7 @@ pub async fn api_services(api: &Api) -> Result<(), StartError> {
     // Side by side, so that the store syncs but once or twice.
     let puts = services.map(|service| put(api, PLACE, service, Known::Follows));
     futures::future::try_join_all(puts).await.map(|_| ())
+}
 
 fn priority_class(class: &SystemClass) -> Value {
     json!({
