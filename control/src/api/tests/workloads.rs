@@ -159,6 +159,18 @@ async fn a_job_selects_its_pods_by_its_uid() {
     assert_eq!(labels["batch.kubernetes.io/job-name"], *name);
     let selector = json!({ "batch.kubernetes.io/controller-uid": uid });
     assert_eq!(job["spec"]["selector"]["matchLabels"], selector);
+    let path = format!("/apis/batch/v1/namespaces/default/jobs/{}", name.as_str().unwrap());
+    let mut kept = job.clone();
+    kept["metadata"]["finalizers"] = json!(["x.io/kept"]);
+    server.put(&path, kept).await.ok();
+    let told = server.delete(&path, json!({ "propagationPolicy": "Background" })).await;
+    assert_eq!(told.headers.get("warning"), None);
+    let told = server.delete(&path, Value::Null).await;
+    let warning = told.headers["warning"].to_str().unwrap();
+    assert!(
+        warning.contains("child pods are preserved by default when jobs are deleted"),
+        "{warning}"
+    );
 }
 
 #[tokio::test]
