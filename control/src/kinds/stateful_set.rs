@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
 use super::formats::{int_or_string, nonnegative};
-use super::rules::int_or_percent;
+use super::rules::{int_or_percent, volume_claims};
 use super::workload::{self, Counts};
 use super::{
     Column, Context, FieldError, Generation, Kind, KindInfo, NameRule, Subresource, meta, names,
@@ -89,7 +89,10 @@ impl Kind for StatefulSets {
         let Some(spec) = &object.spec else { return Vec::new() };
         let mut errors = Vec::new();
         for (index, claim) in spec.volume_claim_templates.iter().flatten().enumerate() {
-            errors.extend(validate_claim(claim, &format!("spec.volumeClaimTemplates[{index}].spec")));
+            let path = format!("spec.volumeClaimTemplates[{index}].spec");
+            let claim = claim.spec.clone().unwrap_or_default();
+            let kept = volume_claims::Grandfathered::default();
+            errors.extend(volume_claims::validate_spec(&claim, kept, &path));
         }
         if let Some(service) = spec.service_name.as_deref().filter(|name| !name.is_empty()) {
             errors.extend(meta::invalid_each("spec.serviceName", service, names::label(service)));
@@ -219,8 +222,7 @@ fn drop_max_unavailable(object: &mut Object) {
 }
 
 fn default_claim(claim: &mut PersistentVolumeClaim) {
-    let spec = claim.spec.get_or_insert_default();
-    set_if_empty(&mut spec.volume_mode, "Filesystem");
+    volume_claims::default_spec(claim.spec.get_or_insert_default());
     set_if_empty(&mut claim.status.get_or_insert_default().phase, "Pending");
 }
 
@@ -347,18 +349,4 @@ fn claim_volume(name: &str) -> Volume {
         persistent_volume_claim: Some(claim),
         ..Volume::default()
     }
-}
-
-fn validate_claim(claim: &PersistentVolumeClaim, path: &str) -> Vec<FieldError> {
-    let spec = claim.spec.clone().unwrap_or_default();
-    let mut errors = Vec::new();
-    if spec.access_modes.as_ref().is_none_or(Vec::is_empty) {
-        let why = "at least 1 access mode is required";
-        errors.push(FieldError::required(format!("{path}.accessModes"), why));
-    }
-    let requests = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-    if !requests.is_some_and(|requests| requests.contains_key("storage")) {
-        errors.push(FieldError::required(format!("{path}.resources[storage]"), ""));
-    }
-    errors
 }
