@@ -1,5 +1,6 @@
 //! The verbs, through the service as clients see it, over a store in memory.
 
+mod access;
 mod streams;
 
 use std::io;
@@ -22,6 +23,7 @@ use crate::server::ControlPlane;
 use crate::{Ambient, Io, NodeDialer};
 
 mod apply;
+mod workloads;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PODS: &str = "/api/v1/namespaces/default/pods";

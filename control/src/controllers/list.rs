@@ -1,9 +1,9 @@
 //! THE list of controllers, alphabetical by file.
 
 use super::{
-    deployment, endpoint_slice, endpoint_slice_mirroring, endpoints, garbage_collector, namespace,
-    node_ipam, node_lifecycle, pod_gc, pv_protection, pvc_protection, replica_set, root_ca,
-    service_account, service_addresses, service_cidr, taint_eviction, vac_protection,
+    deployment, disruption, endpoint_slice, endpoint_slice_mirroring, endpoints, garbage_collector,
+    namespace, node_ipam, node_lifecycle, pod_gc, pv_protection, pvc_protection, replica_set,
+    root_ca, service_account, service_addresses, service_cidr, taint_eviction, vac_protection,
 };
 use crate::engine::{Controller, EngineConfig};
 
@@ -11,6 +11,7 @@ use crate::engine::{Controller, EngineConfig};
 pub fn all(config: &EngineConfig) -> Vec<Box<dyn Controller>> {
     vec![
         Box::new(deployment::Deployments),
+        Box::new(disruption::Disruption),
         Box::new(endpoint_slice::EndpointSlices),
         Box::new(endpoint_slice_mirroring::EndpointSliceMirroring),
         Box::new(endpoints::EndpointsObjects),

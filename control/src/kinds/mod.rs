@@ -32,6 +32,7 @@ pub use info::{
     Verbs,
 };
 pub use subresource::{Form, Subresource};
+pub use workload::selector_text;
 
 use jiff::Timestamp;
 use serde::Serialize;

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::{Value, json};
 
-use crate::api::Api;
+use crate::api::{Api, ownership};
 use crate::auth::UserInfo;
 use crate::encode;
 use crate::kinds::priority_class::{SYSTEM_CLASSES, SystemClass};
@@ -16,8 +16,10 @@ use crate::kinds::rules::ip::Block;
 use crate::kinds::{Context, Generation, Part};
 use crate::store::{StoreError, Stored, Write};
 
-use super::StartError;
+use super::{StartError, api_services};
 
+/// Who manages what is there from the start.
+const MANAGER: &str = "kube-apiserver";
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// The first address of the range: the API's own ClusterIP.
@@ -53,6 +55,16 @@ pub async fn system_objects(
     put(api, Place::new("", "v1", "endpoints"), endpoints(advertised), Known::Follows).await?;
     let place = Place::new("discovery.k8s.io", "v1", "endpointslices");
     put(api, place, endpoint_slice(advertised), Known::Follows).await
+}
+
+/// What this server serves itself. At the start alone, as upstream: who deletes one of these has
+/// nothing of it until the next start.
+pub async fn api_services(api: &Api) -> Result<(), StartError> {
+    const PLACE: Place = Place::new("apiregistration.k8s.io", "v1", "apiservices");
+    let services = api_services::of(&api.kinds).into_iter();
+    // Side by side, so that the store syncs but once or twice.
+    let puts = services.map(|service| put(api, PLACE, service, Known::Follows));
+    futures::future::try_join_all(puts).await.map(|_| ())
 }
 
 fn priority_class(class: &SystemClass) -> Value {
@@ -186,7 +198,9 @@ async fn put(api: &Api, place: Place, value: Value, known: Known) -> Result<(), 
             if matches!(info.generation, Generation::Raised | Generation::Once) {
                 value["metadata"]["generation"] = 1.into();
             }
-            create(api, key, value)
+            let now = context.now;
+            let managers = ownership::of_seed(&api.kinds, info, MANAGER, now, &value);
+            create(api, key, value, managers.as_deref())
         }
         Some(existing) => match update(key, value, &existing) {
             Some(write) => write,
@@ -200,10 +214,10 @@ async fn put(api: &Api, place: Place, value: Value, known: Known) -> Result<(), 
     }
 }
 
-fn create(api: &Api, key: String, mut value: Value) -> Write {
+fn create(api: &Api, key: String, mut value: Value, managers: Option<&str>) -> Write {
     value["metadata"]["uid"] = api.ambient().uuid().to_string().into();
     value["metadata"]["creationTimestamp"] = timestamp(api).into();
-    Write::Create { key, value: encode::stored(&value), ttl: None }
+    Write::Create { key, value: encode::stored_with(&value, managers), ttl: None }
 }
 
 fn timestamp(api: &Api) -> String {
@@ -214,6 +228,9 @@ fn timestamp(api: &Api) -> String {
 fn update(key: String, mut value: Value, existing: &Stored) -> Option<Write> {
     let old: Value = serde_json::from_slice(&existing.value).ok()?;
     value["metadata"] = old["metadata"].clone();
+    if !old["status"].is_null() {
+        value["status"] = old["status"].clone();
+    }
     if value == old {
         return None;
     }
