@@ -182,9 +182,7 @@ async fn find(
 ) -> Result<Option<Value>, ApiError> {
     let cache = api.caches().kind(resource);
     let cache = cache.ok_or_else(|| ApiError::internal(format!("{resource} are not served")))?;
-    if cache.get(namespace, name).is_none() {
-        cache.latest().await.map_err(super::write::store_failed)?;
-    }
+    cache.latest().await.map_err(super::write::store_failed)?;
     let kind = api.kinds.at("", "v1", resource).ok_or_else(ApiError::page_not_found)?;
     let found = cache.get(namespace, name);
     Ok(found.map(|found| Object::of_cached(kind.as_ref(), &found).into_value()))

@@ -4,6 +4,7 @@
 //! in place (`bootstrap`), starts controllers and scheduler (`components`) and serves HTTPS
 //! (`listener`). What a client in this process gets is the same service without the socket.
 
+mod api_services;
 mod bootstrap;
 mod components;
 mod error;
@@ -102,6 +103,7 @@ impl ControlPlane {
             config.reader_patience,
         );
         bootstrap::system_objects(&api, service_ip, advertised).await?;
+        bootstrap::api_services(&api).await?;
         ambient.spawn(keep_system_objects(api.clone(), service_ip, advertised, stopping.clone()));
         let router = api::router(api.clone());
         let itself = api::client(router.clone(), Identity::component("apiserver"));
