@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::auth::tokens::{self, Claims, Foreign, ISSUER, Kubernetes, LEEWAY_SECONDS, Reference};
 use crate::auth::{AUTHENTICATED, UserInfo};
 use crate::kinds::FieldError;
+use crate::schema;
 use crate::status::{About, ApiError};
 
 use super::answer::{self, respond};
