@@ -278,6 +278,37 @@ mod tests {
     }
 
     #[test]
+    fn managers_come_last_and_can_be_cut_out() {
+        let managers = r#"[{"manager":"a\"]}","fieldsV1":{"f:x":{}}}]"#;
+        for (metadata, rest) in [
+            (json!({}), json!({})),
+            (
+                json!({"name": "x", "zone": [1, {"a": "}"}]}),
+                json!({"kind": "K", "spec": {"a": null}}),
+            ),
+            (
+                json!({"annotations": {"managedFields": "\"managedFields\":[", "b": "\\"}}),
+                json!({}),
+            ),
+        ] {
+            let mut object = rest.clone();
+            object["metadata"] = metadata;
+            let bare = stored(&object);
+            let whole = splice(&stored_with(&object, Some(managers)), Revision(5));
+            assert_eq!(super::managers(&whole), Some(managers));
+            assert_eq!(without_managers(&whole), splice(&bare, Revision(5)));
+            assert_eq!(super::managers(&bare), None);
+            assert_eq!(without_managers(&bare), bare);
+            object["metadata"]["managedFields"] = serde_json::from_str(managers).expect("JSON");
+            assert_eq!(without_managers(&stored(&object)), bare);
+        }
+        for broken in ["", "{}", r#"{"metadata":{"a""#, r#"{"metadata":{"managedFields":["#] {
+            let bytes = Bytes::from_static(broken.as_bytes());
+            assert_eq!(without_managers(&bytes), bytes, "{broken}");
+        }
+    }
+
+    #[test]
     fn bytes_without_metadata_stay_as_they_are() {
         let bytes = Bytes::from_static(b"[1]");
         assert_eq!(splice(&bytes, Revision(5)), bytes);

@@ -19,6 +19,7 @@ use crate::store::{Range, Revision, StoreError};
 use super::answer::{not_a_list_form, respond};
 use super::call::Call;
 use super::continued::Continue;
+use super::negotiate::Shape;
 use super::pieces::{List, Pieces};
 use super::query::{ListOptions, VersionMatch};
 use super::selectors::Selectors;
@@ -268,8 +269,11 @@ impl Page {
     }
 }
 
-pub fn answer(call: &Call, page: Page) -> Result<Response, ApiError> {
+pub fn answer(call: &Call, mut page: Page) -> Result<Response, ApiError> {
     not_a_list_form(call)?;
+    if let (Shape::Table, Some(order)) = (call.output.shape, call.info().row_order) {
+        page.items.sort_by_cached_key(|cached| cached.decode().map_or(0, |value| order(&value)));
+    }
     let list = List {
         kind: call.kind.clone(),
         output: call.output,

@@ -32,7 +32,7 @@ mod metrics;
 mod negotiate;
 mod object;
 mod openapi;
-mod ownership;
+pub(crate) mod ownership;
 mod patch;
 mod pieces;
 mod query;

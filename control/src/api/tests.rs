@@ -23,6 +23,7 @@ use crate::server::ControlPlane;
 use crate::{Ambient, Io, NodeDialer};
 
 mod apply;
+mod workloads;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PODS: &str = "/api/v1/namespaces/default/pods";

@@ -17,9 +17,11 @@ use super::call::Call;
 pub struct Client(OnUpgrade);
 
 impl Client {
-    /// `None` where the request asks for no upgrade.
+    /// `None` where the request asks for no upgrade, or came over what cannot be upgraded: HTTP/2, or
+    /// no connection at all.
     pub fn of(request: &mut Request<Body>) -> Option<Self> {
-        is_upgrade(request.headers()).then(|| Self(hyper::upgrade::on(request)))
+        let asked = is_upgrade(request.headers());
+        request.extensions_mut().remove::<OnUpgrade>().filter(|_| asked).map(Self)
     }
 
     /// Passes the server's answer on. Where it agrees, what follows is passed on in both directions

@@ -88,6 +88,8 @@ pub struct Request<T> {
     pub started: Option<Duration>,
     /// The progress when it arrived.
     arrival: SeatSeconds,
+    /// The work that it is guessed to be in all.
+    total: SeatSeconds,
 }
 
 /// Since the level has been there.
@@ -313,6 +315,7 @@ impl<T> QueueSet<T> {
             arrived: self.now,
             started: None,
             arrival: self.progress,
+            total: work.total(GUESS),
         }
     }
 
@@ -383,7 +386,7 @@ impl<T> QueueSet<T> {
                 }
                 queue.executing += 1;
                 queue.seats_in_use += work.widest();
-                queue.next_dispatch += work.total(GUESS);
+                queue.next_dispatch += requests[ticket].total;
             });
             self.seats_of_queues += self.requests[ticket].work.widest();
             self.execute(ticket);
@@ -399,7 +402,7 @@ impl<T> QueueSet<T> {
         let in_turn = coming.iter().chain(wrapped).copied();
         let first = |queue: usize| self.queues[queue].first().map(|ticket| (queue, ticket));
         in_turn.filter_map(first).min_by_key(|(queue, ticket)| {
-            self.queues[*queue].next_dispatch + self.requests[*ticket].work.total(GUESS)
+            self.queues[*queue].next_dispatch + self.requests[*ticket].total
         })
     }
 

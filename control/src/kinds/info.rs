@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::Subresource;
 
 /// Whether objects live in a namespace.
@@ -138,6 +140,8 @@ pub struct KindInfo {
     pub field_aliases: &'static [(&'static str, &'static str)],
     /// What everyone is told who uses the kind: it has a successor (APILifecycleDeprecated).
     pub deprecation: Option<&'static str>,
+    /// What the rows of its table are sorted by before the name.
+    pub row_order: Option<fn(&Value) -> i64>,
 }
 
 /// What ResetObjectMetaForStatus puts back: for `fixed_by_status`.
@@ -179,6 +183,7 @@ impl KindInfo {
             time_to_live: None,
             field_aliases: &[],
             deprecation: None,
+            row_order: None,
         }
     }
 

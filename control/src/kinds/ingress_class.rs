@@ -9,7 +9,7 @@ use k8s_openapi::api::networking::v1::{
 use serde_json::Value;
 
 use super::meta::invalid_each;
-use super::rules::object_reference;
+use super::rules::{domain_path, object_reference};
 use super::{Column, FieldError, Generation, Kind, KindInfo, meta, names};
 
 /// Marks the class of Ingresses that name none.
@@ -17,7 +17,6 @@ pub const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 
 const CONTROLLER: &str = "spec.controller";
 const CONTROLLER_LENGTH_MAX: usize = 250;
-const HTTP_PATH_FORMAT: &str = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+";
 const SCOPES: &[&str] = &["Cluster", "Namespace"];
 
 pub struct IngressClasses;
@@ -103,27 +102,8 @@ fn validate_spec(spec: &IngressClassSpec) -> Vec<FieldError> {
     if controller.len() > CONTROLLER_LENGTH_MAX {
         errors.push(FieldError::too_long(CONTROLLER, CONTROLLER_LENGTH_MAX));
     }
-    errors.extend(domain_prefixed_path(controller, CONTROLLER));
+    errors.extend(domain_path::validate(controller, CONTROLLER));
     errors.extend(spec.parameters.iter().flat_map(validate_parameters));
-    errors
-}
-
-/// Such as `acme.io/foo`. Source: `IsDomainPrefixedPath`.
-fn domain_prefixed_path(value: &str, path: &str) -> Vec<FieldError> {
-    if value.is_empty() {
-        return vec![FieldError::required(path, "")];
-    }
-    let (domain, rest) = value.split_once('/').unwrap_or((value, ""));
-    if domain.is_empty() || rest.is_empty() {
-        let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
-        return vec![FieldError::invalid(path, value, why)];
-    }
-    let mut errors = invalid_each(path, domain, names::subdomain(domain));
-    let is_path_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte);
-    if !rest.bytes().all(is_path_byte) {
-        let why = names::mismatch("Invalid path", HTTP_PATH_FORMAT, &[]);
-        errors.push(FieldError::invalid(path, rest, why));
-    }
     errors
 }
 

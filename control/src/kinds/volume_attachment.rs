@@ -39,6 +39,7 @@ impl Kind for VolumeAttachments {
 
     fn default(attachment: &mut VolumeAttachment) {
         attachment.spec.source.inline_volume_spec.iter_mut().for_each(spec::default);
+        attachment.status.get_or_insert_default();
     }
 
     fn validate(attachment: &VolumeAttachment) -> Vec<FieldError> {

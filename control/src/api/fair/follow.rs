@@ -125,8 +125,13 @@ async fn tell(client: &kube::Api<FlowSchema>, cache: &Cache, conditions: Conditi
         return true;
     }
     let writes = conditions.into_iter().map(|(name, condition)| async move {
-        let params = PatchParams { field_manager: Some(MANAGER.into()), ..Default::default() };
-        let patch = Patch::Strategic(json!({ "status": { "conditions": [condition] } }));
+        let params = PatchParams::apply(MANAGER).force();
+        let patch = Patch::Apply(json!({
+            "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
+            "kind": "FlowSchema",
+            "metadata": { "name": name },
+            "status": { "conditions": [condition] },
+        }));
         match client.patch_status(&name, &params, &patch).await {
             Ok(_) => true,
             Err(kube::Error::Api(status)) if status.code == 404 => true,

@@ -7,6 +7,7 @@ use http::StatusCode;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::spdy::Writer;
 use super::{Asked, Wire, spdy_server, switching, websocket, writer};
@@ -140,9 +141,11 @@ impl Streams {
             }
         }
         let (Some(error), Some(out)) = (error, out) else { return };
+        let gone = CancellationToken::new();
+        let _with_the_client = gone.clone().drop_guard();
         kubelet.means.ambient().spawn(async move {
             // An error is the client's end.
-            write_all(output, out, spare, error).await.ok();
+            gone.run_until_cancelled(write_all(output, out, spare, error)).await;
         });
         // Answers pings until the client has gone.
         while let Ok(Some(_)) = server.accept().await {}

@@ -11,6 +11,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::spdy::{Reader, Stream};
 use super::{Asked, Wire, dial, spdy_server, switching, websocket, writer};
@@ -107,6 +108,9 @@ impl Target {
     async fn streams(self, upgraded: Upgraded, wire: Wire) {
         let mut server = spdy_server(&self.kubelet, upgraded, wire).await;
         let mut halves: HashMap<String, Stream> = HashMap::new();
+        // A pod may keep its side of a connection open for as long as it likes.
+        let gone = CancellationToken::new();
+        let _with_the_client = gone.clone().drop_guard();
         loop {
             let stream = match server.accept().await {
                 Ok(Some(stream)) => stream,
@@ -122,10 +126,10 @@ impl Target {
                 "data" => (stream, other),
                 _ => (other, stream),
             };
-            let target = self.clone();
+            let (target, gone) = (self.clone(), gone.clone());
             self.kubelet.means.ambient().spawn(async move {
-                let forwarded = target.stream(data, error).await;
-                if let Err(error) = forwarded {
+                let forwarded = gone.run_until_cancelled(target.stream(data, error)).await;
+                if let Some(Err(error)) = forwarded {
                     tracing::debug!(%error, "a forwarded connection broke");
                 }
             });
@@ -176,15 +180,17 @@ impl Target {
     async fn channels(self, upgraded: Upgraded, ports: Vec<u16>) {
         let (sink, mut messages) = websocket::open(TokioIo::new(upgraded)).await;
         let out = writer(&self.kubelet, sink);
+        let gone = CancellationToken::new();
+        let _with_the_client = gone.clone().drop_guard();
         let mut inputs = Vec::new();
         for (number, port) in ports.into_iter().enumerate() {
             let (input, receiver) = mpsc::channel(WAITING_MAX);
             inputs.push(input);
             let channel = u8::try_from(2 * number).unwrap_or(u8::MAX - 1);
-            let (target, out) = (self.clone(), out.clone());
+            let (target, out, gone) = (self.clone(), out.clone(), gone.clone());
             self.kubelet.means.ambient().spawn(async move {
                 // An error is the client's end, which the reading below sees.
-                target.channel(channel, port, receiver, &out).await.ok();
+                gone.run_until_cancelled(target.channel(channel, port, receiver, &out)).await;
             });
         }
         drop(out);
