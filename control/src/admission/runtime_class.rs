@@ -137,9 +137,8 @@ fn covers(wide: &Toleration, narrow: &Toleration) -> bool {
     let exists = text(&wide.operator) == "Exists";
     let same_key = text(&wide.key) == text(&narrow.key);
     let same_effect = text(&wide.effect) == text(&narrow.effect);
-    if !same_key && !(text(&wide.key).is_empty() && exists)
-        || !same_effect && !text(&wide.effect).is_empty()
-    {
+    let every_key = text(&wide.key).is_empty() && exists;
+    if !(same_key || every_key) || !same_effect && !text(&wide.effect).is_empty() {
         return false;
     }
     if text(&wide.effect) == "NoExecute"
