@@ -1,6 +1,7 @@
 //! The verbs, through the service as clients see it, over a store in memory.
 
 mod access;
+mod storage;
 mod streams;
 
 use std::io;
