@@ -144,7 +144,6 @@ async fn create_knows_a_generator_for_each_of_these_kinds() {
         ("get hpa web", "Deployment/web"),
         ("describe ing door", "web:80"),
         ("describe role reader", "deployments.apps"),
-        ("describe quota few", "services"),
         ("describe hpa web", "Max replicas"),
         ("describe cj daily", "Schedule"),
         ("describe pdb one", "Min available"),
