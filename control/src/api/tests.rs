@@ -323,7 +323,7 @@ async fn the_generation_rises_with_the_spec_alone() {
 }
 
 #[tokio::test]
-async fn three_kinds_of_patch_apply_and_the_fourth_is_refused() {
+async fn three_kinds_of_patch_apply_and_an_unknown_one_is_refused() {
     let server = Server::start().await;
     server.post(DEPLOYMENTS, deployment("web")).await.ok();
     let path = format!("{DEPLOYMENTS}/web");
@@ -337,10 +337,10 @@ async fn three_kinds_of_patch_apply_and_the_fourth_is_refused() {
     let json_patch = json!([{ "op": "replace", "path": "/spec/replicas", "value": 4 }]);
     let patched = server.patch(&path, "application/json-patch+json", json_patch).await.ok();
     assert_eq!(patched["spec"]["replicas"], 4);
-    let apply = server.patch(&path, "application/apply-patch+yaml", json!({})).await;
+    let unknown = server.patch(&path, "application/apply-patch+cbor", json!({})).await;
     assert_eq!(
-        apply.refused(415),
-        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
+        unknown.refused(415),
+        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
     );
     let stale = json!({ "metadata": { "resourceVersion": "1" }, "spec": { "replicas": 1 } });
     server.patch(&path, MERGE, stale).await.refused(409);

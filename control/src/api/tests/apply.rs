@@ -369,6 +369,8 @@ async fn what_any_kind_was_applied_with_is_applied_again_without_a_write() {
             "" => format!("/api/{}", info.version),
             group => format!("/apis/{group}/{}", info.version),
         };
+        // Who applies no more than a name manages nothing, and the second time it is not the first.
+        object["metadata"]["labels"]["applied"] = "yes".into();
         let place = if info.is_namespaced() { "/namespaces/default" } else { "" };
         if info.is_namespaced() {
             object["metadata"]["namespace"] = "default".into();
