@@ -4,7 +4,7 @@ use super::support::{Fixture, eventually};
 
 fn service(name: &str, more: &str) -> String {
     format!(
-        "{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{ports: [{{port: 80}}]{more}}}}}"
+        "---\n{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{ports: [{{port: 80}}]{more}}}}}"
     )
 }
 
@@ -31,7 +31,7 @@ async fn every_cluster_ip_has_its_object_and_ranges_can_be_added() {
     let outside = service("b", ", clusterIP: 10.200.0.7");
     let (created, _, why) = kubectl.run("apply -f -", &outside).await;
     assert!(!created && why.contains("does not match the current range"), "{why}");
-    let range = "{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: more}, spec: {cidrs: [10.200.0.0/24]}}";
+    let range = "---\n{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: more}, spec: {cidrs: [10.200.0.0/24]}}";
     kubectl.apply(range).await;
     let status = "get servicecidr more -o jsonpath={.status.conditions[0].status}";
     kubectl.until(status, |ready| ready == "True").await;
@@ -51,7 +51,7 @@ async fn endpoints_written_by_hand_are_mirrored_into_slices() {
     let kubectl = &fixture.kubectl;
     let endpoints = |ip: &str| {
         format!(
-            "{{apiVersion: v1, kind: Endpoints, metadata: {{name: db}}, subsets: [{{addresses: [{{ip: {ip}}}], ports: [{{name: sql, port: 5432}}]}}]}}"
+            "---\n{{apiVersion: v1, kind: Endpoints, metadata: {{name: db}}, subsets: [{{addresses: [{{ip: {ip}}}], ports: [{{name: sql, port: 5432}}]}}]}}"
         )
     };
     kubectl.apply(&service("db", "")).await;
@@ -82,7 +82,7 @@ spec: {controller: example.com/ingress}
         .await;
     kubectl.ok("create ingress web --rule=web.example/*=web:80").await;
     let shown = kubectl.ok("get ingress,ingressclass").await;
-    assert!(shown.contains("web    outer   web.example"), "{shown}");
+    assert!(shown.contains("web   outer   web.example"), "{shown}");
     assert!(shown.contains("outer (default)"), "{shown}");
     let (_, shown, warned) = kubectl.run("get cs", "").await;
     let rows: Vec<Vec<&str>> =

@@ -62,6 +62,8 @@ pub struct Request {
     namespace: String,
     name: String,
     object: Value,
+    /// What an update begins with, where it differs from what it ends with.
+    before: Option<Value>,
 }
 
 impl Request {
@@ -93,11 +95,17 @@ impl Request {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             object: json!({"metadata": {"name": name, "namespace": namespace}}),
+            before: None,
         }
     }
 
     pub fn with(mut self, object: Value) -> Self {
         self.object = object;
+        self
+    }
+
+    pub fn before(mut self, object: Value) -> Self {
+        self.before = Some(object);
         self
     }
 
@@ -122,7 +130,7 @@ impl Request {
         surroundings: &Surroundings,
         reservations: &mut Vec<Reservation>,
     ) -> Result<Value, ApiError> {
-        let before = self.object.clone();
+        let before = self.before.unwrap_or_else(|| self.object.clone());
         let mut draft = Draft::from(self.object);
         let is_delete = self.operation == Operation::Delete;
         let mut review = Review {

@@ -59,4 +59,4 @@ pub use health::Readiness;
 pub use kubelet::{Io, NodeDialer};
 pub use readers::Hangup;
 pub use service::router;
-pub use state::Api;
+pub use state::{Api, Parts};

@@ -38,17 +38,24 @@ pub struct Api {
     pub(super) openapi: OpenApi,
 }
 
+/// What the API is made of besides its objects.
+pub struct Parts {
+    pub kubelets: Kubelets,
+    pub tokens: Tokens,
+    pub plugins: Vec<Arc<dyn Plugin>>,
+    pub stopping: CancellationToken,
+    /// How long a piece of an answer may wait for its reader.
+    pub reader_patience: Duration,
+}
+
 impl Api {
     pub fn new(
         store: Arc<dyn Store>,
         kinds: Registry,
         surroundings: Surroundings,
-        kubelets: Kubelets,
-        tokens: Tokens,
-        plugins: Vec<Arc<dyn Plugin>>,
-        stopping: CancellationToken,
-        reader_patience: Duration,
+        parts: Parts,
     ) -> Arc<Self> {
+        let Parts { kubelets, tokens, plugins, stopping, reader_patience } = parts;
         let fairness = Fairness::new(surroundings.ambient.clone());
         Arc::new(Self {
             store,

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::auth::tokens::{self, Claims, Foreign, ISSUER, Kubernetes, LEEWAY_SECONDS, Reference};
 use crate::auth::{AUTHENTICATED, UserInfo};
 use crate::kinds::FieldError;
+use crate::schema;
 use crate::status::{About, ApiError};
 
 use super::answer::{self, respond};
@@ -58,6 +59,9 @@ pub async fn create(call: &Call, body: Body) -> Result<Response, ApiError> {
         "token": token,
         "expirationTimestamp": metadata::timestamp(at(now.as_second() + lifetime)),
     });
+    if let Some(ty) = schema::schema().by_name(SCHEMA) {
+        schema::settle(ty, &mut request);
+    }
     let mut response =
         answer::whole(&call.output, StatusCode::CREATED, SCHEMA, &Object::of_value(request));
     answer::warn(&mut response, &decoded.warnings);
@@ -182,9 +186,7 @@ async fn find(
 ) -> Result<Option<Value>, ApiError> {
     let cache = api.caches().kind(resource);
     let cache = cache.ok_or_else(|| ApiError::internal(format!("{resource} are not served")))?;
-    if cache.get(namespace, name).is_none() {
-        cache.latest().await.map_err(super::write::store_failed)?;
-    }
+    cache.latest().await.map_err(super::write::store_failed)?;
     let kind = api.kinds.at("", "v1", resource).ok_or_else(ApiError::page_not_found)?;
     let found = cache.get(namespace, name);
     Ok(found.map(|found| Object::of_cached(kind.as_ref(), &found).into_value()))

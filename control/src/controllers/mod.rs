@@ -6,6 +6,7 @@
 //! `list`.
 
 mod deployment;
+mod disruption;
 mod endpoint_slice;
 mod endpoint_slice_mirroring;
 mod endpoints;
@@ -17,6 +18,9 @@ mod node_lifecycle;
 mod owners;
 mod pod_gc;
 mod pods;
+mod protection;
+mod pv_protection;
+mod pvc_protection;
 mod replica_set;
 mod root_ca;
 mod selectors;
@@ -25,5 +29,6 @@ mod service_addresses;
 mod service_cidr;
 mod service_endpoints;
 mod taint_eviction;
+mod vac_protection;
 
 pub use list::all;

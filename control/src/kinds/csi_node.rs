@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::storage::v1::{CSINode, CSINodeDriver};
 use serde_json::{Value, json};
 
+use super::rules::internal_names::internal;
 use super::rules::volume_sources;
 use super::{Column, FieldError, Kind, KindInfo, formats, meta};
 
@@ -56,7 +57,11 @@ impl Kind for CsiNodes {
         let mut errors = Vec::new();
         for old in &old.spec.drivers {
             for new in new.spec.drivers.iter().filter(|new| new.name == old.name) {
-                errors.extend(meta::immutable(&rest(new), &rest(old), "spec.drivers"));
+                if rest(new) != rest(old) {
+                    let zero = json!({"allocatable": null, "topologyKeys": []});
+                    let shown = internal(&rest(new), &zero);
+                    errors.push(FieldError::invalid("spec.drivers", shown, meta::IMMUTABLE));
+                }
             }
         }
         errors

@@ -34,8 +34,13 @@ impl Kind for HorizontalPodAutoscalersV1 {
         )
     };
 
+    /// What the other version defaults shows here as well: upstream reads every object from there.
     fn default(object: &mut Object) {
         object.spec.min_replicas.get_or_insert(1);
+        let stored = serde_json::to_value(stored(object)).unwrap_or_default();
+        if let Ok(shown) = serde_json::from_value(conversion::to_v1(stored)) {
+            *object = shown;
+        }
     }
 
     /// What the annotations say of the status goes too.

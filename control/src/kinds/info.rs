@@ -140,6 +140,8 @@ pub struct KindInfo {
     pub field_aliases: &'static [(&'static str, &'static str)],
     /// What everyone is told who uses the kind: it has a successor (APILifecycleDeprecated).
     pub deprecation: Option<&'static str>,
+    /// What everyone is told who deletes one without saying what becomes of its dependents.
+    pub deletion_warning: Option<&'static str>,
     /// What the rows of its table are sorted by before the name.
     pub row_order: Option<fn(&Value) -> i64>,
 }
@@ -183,6 +185,7 @@ impl KindInfo {
             time_to_live: None,
             field_aliases: &[],
             deprecation: None,
+            deletion_warning: None,
             row_order: None,
         }
     }

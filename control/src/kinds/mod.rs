@@ -11,6 +11,7 @@ pub mod formats;
 #[cfg(test)]
 pub mod golden;
 mod info;
+pub mod limits;
 pub mod meta;
 pub mod names;
 pub mod quantity;
@@ -31,6 +32,7 @@ pub use info::{
     Verbs,
 };
 pub use subresource::{Form, Subresource};
+pub use workload::selector_text;
 
 use jiff::Timestamp;
 use serde::Serialize;

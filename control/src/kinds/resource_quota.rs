@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{
 use serde_json::{Value, json};
 
 use super::quantity::{self, Quantity, ResourceList};
+use super::rules::internal_names::internal;
 use super::{Column, FieldError, Kind, KindInfo, Subresource, meta, resources};
 
 const SCOPES: &[&str] = &[
@@ -193,17 +194,10 @@ fn validate_selector(spec: &ResourceQuotaSpec) -> Vec<FieldError> {
     errors
 }
 
-/// A selector as upstream shows it, by the names of its type in Go.
+/// A selector as upstream shows it.
 fn shown(terms: &[ScopedResourceSelectorRequirement]) -> Value {
-    let terms: Vec<Value> = terms
-        .iter()
-        .map(|term| {
-            json!({
-                "ScopeName": term.scope_name, "Operator": term.operator, "Values": term.values,
-            })
-        })
-        .collect();
-    json!({ "MatchExpressions": terms })
+    let zero = json!({ "matchExpressions": [{ "values": [] }] });
+    internal(&json!({ "matchExpressions": terms }), &zero)
 }
 
 fn validate_operator(term: &ScopedResourceSelectorRequirement, path: &str) -> Vec<FieldError> {

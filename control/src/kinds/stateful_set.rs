@@ -8,13 +8,14 @@ use k8s_openapi::api::apps::v1::{
     StatefulSetStatus, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume,
+    PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
 use super::formats::{int_or_string, nonnegative};
-use super::rules::int_or_percent;
+use super::persistent_volume_claim::PersistentVolumeClaims;
+use super::rules::{int_or_percent, volume_claims};
 use super::workload::{self, Counts};
 use super::{
     Column, Context, FieldError, Generation, Kind, KindInfo, NameRule, Subresource, meta, names,
@@ -58,7 +59,10 @@ impl Kind for StatefulSets {
         spec.replicas.get_or_insert(1);
         spec.revision_history_limit.get_or_insert(10);
         pod::template::default(&mut spec.template);
-        spec.volume_claim_templates.iter_mut().flatten().for_each(default_claim);
+        spec.volume_claim_templates
+            .iter_mut()
+            .flatten()
+            .for_each(PersistentVolumeClaims::default);
     }
 
     fn prepare_create(object: &mut Object, _context: &Context<'_>) {
@@ -89,7 +93,10 @@ impl Kind for StatefulSets {
         let Some(spec) = &object.spec else { return Vec::new() };
         let mut errors = Vec::new();
         for (index, claim) in spec.volume_claim_templates.iter().flatten().enumerate() {
-            errors.extend(validate_claim(claim, &format!("spec.volumeClaimTemplates[{index}].spec")));
+            let path = format!("spec.volumeClaimTemplates[{index}].spec");
+            let claim = claim.spec.clone().unwrap_or_default();
+            let kept = volume_claims::Grandfathered::default();
+            errors.extend(volume_claims::validate_spec(&claim, kept, &path));
         }
         if let Some(service) = spec.service_name.as_deref().filter(|name| !name.is_empty()) {
             errors.extend(meta::invalid_each("spec.serviceName", service, names::label(service)));
@@ -155,6 +162,12 @@ impl Kind for StatefulSets {
         if old.is_none_or(|old| old.metadata.generation != new.metadata.generation) {
             warnings.extend(pod::template::warnings(&spec.template, "spec.template"));
         }
+        // The paths are upstream's.
+        let part = if old.is_none() { "" } else { ".Spec" };
+        for (index, claim) in spec.volume_claim_templates.iter().flatten().enumerate() {
+            let path = format!("spec.volumeClaimTemplates[{index}]{part}");
+            warnings.extend(claim.spec.iter().flat_map(|it| volume_claims::warnings(it, &path)));
+        }
         if spec.revision_history_limit.is_some_and(|limit| limit < 0) {
             warnings.push("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended".to_owned());
         }
@@ -216,12 +229,6 @@ fn drop_max_unavailable(object: &mut Object) {
     if let Some(rolling) = strategy.and_then(|strategy| strategy.rolling_update.as_mut()) {
         rolling.max_unavailable = None;
     }
-}
-
-fn default_claim(claim: &mut PersistentVolumeClaim) {
-    let spec = claim.spec.get_or_insert_default();
-    set_if_empty(&mut spec.volume_mode, "Filesystem");
-    set_if_empty(&mut claim.status.get_or_insert_default().phase, "Pending");
 }
 
 fn validate_spec(spec: &StatefulSetSpec) -> Vec<FieldError> {
@@ -347,18 +354,4 @@ fn claim_volume(name: &str) -> Volume {
         persistent_volume_claim: Some(claim),
         ..Volume::default()
     }
-}
-
-fn validate_claim(claim: &PersistentVolumeClaim, path: &str) -> Vec<FieldError> {
-    let spec = claim.spec.clone().unwrap_or_default();
-    let mut errors = Vec::new();
-    if spec.access_modes.as_ref().is_none_or(Vec::is_empty) {
-        let why = "at least 1 access mode is required";
-        errors.push(FieldError::required(format!("{path}.accessModes"), why));
-    }
-    let requests = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-    if !requests.is_some_and(|requests| requests.contains_key("storage")) {
-        errors.push(FieldError::required(format!("{path}.resources[storage]"), ""));
-    }
-    errors
 }

@@ -9,9 +9,10 @@ use k8s_openapi::api::storage::v1::{
 use serde_json::{Value, json};
 
 use super::persistent_volume::spec::{self, Whose};
+use super::rules::internal_names::internal;
 use super::rules::volume_sources;
 use super::{
-    Column, FieldError, Kind, KindInfo, Subresource, USER_METADATA, meta, names,
+    Column, FieldError, Kind, KindInfo, Subresource, USER_METADATA, meta, names, semantic,
 };
 
 const METADATA_BYTES_MAX: usize = 256 * 1024;
@@ -39,6 +40,7 @@ impl Kind for VolumeAttachments {
 
     fn default(attachment: &mut VolumeAttachment) {
         attachment.spec.source.inline_volume_spec.iter_mut().for_each(spec::default);
+        attachment.status.get_or_insert_default();
     }
 
     fn validate(attachment: &VolumeAttachment) -> Vec<FieldError> {
@@ -57,7 +59,11 @@ impl Kind for VolumeAttachments {
 
     fn validate_update(new: &VolumeAttachment, old: &VolumeAttachment) -> Vec<FieldError> {
         let spec = |attachment: &VolumeAttachment| json!(attachment.spec);
-        meta::immutable(&spec(new), &spec(old), "spec").into_iter().collect()
+        if semantic::equal(&spec(new), &spec(old)) {
+            return Vec::new();
+        }
+        let zero = json!({"source": {"inlineVolumeSpec": null, "persistentVolumeName": null}});
+        vec![FieldError::invalid("spec", internal(&spec(new), &zero), meta::IMMUTABLE)]
     }
 
     /// Upstream's rules of an update hold here, too.

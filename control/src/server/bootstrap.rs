@@ -1,4 +1,5 @@
-//! The objects that a cluster has from the start: the system's namespaces, and the API's own Service.
+//! The objects that a cluster has from the start: the system's namespaces and classes of
+//! priority, and the API's own Service.
 //!
 //! They are written past admission and validation: nothing could admit them before they are there,
 //! and the API's own address may be a loopback address, which no user's endpoint may.
@@ -10,8 +11,9 @@ use serde_json::{Value, json};
 use crate::api::{Api, ownership};
 use crate::auth::UserInfo;
 use crate::encode;
+use crate::kinds::priority_class::{SYSTEM_CLASSES, SystemClass};
 use crate::kinds::rules::ip::Block;
-use crate::kinds::{Context, Part};
+use crate::kinds::{Context, Generation, Part};
 use crate::store::{StoreError, Stored, Write};
 
 use super::{StartError, api_services};
@@ -44,6 +46,10 @@ pub async fn system_objects(
         let namespace = json!({ "metadata": { "name": name } });
         put(api, Place::new("", "v1", "namespaces"), namespace, Known::Stays).await?;
     }
+    for class in &SYSTEM_CLASSES {
+        let place = Place::new("scheduling.k8s.io", "v1", "priorityclasses");
+        put(api, place, priority_class(class), Known::Stays).await?;
+    }
     let service = service(service_ip, advertised);
     put(api, Place::new("", "v1", "services"), service, Known::Stays).await?;
     put(api, Place::new("", "v1", "endpoints"), endpoints(advertised), Known::Follows).await?;
@@ -59,6 +65,14 @@ pub async fn api_services(api: &Api) -> Result<(), StartError> {
     // Side by side, so that the store syncs but once or twice.
     let puts = services.map(|service| put(api, PLACE, service, Known::Follows));
     futures::future::try_join_all(puts).await.map(|_| ())
+}
+
+fn priority_class(class: &SystemClass) -> Value {
+    json!({
+        "metadata": { "name": class.name },
+        "value": class.value,
+        "description": class.description,
+    })
 }
 
 /// The range that cluster IPs come from, which is ready from the start.
@@ -180,6 +194,10 @@ async fn put(api: &Api, place: Place, value: Value, known: Known) -> Result<(), 
     let value = kind.begin(&value, None, Part::Main, &context).map_err(failed)?.into_value();
     let write = match existing {
         None => {
+            let mut value = value;
+            if matches!(info.generation, Generation::Raised | Generation::Once) {
+                value["metadata"]["generation"] = 1.into();
+            }
             let now = context.now;
             let managers = ownership::of_seed(&api.kinds, info, MANAGER, now, &value);
             create(api, key, value, managers.as_deref())

@@ -92,16 +92,15 @@ impl ControlPlane {
         let stopping = CancellationToken::new();
         let advertised = address.map(advertised);
         let tokens = tokens(&config, advertised)?;
-        let api = Api::new(
-            store.clone(),
-            kinds,
-            surroundings(&config, caches.clone(), &ambient),
-            Kubelets::new(dialer, kubelet_client, ambient.clone()),
+        let parts = api::Parts {
+            kubelets: Kubelets::new(dialer, kubelet_client, ambient.clone()),
             tokens,
-            crate::admission::chain_with(components::chain_config(&config)),
-            stopping.clone(),
-            config.reader_patience,
-        );
+            plugins: crate::admission::chain_with(components::chain_config(&config)),
+            stopping: stopping.clone(),
+            reader_patience: config.reader_patience,
+        };
+        let surroundings = surroundings(&config, caches.clone(), &ambient);
+        let api = Api::new(store.clone(), kinds, surroundings, parts);
         bootstrap::system_objects(&api, service_ip, advertised).await?;
         bootstrap::api_services(&api).await?;
         ambient.spawn(keep_system_objects(api.clone(), service_ip, advertised, stopping.clone()));

@@ -152,7 +152,8 @@ async fn http2(plane: &ControlPlane) -> http2::SendRequest<Full<Bytes>> {
     let address = plane.address().expect("it listens");
     let stream = TcpStream::connect(address).await.expect("it accepts");
     let name = ServerName::from(address.ip());
-    let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await.expect("a handshake");
+    let stream =
+        TlsConnector::from(Arc::new(tls)).connect(name, stream).await.expect("a handshake");
     let io = TokioIo::new(stream);
     let (requests, connection) =
         http2::handshake(TokioExecutor::new(), io).await.expect("an HTTP/2 connection");

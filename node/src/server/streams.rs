@@ -225,7 +225,8 @@ mod tests {
         let key = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
         let web = ("upgrade", "websocket");
         let spdy = ("upgrade", "spdy/3.1");
-        let cases: [(&[(&str, &str)], Result<Wire, &str>); 7] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], Result<Wire, &'a str>);
+        let cases: [Case<'_>; 7] = [
             (&[web, key, ("sec-websocket-protocol", "x, b")], Ok(Wire::SpdyInWebSocket)),
             (&[web, key], Ok(Wire::Channels)),
             (

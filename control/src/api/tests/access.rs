@@ -147,14 +147,19 @@ async fn a_certificate_request_is_of_its_user_and_is_approved_apart() {
     assert_eq!(made["status"], json!({}));
     let one = format!("{path}/jane");
     let mut approved = made.clone();
-    approved["status"]["conditions"] = json!([{ "type": "Approved", "status": "True", "reason": "Mine" }]);
+    approved["status"]["conditions"] =
+        json!([{ "type": "Approved", "status": "True", "reason": "Mine" }]);
     let put = server.put(&one, approved.clone()).await.ok();
     assert_eq!(put["status"], json!({}));
     let put = server.put(&format!("{one}/approval"), approved).await.ok();
     let condition = &put["status"]["conditions"][0];
     assert_eq!(condition["type"], "Approved");
     assert!(!text(condition, "/lastTransitionTime").is_empty());
-    let selected = server.get(&format!("{path}?fieldSelector=spec.signerName%3Dkubernetes.io%2Fkube-apiserver-client")).await;
+    let selected = server
+        .get(&format!(
+            "{path}?fieldSelector=spec.signerName%3Dkubernetes.io%2Fkube-apiserver-client"
+        ))
+        .await;
     assert_eq!(selected.ok()["items"].as_array().map(Vec::len), Some(1));
 }
 
@@ -185,8 +190,13 @@ async fn what_is_served_here_has_its_api_services() {
     let core = server.get(&format!("{path}/v1.")).await.ok();
     assert_eq!(core["spec"]["groupPriorityMinimum"], 18000);
     assert_eq!(core["status"]["conditions"][0]["reason"], "Local");
-    let table = server.get_as(&format!("{path}/v1.apps"), "application/json;as=Table;g=meta.k8s.io;v=v1").await;
-    assert_eq!(table.ok()["rows"][0]["cells"].as_array().expect("cells")[..3], [json!("v1.apps"), json!("Local"), json!("True")]);
+    let table = server
+        .get_as(&format!("{path}/v1.apps"), "application/json;as=Table;g=meta.k8s.io;v=v1")
+        .await;
+    assert_eq!(
+        table.ok()["rows"][0]["cells"].as_array().expect("cells")[..3],
+        [json!("v1.apps"), json!("Local"), json!("True")]
+    );
 }
 
 #[tokio::test]
@@ -217,5 +227,8 @@ async fn a_definition_is_stored_with_its_storage_version() {
     let mut lost = put;
     lost["spec"]["versions"].as_array_mut().expect("versions").remove(0);
     let why = server.put(&format!("{path}/tabs.example.com"), lost).await.refused(422);
-    assert!(why.contains("status.storedVersions[0]: Invalid value: \"v1\": missing from spec.versions"), "{why}");
+    assert!(
+        why.contains("status.storedVersions[0]: Invalid value: \"v1\": missing from spec.versions"),
+        "{why}"
+    );
 }

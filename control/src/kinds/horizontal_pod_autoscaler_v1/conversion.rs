@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 use crate::kinds::horizontal_pod_autoscaler::{
@@ -42,9 +44,19 @@ fn keep(new: &mut Annotations, old: &Annotations, names: &[&str]) {
 }
 
 /// `autoscaling/v1` → `autoscaling/v2`.
-pub fn to_v2(mut value: Value) -> Value {
+pub fn to_v2(value: Value) -> Value {
+    let converted = convert(value.clone(), true);
+    // Annotations that are JSON of something else are as good as none.
+    let is_sound = HorizontalPodAutoscaler::deserialize(&converted).is_ok();
+    if is_sound { converted } else { convert(value, false) }
+}
+
+fn convert(mut value: Value, with_annotations: bool) -> Value {
     value["apiVersion"] = "autoscaling/v2".into();
-    let annotations = take_annotations(&mut value);
+    let mut annotations = take_annotations(&mut value);
+    if !with_annotations {
+        annotations.clear();
+    }
     let read = |name: &str| -> Option<Value> { serde_json::from_str(annotations.get(name)?).ok() };
     let spec = spec_to_v2(value["spec"].take(), read(METRICS), read(BEHAVIOR));
     value["spec"] = spec;

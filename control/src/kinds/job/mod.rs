@@ -34,6 +34,9 @@ impl Kind for Jobs {
         subresources: &[Subresource::Status],
         generation: Generation::Raised,
         dependents: Dependents::Orphaned,
+        deletion_warning: Some(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
+        ),
         ..KindInfo::namespaced(
             "batch",
             "v1",

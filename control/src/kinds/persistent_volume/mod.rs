@@ -11,9 +11,10 @@ use k8s_openapi::api::core::v1::{
     NodeSelector, PersistentVolume, PersistentVolumeSpec, PersistentVolumeStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::persistent_volume_claim::{or_unset, shown_amount};
+use super::rules::internal_names::internal;
 use super::rules::{node_selector, volume_claims};
 use super::{Column, Context, FieldError, Kind, KindInfo, Subresource, meta, semantic};
 
@@ -230,25 +231,26 @@ fn validate_affinity_change(
     before: &PersistentVolumeSpec,
 ) -> Option<FieldError> {
     before.node_affinity.as_ref()?;
-    let json = |affinity| serde_json::to_value(affinity).unwrap_or_default();
-    let new: Value = json(&after.node_affinity);
+    let new = json!(after.node_affinity);
     let mut renewed = before.node_affinity.clone();
     let nodes = renewed.as_mut().and_then(|affinity| affinity.required.as_mut());
     if let (Some(old), Some(new)) = (nodes, required_nodes(after)) {
         node_selector::renew_labels(old, new);
     }
-    if semantic::equal(&new, &json(&renewed)) {
+    if semantic::equal(&new, &json!(renewed)) {
         return None;
     }
     let detail = format!("{}, except for updating from beta label to GA", meta::IMMUTABLE);
-    Some(FieldError::invalid("nodeAffinity", new, detail))
+    let requirements = json!([{ "values": [] }]);
+    let term = json!({ "matchExpressions": requirements, "matchFields": requirements });
+    let zero = json!({ "required": { "nodeSelectorTerms": [term] } });
+    Some(FieldError::invalid("nodeAffinity", internal(&new, &zero), detail))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kinds::testing::{context, move_problems, problems, row};
-    use serde_json::json;
 
     fn volume() -> Value {
         json!({

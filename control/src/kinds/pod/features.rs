@@ -32,7 +32,7 @@ pub fn drop_disabled(spec: &mut PodSpec, old: Option<&PodSpec>) {
 
 /// The same of a status.
 pub fn drop_disabled_status(status: &mut PodStatus, old: &PodStatus) {
-    if !statuses(old).any(|status| tells_digests(status)) {
+    if !statuses(old).any(tells_digests) {
         let lists = [
             &mut status.container_statuses,
             &mut status.init_container_statuses,

@@ -4,6 +4,7 @@
 //! that it calls) judges, `update` and `status` judge changes, `columns` prints.
 
 mod annotations;
+mod app_armor;
 mod columns;
 mod containers;
 mod defaults;

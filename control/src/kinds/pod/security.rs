@@ -260,7 +260,7 @@ fn validate_seccomp(profile: Option<&SeccompProfile>, path: &str, errors: &mut E
     }
 }
 
-fn validate_app_armor(profile: Option<&AppArmorProfile>, path: &str, errors: &mut Errors) {
+pub fn validate_app_armor(profile: Option<&AppArmorProfile>, path: &str, errors: &mut Errors) {
     let Some(profile) = profile else { return };
     let file_path = format!("{path}.localhostProfile");
     let missing = "must be set when AppArmor type is Localhost";

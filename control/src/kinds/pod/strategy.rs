@@ -1,14 +1,13 @@
 //! What the server alone decides of a pod.
 //!
-//! Source: `pkg/registry/core/pod/strategy.go`. The conversion of AppArmor annotations into fields
-//! is left out: no node runs AppArmor.
+//! Source: `pkg/registry/core/pod/strategy.go`.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodCondition, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
-use super::{features, qos};
+use super::{app_armor, features, qos};
 
 type Labels = BTreeMap<String, String>;
 
@@ -27,6 +26,7 @@ pub fn prepare_create(pod: &mut Pod) {
         ..PodStatus::default()
     });
     drop_disabled(pod, None);
+    app_armor::fill_in(pod);
 }
 
 /// Drops what is switched off, unless the old pod has it.

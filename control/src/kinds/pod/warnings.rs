@@ -11,12 +11,13 @@ mod ports;
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{
-    Affinity, AppArmorProfile, Container, PodAffinityTerm, PodSpec, Volume,
+    Affinity, Container, PodAffinityTerm, PodSpec, Volume,
     WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::annotations::{APP_ARMOR, SECCOMP_CONTAINER, SECCOMP_POD};
+use super::app_armor::profile_of;
 use super::validation::visit_containers;
 use crate::kinds::quantity::{self, ResourceList};
 use crate::kinds::rules::{node_selector, volume_claims};
@@ -185,6 +186,7 @@ fn warn_of_profiles(metadata: &ObjectMeta, spec: &PodSpec, path: &str, warnings:
         warnings.push(format!("{path}[{SECCOMP_POD}]: {SECCOMP_MESSAGE}"));
     }
     let of_pod = context.and_then(|context| context.app_armor_profile.as_ref());
+    let is_pod = path == "metadata.annotations";
     visit_containers(spec, "", |container, _| {
         let own = container.security_context.as_ref();
         let key = format!("{SECCOMP_CONTAINER}{}", container.name);
@@ -192,25 +194,20 @@ fn warn_of_profiles(metadata: &ObjectMeta, spec: &PodSpec, path: &str, warnings:
             warnings.push(format!("{path}[{key}]: {SECCOMP_MESSAGE}"));
         }
         let key = format!("{APP_ARMOR}{}", container.name);
-        if own.is_none_or(|own| own.app_armor_profile.is_none())
-            && let Some(annotation) = annotations.get(&key)
-            && of_pod.is_none_or(|profile| Some(profile) != profile_of(annotation).as_ref())
-        {
+        let Some(annotation) = annotations.get(&key) else { return };
+        let profile = profile_of(annotation);
+        let own = own.and_then(|own| own.app_armor_profile.as_ref());
+        // A pod's field has been filled in from its annotation by now.
+        let is_said = match own {
+            Some(own) => !is_pod || Some(own) != profile.as_ref(),
+            None => of_pod.is_some_and(|of_pod| Some(of_pod) == profile.as_ref()),
+        };
+        if !is_said {
             warnings.push(format!(
                 "{path}[{key}]: deprecated since v1.30; use the \"appArmorProfile\" field instead"
             ));
         }
     });
-}
-
-/// The field that an AppArmor annotation stands for.
-fn profile_of(annotation: &str) -> Option<AppArmorProfile> {
-    let (type_, localhost_profile) = match annotation {
-        "runtime/default" => ("RuntimeDefault", None),
-        "unconfined" => ("Unconfined", None),
-        other => ("Localhost", Some(other.strip_prefix("localhost/")?.to_owned())),
-    };
-    Some(AppArmorProfile { type_: type_.to_owned(), localhost_profile })
 }
 
 fn warn_of_container(container: &Container, path: &str, warnings: &mut Warnings) {

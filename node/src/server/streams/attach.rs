@@ -17,7 +17,7 @@ use crate::server::{Answer, Kubelet, Parameters, Refusal, stopping};
 
 const WEB_SOCKETS: &[(&str, Wire)] =
     &[("v5.channel.k8s.io", Wire::Channels), ("v4.channel.k8s.io", Wire::Channels)];
-const SPDY: &[&str] = &["v4.remotecommand.k8s.io"];
+const SPDY: &[&str] = &["v4.channel.k8s.io"];
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
 const ERROR: u8 = 3;
