@@ -47,6 +47,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod update;
+mod warnings;
 mod watch;
 mod write;
 mod yaml;
@@ -55,5 +56,6 @@ pub use client::client;
 pub use health::Readiness;
 pub use kubelet::{Io, NodeDialer};
 pub use readers::Hangup;
+pub use selectors::selects;
 pub use service::router;
 pub use state::Api;

@@ -31,7 +31,7 @@ pub struct Api {
     pub(super) readers: Arc<Readers>,
     pub(super) metrics: Metrics,
     pub(super) discovery: Discovery,
-    pub(super) openapi: OpenApi,
+    pub(super) openapi: Arc<OpenApi>,
 }
 
 impl Api {
@@ -47,7 +47,7 @@ impl Api {
         Arc::new(Self {
             store,
             discovery: Discovery::new(&kinds),
-            openapi: OpenApi::new(kinds.clone()),
+            openapi: Arc::new(OpenApi::new(kinds.clone())),
             kinds,
             readers: Readers::start(&surroundings.ambient, reader_patience),
             surroundings,

@@ -18,8 +18,8 @@ use crate::admission::{Operation, Reservation};
 use crate::cache::Cached;
 use crate::encode;
 use crate::kinds::{Draft, FieldError, Generation, Old, Part, Storage, Subresource, meta};
-use crate::schema::{self, schema};
 use crate::patch::managers::{self, Given};
+use crate::schema::{self, schema};
 use crate::status::{About, ApiError};
 use crate::store::{Revision, StoreError, Write};
 

@@ -26,7 +26,8 @@ pub async fn create(call: &Call, body: Body) -> Result<Response, ApiError> {
         also: &["policy/v1beta1"],
         ..Expected::new("policy/v1", "Eviction", "io.k8s.api.policy.v1.Eviction")
     };
-    let mut eviction = decode::object(&expected, media, &body, options.validation)?.value;
+    let decoded = decode::object(&expected, media, &body, options.validation)?;
+    let mut eviction = decoded.value;
     metadata::settle_namespace(&mut eviction, &call.address.namespace)?;
     if object::name(&eviction) != call.address.name {
         return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
@@ -44,5 +45,7 @@ pub async fn create(call: &Call, body: Body) -> Result<Response, ApiError> {
         condition::set(pod, condition, now);
     };
     delete::remove_amended(call, &call.address.name, &wanted, &evicted).await?;
-    Ok(answer::success(&call.output, StatusCode::CREATED, None))
+    let mut response = answer::success(&call.output, StatusCode::CREATED, None);
+    answer::warn(&mut response, &decoded.warnings);
+    Ok(response)
 }
