@@ -101,8 +101,11 @@ pub fn put_item(out: &mut Vec<u8>, stored: &[u8], revision: Revision) {
     out.extend_from_slice(&stored[at..]);
 }
 
-/// `next`: what stands behind it.
+/// `next`: what stands behind it. What is not kept has revision 0, and shows none.
 fn put_revision(out: &mut Vec<u8>, revision: Revision, next: Option<&u8>) {
+    if revision == Revision(0) {
+        return;
+    }
     out.extend_from_slice(REVISION);
     out.extend_from_slice(revision.to_string().as_bytes());
     out.push(b'"');
@@ -253,6 +256,37 @@ mod tests {
         for (object, expected) in cases {
             let spliced = splice(&stored(&object), Revision(5));
             assert_eq!(spliced, expected);
+        }
+    }
+
+    #[test]
+    fn managers_come_last_and_can_be_cut_out() {
+        let managers = r#"[{"manager":"a\"]}","fieldsV1":{"f:x":{}}}]"#;
+        for (metadata, rest) in [
+            (json!({}), json!({})),
+            (
+                json!({"name": "x", "zone": [1, {"a": "}"}]}),
+                json!({"kind": "K", "spec": {"a": null}}),
+            ),
+            (
+                json!({"annotations": {"managedFields": "\"managedFields\":[", "b": "\\"}}),
+                json!({}),
+            ),
+        ] {
+            let mut object = rest.clone();
+            object["metadata"] = metadata;
+            let bare = stored(&object);
+            let whole = splice(&stored_with(&object, Some(managers)), Revision(5));
+            assert_eq!(super::managers(&whole), Some(managers));
+            assert_eq!(without_managers(&whole), splice(&bare, Revision(5)));
+            assert_eq!(super::managers(&bare), None);
+            assert_eq!(without_managers(&bare), bare);
+            object["metadata"]["managedFields"] = serde_json::from_str(managers).expect("JSON");
+            assert_eq!(without_managers(&stored(&object)), bare);
+        }
+        for broken in ["", "{}", r#"{"metadata":{"a""#, r#"{"metadata":{"managedFields":["#] {
+            let bytes = Bytes::from_static(broken.as_bytes());
+            assert_eq!(without_managers(&bytes), bytes, "{broken}");
         }
     }
 

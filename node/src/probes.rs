@@ -280,7 +280,8 @@ async fn connect(target: &Target, to: SocketAddr, own: bool) -> io::Result<Box<d
     }
 }
 
-fn dial_message(to: SocketAddr, error: &io::Error) -> String {
+/// Why a connection failed, in Go's words.
+pub(crate) fn dial_message(to: SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => format!("dial tcp {to}: connect: connection refused"),
         io::ErrorKind::TimedOut => format!("dial tcp {to}: i/o timeout"),

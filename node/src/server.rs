@@ -4,6 +4,7 @@
 //! the driver for whatever concerns pods and keeps nothing itself.
 
 mod containers;
+mod streams;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -22,6 +23,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -92,10 +94,11 @@ impl Kubelet {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let parameters = parameters(parts.uri.query().unwrap_or_default());
-        let path: Vec<&str> = parts.uri.path().trim_matches('/').split('/').collect();
-        match (&parts.method, path.as_slice()) {
+        let path = parts.uri.path().to_owned();
+        let path: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match (&parts.method.clone(), path.as_slice()) {
             (&Method::GET, ["healthz"]) => Ok(respond(StatusCode::OK, TEXT, "ok".into())),
             (&Method::GET, ["pods"]) => pods(self).await,
             (&Method::GET, ["metrics"]) => metrics(self).await,
@@ -103,6 +106,20 @@ impl Kubelet {
             (&Method::GET, ["stats", "summary"]) => summary(self).await,
             (&Method::GET, ["containerLogs", namespace, pod, container]) => {
                 container_logs(self, namespace, pod, container, &parameters).await
+            }
+            (&Method::GET, ["connect", ip, port]) => {
+                streams::connect(self, ip, port, asked(&mut parts, parameters)).await
+            }
+            (&Method::GET | &Method::POST, ["portForward", namespace, pod]) => {
+                let asked = asked(&mut parts, parameters);
+                streams::port_forward(self, namespace, pod, asked).await
+            }
+            (&Method::GET | &Method::POST, ["attach", namespace, pod, container]) => {
+                let asked = asked(&mut parts, parameters);
+                streams::attach(self, namespace, pod, container, asked).await
+            }
+            (&Method::GET | &Method::POST, ["exec", _, pod, container]) => {
+                Err(streams::exec(pod, container))
             }
             (&Method::GET, ["images"]) => Ok(list_images(self)),
             (&Method::POST, ["images"]) => import_image(self, &parameters, body).await,
@@ -114,6 +131,11 @@ impl Kubelet {
             _ => Err(Refusal(StatusCode::NOT_FOUND, "404 page not found".into())),
         }
     }
+}
+
+fn asked(parts: &mut http::request::Parts, parameters: Parameters) -> streams::Asked {
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
+    streams::Asked { headers: std::mem::take(&mut parts.headers), parameters, upgrade }
 }
 
 fn respond(code: StatusCode, content_type: &'static str, text: String) -> Response<KubeletBody> {
@@ -475,7 +497,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, 
     };
     let service = TowerToHyperService::new(kubelet);
     let server = auto::Builder::new(TokioExecutor::new());
-    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+    if let Err(error) = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
         tracing::debug!(%peer, %error, "a connection to the kubelet API broke");
     }
 }

@@ -58,9 +58,14 @@ async fn a_configuration_is_applied_changed_and_handed_over() {
     let told = "Apply failed with 1 conflict: conflict with \"kubectl\": .data.a\n";
     assert!(refused.contains(told), "{refused}");
     assert!(refused.contains("Please review the fields above"), "{refused}");
-    apply(kubectl, "--field-manager=other --force-conflicts", &settings("{a: '2'}")).await.expect("forced");
+    apply(kubectl, "--field-manager=other --force-conflicts", &settings("{a: '2'}"))
+        .await
+        .expect("forced");
     let taken = read(kubectl, "configmap settings").await;
-    assert_eq!((managers(&taken), &taken["data"]["a"]), (vec!["other Apply".to_owned()], &"2".into()));
+    assert_eq!(
+        (managers(&taken), &taken["data"]["a"]),
+        (vec!["other Apply".to_owned()], &"2".into())
+    );
     // The first gives way by applying the same; then both share, and the second lets go.
     apply(kubectl, "", &settings("{a: '2'}")).await.expect("applied");
     apply(kubectl, "--field-manager=other", &settings("{}")).await.expect("applied");

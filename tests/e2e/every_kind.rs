@@ -326,7 +326,13 @@ async fn every_kind_goes_through_protobuf_and_back() {
             (revision(&json) == revision(&other)).then_some((json, other))
         })
         .await;
-        assert_eq!(bare(&object.0), bare(&object.1), "{title}");
+        let mut known = object.0;
+        // Protobuf knows the type of whole objects alone.
+        let claims = known.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut);
+        for claim in claims.into_iter().flatten().filter_map(Value::as_object_mut) {
+            claim.retain(|field, _| !matches!(field.as_str(), "apiVersion" | "kind"));
+        }
+        assert_eq!(bare(&known), bare(&object.1), "{title}");
         eventually(&format!("a PUT of {title} that changes nothing"), || async {
             let known = caller.send(Method::GET, &path, PROTOBUF, None).await.protobuf();
             let body = Some((PROTOBUF, encode(&known)));
@@ -376,8 +382,11 @@ async fn applying_every_kind_twice_writes_once() {
             .await
             .json();
         assert_eq!(refused["reason"], "Conflict", "{title}: {refused}");
-        let told = format!("conflict with \"one\": .metadata.labels.{LABEL}");
-        assert!(text(&refused["message"]).contains(&told), "{title}: {refused}");
+        let label = format!(".metadata.labels.{LABEL}");
+        let causes = refused["details"]["causes"].as_array().expect("causes");
+        let told = causes.iter().find(|cause| text(&cause["field"]) == label);
+        let told = told.unwrap_or_else(|| panic!("{title}: {refused}"));
+        assert_eq!(told["message"], "conflict with \"one\"", "{title}");
         remove(&caller, kind).await;
     }
     fixture.stop().await;
@@ -402,7 +411,10 @@ async fn every_kind_has_a_table_and_a_metadata_only_form() {
             let columns = table["columnDefinitions"].as_array().expect("columns").len();
             let rows = table["rows"].as_array().expect("rows");
             assert!(!rows.is_empty(), "{title}");
-            assert!(rows.iter().all(|row| row["cells"].as_array().map(Vec::len) == Some(columns)));
+            // Upstream's rows of IPAddresses have a cell too many.
+            let cells = columns + usize::from(title.starts_with("IPAddress"));
+            let fits = |row: &Value| row["cells"].as_array().map(Vec::len) == Some(cells);
+            assert!(rows.iter().all(fits), "{title}: {table}");
             assert_eq!(rows[0]["object"]["kind"], "PartialObjectMetadata", "{title}");
         }
         if kind.can("create") {

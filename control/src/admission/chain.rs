@@ -7,12 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Plugin;
+use super::certificate_subject_restriction::CertificateSubjectRestriction;
 use super::cluster_ip::ClusterIp;
+use super::default_ingress_class::DefaultIngressClass;
+use super::default_storage_class::DefaultStorageClass;
 use super::default_toleration_seconds::DefaultTolerationSeconds;
+use super::limit_ranger::LimitRanger;
 use super::namespace_lifecycle::NamespaceLifecycle;
+use super::persistent_volume_claim_resize::PersistentVolumeClaimResize;
 use super::priority::Priority;
 use super::runtime_class::RuntimeClass;
 use super::service_account::ServiceAccount;
+use super::storage_object_in_use_protection::StorageObjectInUseProtection;
 
 /// What can be set of the plug-ins.
 #[derive(Clone, Copy, Debug)]
@@ -36,10 +42,16 @@ pub fn chain() -> Vec<Arc<dyn Plugin>> {
 pub fn chain_with(config: ChainConfig) -> Vec<Arc<dyn Plugin>> {
     vec![
         Arc::new(NamespaceLifecycle::default()),
+        Arc::new(LimitRanger),
         Arc::new(ServiceAccount),
         Arc::new(Priority),
         Arc::new(DefaultTolerationSeconds::new(config.default_toleration)),
+        Arc::new(DefaultStorageClass),
+        Arc::new(StorageObjectInUseProtection),
+        Arc::new(PersistentVolumeClaimResize),
         Arc::new(RuntimeClass),
+        Arc::new(CertificateSubjectRestriction),
+        Arc::new(DefaultIngressClass),
         Arc::new(ClusterIp::default()),
     ]
 }

@@ -1,9 +1,13 @@
 //! ClusterIP: gives Services their cluster IPs and node ports.
 //!
-//! What is in use is not stored apart: it is what the Services in the cache hold, and what requests
-//! that are under way have reserved. Both are looked at behind one lock, and a reservation ends
-//! only when the cache has seen the write, so that no two Services ever get the same. Nothing needs
-//! to be released: a Service that is gone or changed holds nothing any more.
+//! What is in use is what the Services in the cache hold, what requests that are under way have
+//! reserved, and the addresses that somebody else has an IPAddress object for. All are looked at
+//! behind one lock, and a reservation ends only when the cache has seen the write, so that no two
+//! Services ever get the same. Nothing needs to be released: a Service that is gone or changed holds
+//! nothing any more. (The Services' own IPAddress objects follow from them: a controller's work.)
+//!
+//! Addresses come from the range that the cluster was started with and, when that is full, from
+//! those of the ServiceCIDRs that are ready.
 //!
 //! The rules stand in `plan` (pure), free numbers in `pool`. Source:
 //! `pkg/registry/core/service/storage`.
@@ -19,6 +23,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::Value;
@@ -26,8 +31,11 @@ use serde_json::Value;
 use self::plan::{Failure, Pools};
 use self::pool::{Pool, Span};
 use super::{Operation, Plugin, Reservation, Review, Surroundings, lookup};
-use crate::cache::Cache;
+use crate::cache::{Cache, Cached};
+use crate::kinds::ip_address::{ALLOCATOR, MANAGED_BY};
+use crate::kinds::rules::ip::Block;
 use crate::kinds::service::{Needs, cluster_ips};
+use crate::kinds::service_cidr;
 use crate::status::{About, ApiError};
 
 /// See the module's documentation.
@@ -81,15 +89,20 @@ impl ClusterIp {
         service: &mut Service,
         old: Option<&Service>,
     ) -> Result<Option<Reservation>, ApiError> {
-        let (address_span, port_span) = spans(surroundings)?;
-        let cache = lookup::cache(surroundings, "services")?;
+        let (cidrs, spans) = ranges(surroundings)?;
+        let services = lookup::cache(surroundings, "services")?;
+        let addresses = lookup::cache(surroundings, "ipaddresses.networking.k8s.io")?;
         let mut reserved = self.reserved.lock();
         // Most updates need nothing new: look at the Services only when one does.
-        let used = LazyCell::new(|| with_services(reserved.clone(), &cache));
+        let used = LazyCell::new(|| {
+            let mut used = with_services(reserved.clone(), &services);
+            used.addresses.extend(foreign(&addresses));
+            used
+        });
         let mut pools = Pools {
-            cidr: &surroundings.service_cidr,
-            addresses: Pool::new(address_span, || used.addresses.clone()),
-            ports: Pool::new(port_span, || used.ports.clone()),
+            cidrs: &cidrs,
+            addresses: Pool::new(spans, || used.addresses.clone()),
+            ports: Pool::new(vec![Span::of_ports(&surroundings.node_ports)], || used.ports.clone()),
         };
         let random = || surroundings.ambient.u64();
         plan::allocate(service, old, &mut pools, &random)
@@ -125,11 +138,34 @@ fn refusal(service: &Service, failure: Failure) -> ApiError {
     }
 }
 
-fn spans(surroundings: &Surroundings) -> Result<(Span, Span), ApiError> {
+/// The ranges of addresses, in the order in which they are used.
+fn ranges(surroundings: &Surroundings) -> Result<(Vec<String>, Vec<Span>), ApiError> {
     let cidr = &surroundings.service_cidr;
-    let addresses = Span::of_cidr(cidr)
+    let whole = cidr.parse::<Block>().ok();
+    let first = Span::of_cidr(cidr)
         .ok_or_else(|| ApiError::internal(format!("service CIDR {cidr} is no IPv4 range")))?;
-    Ok((addresses, Span::of_ports(&surroundings.node_ports)))
+    let more = lookup::cache(surroundings, "servicecidrs.networking.k8s.io")?;
+    let more = more.list(None);
+    let more = more.items.iter().filter_map(|cached| cached.view::<ServiceCIDR>());
+    let more: Vec<String> = more
+        .filter(|object| service_cidr::is_ready(object))
+        .flat_map(|object| service_cidr::cidrs(&object).to_vec())
+        .filter(|other| other.parse().ok() != whole)
+        .collect();
+    // Those of IPv6 are left out: the cluster has no addresses of that family.
+    let more = more.into_iter().filter_map(|cidr| Some((Span::of_cidr(&cidr)?, cidr)));
+    let all = std::iter::once((first, cidr.clone())).chain(more);
+    let (spans, cidrs) = all.unzip();
+    Ok((cidrs, spans))
+}
+
+/// The addresses that are taken for something else than Services.
+fn foreign(addresses: &Cache) -> Vec<u32> {
+    let all = addresses.list(None);
+    let is_ours = |it: &Cached| it.labels().get(MANAGED_BY).is_some_and(|by| by == ALLOCATOR);
+    let foreign = all.items.iter().filter(|address| !is_ours(address));
+    let parsed = foreign.filter_map(|address| address.name().parse::<Ipv4Addr>().ok());
+    parsed.map(Ipv4Addr::to_bits).collect()
 }
 
 /// Adds what the Services hold.
@@ -202,6 +238,40 @@ mod tests {
                 )
             );
         }
+    }
+
+    #[tokio::test]
+    async fn addresses_of_others_are_taken_and_ready_ranges_are_used_too() {
+        let range = |name: &str, cidr: &str, status: &str| {
+            let object = json!({"metadata": {"name": name}, "spec": {"cidrs": [cidr]},
+                "status": {"conditions": [{"type": "Ready", "status": status, "reason": "",
+                    "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+            ("servicecidrs.networking.k8s.io", object)
+        };
+        let taken = |ip: &str, labels: Value| {
+            let object = json!({"metadata": {"name": ip, "labels": labels},
+                "spec": {"parentRef": {"resource": "widgets", "name": "w"}}});
+            ("ipaddresses.networking.k8s.io", object)
+        };
+        let surroundings = surroundings(&[
+            range("ready", "10.200.0.0/24", "True"),
+            range("not-ready", "10.201.0.0/24", "False"),
+            taken("10.96.0.7", json!({})),
+            taken("10.96.0.8", json!({MANAGED_BY: ALLOCATOR})),
+        ])
+        .await;
+        let plugin = ClusterIp::default();
+        let ask = async |ip: &str| {
+            let spec = json!({"type": "ClusterIP", "clusterIP": ip});
+            let admitted = service(spec).admit(&plugin, &surroundings).await;
+            admitted.map_err(|error| error.message.rsplit(": ").next().unwrap().to_owned())
+        };
+        assert_eq!(ask("10.96.0.7").await.unwrap_err(), "provided IP is already allocated");
+        assert!(ask("10.96.0.8").await.is_ok());
+        assert!(ask("10.200.0.9").await.is_ok());
+        let mismatch = "the provided network does not match the current range";
+        assert_eq!(ask("10.201.0.9").await.unwrap_err(), mismatch);
+        assert!(ask("10.200.0.255").await.unwrap_err().ends_with("IPs is 10.200.0.0/24"));
     }
 
     #[tokio::test]

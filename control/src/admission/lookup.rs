@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Review, Surroundings};
@@ -26,6 +27,16 @@ pub async fn find(
     }
     latest(cache).await?;
     Ok(cache.get(namespace, name))
+}
+
+/// All objects, or those of a namespace, that are committed by now.
+pub async fn list<T>(cache: &Cache, namespace: Option<&str>) -> Result<Vec<Arc<T>>, ApiError>
+where
+    T: DeserializeOwned + Send + Sync + 'static,
+{
+    latest(cache).await?;
+    let found = cache.list(namespace);
+    found.items.iter().map(|object| object.try_view().map_err(ApiError::internal)).collect()
 }
 
 /// Waits until the cache has seen everything that is committed.

@@ -1,14 +1,20 @@
 //! Admission: what the cluster adds to or refuses of an object, after decoding and defaulting,
 //! before validation. One file per plug-in; `chain` lists them in upstream's order.
 
+mod certificate_subject_restriction;
 mod chain;
 mod cluster_ip;
+mod default_ingress_class;
+mod default_storage_class;
 mod default_toleration_seconds;
+mod limit_ranger;
 mod lookup;
 mod namespace_lifecycle;
+mod persistent_volume_claim_resize;
 mod priority;
 mod runtime_class;
 mod service_account;
+pub mod storage_object_in_use_protection;
 #[cfg(test)]
 mod testing;
 

@@ -62,6 +62,8 @@ pub struct Request {
     namespace: String,
     name: String,
     object: Value,
+    /// What an update begins with, where it differs from what it ends with.
+    before: Option<Value>,
 }
 
 impl Request {
@@ -77,20 +79,33 @@ impl Request {
         Self::new(Operation::Delete, resource, namespace, name)
     }
 
+    /// The create of a cluster's object in another group.
+    pub fn of(group: &str, resource: &str, name: &str) -> Self {
+        let kind = registry().at(group, "v1", resource).expect("a kind").clone();
+        Self { kind, ..Self::new(Operation::Create, "namespaces", "", name) }
+    }
+
     fn new(operation: Operation, resource: &str, namespace: &str, name: &str) -> Self {
         let registry: Registry = registry();
+        let kind = registry.iter().find(|kind| kind.info().resource == resource);
         Self {
             operation,
-            kind: registry.at("", "v1", resource).expect("a core kind").clone(),
+            kind: kind.expect("a kind of this resource").clone(),
             subresource: None,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             object: json!({"metadata": {"name": name, "namespace": namespace}}),
+            before: None,
         }
     }
 
     pub fn with(mut self, object: Value) -> Self {
         self.object = object;
+        self
+    }
+
+    pub fn before(mut self, object: Value) -> Self {
+        self.before = Some(object);
         self
     }
 
@@ -115,7 +130,7 @@ impl Request {
         surroundings: &Surroundings,
         reservations: &mut Vec<Reservation>,
     ) -> Result<Value, ApiError> {
-        let before = self.object.clone();
+        let before = self.before.unwrap_or_else(|| self.object.clone());
         let mut draft = Draft::from(self.object);
         let is_delete = self.operation == Operation::Delete;
         let mut review = Review {

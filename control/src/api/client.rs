@@ -11,6 +11,8 @@ use tower::{ServiceExt as _, service_fn};
 
 use crate::auth::Identity;
 
+use super::fair::InProcess;
+
 /// Whoever speaks for the administrator.
 const ADMINISTRATOR: &str = "copepod";
 
@@ -31,6 +33,7 @@ pub fn client(router: Router, identity: Identity) -> kube::Client {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(identity.clone());
         request.headers_mut().entry(USER_AGENT).or_insert_with(|| agent.clone());
+        request.extensions_mut().insert(InProcess);
         let router = router.clone();
         async move {
             let response: Result<Response, Infallible> = router.oneshot(request).await;

@@ -27,18 +27,28 @@ const ORPHAN: &str = "orphan";
 pub async fn delete(call: &Call, body: Body) -> Result<Response, ApiError> {
     let options = read_options(call, body).await?;
     let name = &call.address.name;
-    match remove(call, name, &options).await? {
+    let mut response = match remove(call, name, &options).await? {
         Removed::Pending(object) => {
             let accepted = options.orphan_dependents == Some(false);
             let status = if accepted { StatusCode::ACCEPTED } else { StatusCode::OK };
-            answer::object(call, status, &object)
+            answer::object(call, status, &object)?
         }
         Removed::Gone(object) if call.info().returns_deleted => {
-            answer::object(call, StatusCode::OK, &object)
+            answer::object(call, StatusCode::OK, &object)?
         }
         Removed::Gone(object) => {
-            Ok(answer::success(&call.output, StatusCode::OK, Some(details(call.info(), &object))))
+            answer::success(&call.output, StatusCode::OK, Some(details(call.info(), &object)))
         }
+    };
+    warn(call, &options, &mut response);
+    Ok(response)
+}
+
+/// Tells who did not say what becomes of the dependents, where that has surprised many.
+fn warn(call: &Call, options: &DeleteOptions, response: &mut Response) {
+    let is_said = options.propagation.is_some() || options.orphan_dependents.is_some();
+    if let Some(warning) = call.info().deletion_warning.filter(|_| !is_said) {
+        answer::warn(response, &[warning.to_owned()]);
     }
 }
 
@@ -68,7 +78,9 @@ pub async fn delete_collection(call: &Call, body: Body) -> Result<Response, ApiE
             Err(error) => return Err(error),
         }
     }
-    list::answer(call, page)
+    let mut response = list::answer(call, page)?;
+    warn(call, &options, &mut response);
+    Ok(response)
 }
 
 /// Deletes by these options.

@@ -4,18 +4,20 @@
 //! (and a client certificate of the cluster's CA shown), or in memory. Nothing else is trusted.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
 use hyper_util::rt::TokioIo;
+use rustls::client::WantsClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, SignatureScheme};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -28,6 +30,10 @@ use super::object;
 const PINNED: &str = "copepod.dev/kubelet-certificate-sha256";
 const IN_MEMORY: &str = "copepod.dev/kubelet-in-memory";
 const DEFAULT_PORT: u16 = 10250;
+/// What a connection to a pod through its node is called.
+const POD_CONNECTION: &str = "copepod-pod-connection";
+/// As much of a node's refusal as is read.
+const REFUSAL_MAX: usize = 4096;
 
 /// A stream to a node.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -56,6 +62,20 @@ pub enum KubeletError {
     Request { method: String, url: String, source: hyper::Error },
     #[error("{0} is no path")]
     Path(String),
+}
+
+/// Why a pod cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum PodError {
+    #[error(transparent)]
+    Kubelet(#[from] KubeletError),
+    /// What the node says of it.
+    #[error("{0}")]
+    Refused(String),
+    #[error("the connection through the node broke: {0}")]
+    Broken(#[from] hyper::Error),
+    #[error("tls: {0}")]
+    Tls(#[from] io::Error),
 }
 
 /// What is needed to speak to kubelets.
@@ -115,6 +135,19 @@ impl Kubelets {
         &self,
         node: &Value,
         path: &str,
+        mut request: Request<Body>,
+    ) -> Result<Response, KubeletError> {
+        for name in [header::CONNECTION, header::UPGRADE] {
+            request.headers_mut().remove(name);
+        }
+        self.upgrade(node, path, request).await
+    }
+
+    /// The same for a request that asks to become something else than HTTP.
+    pub async fn upgrade(
+        &self,
+        node: &Value,
+        path: &str,
         request: Request<Body>,
     ) -> Result<Response, KubeletError> {
         let endpoint = Endpoint::of(node)?;
@@ -146,6 +179,40 @@ impl Kubelets {
         })
     }
 
+    /// A connection to a port of a pod on the node, from the node's own address.
+    pub async fn dial_pod(
+        &self,
+        node: &Value,
+        address: SocketAddr,
+    ) -> Result<Box<dyn Io>, PodError> {
+        let path = format!("/connect/{}/{}", address.ip(), address.port());
+        let request = Request::get("/")
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, POD_CONNECTION)
+            .body(Body::empty())
+            .expect("constant headers");
+        let mut response = self.upgrade(node, &path, request).await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let stream = hyper::upgrade::on(&mut response).await?;
+            return Ok(Box::new(TokioIo::new(stream)));
+        }
+        let why = Limited::new(response.into_body(), REFUSAL_MAX).collect().await;
+        let why = why.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        Err(PodError::Refused(String::from_utf8_lossy(&why).trim_end().to_owned()))
+    }
+
+    /// The same with TLS in it. Pods' certificates are not verified: nobody vouches for them.
+    pub async fn dial_pod_tls(
+        &self,
+        node: &Value,
+        address: SocketAddr,
+    ) -> Result<Box<dyn Io>, PodError> {
+        let stream = self.dial_pod(node, address).await?;
+        let config = self.client_config(Expected::Anything).with_no_client_auth();
+        let connector = TlsConnector::from(Arc::new(config));
+        Ok(Box::new(connector.connect(ServerName::IpAddress(address.ip().into()), stream).await?))
+    }
+
     async fn send(
         &self,
         stream: Box<dyn Io>,
@@ -154,7 +221,7 @@ impl Kubelets {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         self.ambient.spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "a connection to a kubelet ended");
             }
         });
@@ -162,15 +229,20 @@ impl Kubelets {
     }
 
     fn connector(&self, pin: &str) -> TlsConnector {
-        let verifier = Pinned { sha256: pin.to_owned(), provider: self.provider.clone() };
-        let config = ClientConfig::builder_with_provider(self.provider.clone())
+        let config = self
+            .client_config(Expected::Pinned { sha256: pin.to_owned() })
+            .with_client_auth_cert(self.credential.chain(), self.credential.key())
+            .expect("a certificate that was just made fits its key");
+        TlsConnector::from(Arc::new(config))
+    }
+
+    fn client_config(&self, expected: Expected) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+        let verifier = Verifier { expected, provider: self.provider.clone() };
+        ClientConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()
             .expect("ring speaks TLS 1.2 and 1.3")
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_client_auth_cert(self.credential.chain(), self.credential.key())
-            .expect("a certificate that was just made fits its key");
-        TlsConnector::from(Arc::new(config))
     }
 }
 
@@ -192,8 +264,6 @@ fn onward(
     parts.version = http::Version::HTTP_11;
     parts.extensions = http::Extensions::new();
     for name in [
-        header::CONNECTION,
-        header::UPGRADE,
         header::TE,
         header::TRAILER,
         header::TRANSFER_ENCODING,
@@ -209,14 +279,23 @@ fn onward(
     Ok(Request::from_parts(parts, body))
 }
 
-/// Accepts the one certificate whose SHA-256 it was told.
+/// Which certificate is accepted.
 #[derive(Debug)]
-struct Pinned {
-    sha256: String,
+enum Expected {
+    /// The one of this SHA-256.
+    Pinned {
+        sha256: String,
+    },
+    Anything,
+}
+
+#[derive(Debug)]
+struct Verifier {
+    expected: Expected,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Pinned {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -225,10 +304,11 @@ impl ServerCertVerifier for Pinned {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if sha256_hex(end_entity) == self.sha256 {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(rustls::Error::General("the kubelet's certificate is not the pinned one".into()))
+        match &self.expected {
+            Expected::Pinned { sha256 } if sha256_hex(end_entity) != *sha256 => Err(
+                rustls::Error::General("the kubelet's certificate is not the pinned one".into()),
+            ),
+            Expected::Pinned { .. } | Expected::Anything => Ok(ServerCertVerified::assertion()),
         }
     }
 

@@ -12,16 +12,18 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use crate::cache::Cached;
+use crate::kinds::Storage;
 use crate::status::ApiError;
 use crate::store::{Range, Revision, StoreError};
 
 use super::answer::{not_a_list_form, respond};
 use super::call::Call;
 use super::continued::Continue;
+use super::negotiate::Shape;
 use super::pieces::{List, Pieces};
 use super::query::{ListOptions, VersionMatch};
 use super::selectors::Selectors;
-use super::{table, write};
+use super::{object, table, write};
 
 const CONTINUE_EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 /// How many objects are looked through at once for those that are selected, at the most.
@@ -47,6 +49,9 @@ pub async fn collect(
     options: &ListOptions,
     selectors: &Selectors,
 ) -> Result<Page, ApiError> {
+    if call.info().storage == Storage::Virtual {
+        return Ok(computed(call, selectors));
+    }
     if let Some(token) = &options.continued {
         if options.resource_version.is_some_and(|version| version != 0) {
             return Err(ApiError::bad_request(
@@ -77,6 +82,18 @@ pub async fn collect(
     }
     let page = from_store(call, options.limit, selectors, &Position::default()).await;
     page.map_err(write::store_failed)
+}
+
+/// What is not kept has no revision, and is no more than a page.
+fn computed(call: &Call, selectors: &Selectors) -> Page {
+    let kind = call.kind.as_ref();
+    let of_value = |value| {
+        let name = object::name(&value).to_owned();
+        Arc::new(Cached::computed(call.info().group_resource(), &name, &value))
+    };
+    let mut items: Vec<Arc<Cached>> = kind.computed().into_iter().map(of_value).collect();
+    items.retain(|item| selectors.match_cached(kind, item));
+    Page { items, revision: Revision(0), continued: None, remaining: None }
 }
 
 /// How the resourceVersion is meant. A page at a revision is one of exactly that revision, unless
@@ -239,7 +256,9 @@ fn prefix(call: &Call) -> String {
 impl Page {
     fn metadata(&self) -> Value {
         let mut metadata = Map::new();
-        metadata.insert("resourceVersion".into(), self.revision.to_string().into());
+        if self.revision != Revision(0) {
+            metadata.insert("resourceVersion".into(), self.revision.to_string().into());
+        }
         if let Some(token) = &self.continued {
             metadata.insert("continue".into(), token.write().into());
         }
@@ -250,8 +269,11 @@ impl Page {
     }
 }
 
-pub fn answer(call: &Call, page: Page) -> Result<Response, ApiError> {
+pub fn answer(call: &Call, mut page: Page) -> Result<Response, ApiError> {
     not_a_list_form(call)?;
+    if let (Shape::Table, Some(order)) = (call.output.shape, call.info().row_order) {
+        page.items.sort_by_cached_key(|cached| cached.decode().map_or(0, |value| order(&value)));
+    }
     let list = List {
         kind: call.kind.clone(),
         output: call.output,

@@ -1,5 +1,6 @@
 //! What the API server counts, in Prometheus' text form.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
@@ -15,6 +16,7 @@ use prometheus_client::registry::Registry;
 use crate::status::ApiError;
 
 use super::answer::respond;
+use super::fair::{self, Fairness};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -47,8 +49,8 @@ pub struct Metrics {
     pub inflight: Gauge,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    pub fn new(fairness: &Arc<Fairness>) -> Self {
         let mut registry = Registry::default();
         let requests = Family::<RequestLabels, Counter>::default();
         let durations =
@@ -65,11 +67,10 @@ impl Default for Metrics {
             "Requests whose answer's head is not ready",
             inflight.clone(),
         );
+        fair::register(&mut registry, fairness);
         Self { registry, requests, durations, inflight }
     }
-}
 
-impl Metrics {
     pub fn record(&self, labels: RequestLabels, took: Duration) {
         let durations = DurationLabels {
             verb: labels.verb,

@@ -73,6 +73,11 @@ impl Object {
         Arc::unwrap_or_clone(value)
     }
 
+    /// All objects of a kind that is not kept.
+    pub fn computed(kind: &dyn AnyKind) -> Vec<Self> {
+        kind.computed().into_iter().map(Self::of_value).collect()
+    }
+
     /// A value with its own JSON text.
     pub fn of_parts(value: Value, bytes: Bytes) -> Self {
         Self { bytes, value: Arc::new(value).into() }

@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 
 use http::header::USER_AGENT;
+use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::kinds::{AnyKind, Part, Subresource};
+use crate::kinds::{AnyKind, KindInfo, Part, Registry, Subresource};
 use crate::patch::apply::{Keep, Setting, Shape, Versions};
 use crate::patch::managers::{self, Given, Write};
 use crate::schema::schema;
@@ -69,6 +70,20 @@ pub fn manager(call: &Call) -> Cow<'_, str> {
     }
 }
 
+/// Who manages an object that is written past the handlers: it has a manager as any other.
+pub fn of_seed(
+    kinds: &Registry,
+    info: &KindInfo,
+    manager: &str,
+    now: Timestamp,
+    new: &Value,
+) -> Option<String> {
+    let served = Served { kinds, info };
+    served
+        .write(Part::Main, manager, now, |write| managers::created(write, new, &Given::Nothing))
+        .flatten()
+}
+
 /// Calls `make` with what a write of this part is. `None` where the schema does not know the kind.
 pub fn of_part<T>(
     call: &Call,
@@ -76,27 +91,7 @@ pub fn of_part<T>(
     manager: &str,
     make: impl FnOnce(Write<'_>) -> T,
 ) -> Option<T> {
-    let info = call.info();
-    let paths = info.reset_paths(part);
-    let (keep, subresource) = match part {
-        Part::Main => (Keep::AllBut(&paths), ""),
-        Part::Status => (Keep::AllBut(&paths), Subresource::Status.name()),
-        Part::Sub(subresource) => {
-            let keep = match subresource {
-                Subresource::EphemeralContainers => Keep::Only(EPHEMERAL),
-                Subresource::Resize => Keep::Only(RESIZED),
-                _ => Keep::AllBut(&paths),
-            };
-            (keep, subresource.name())
-        }
-    };
-    let setting = Setting {
-        api_version: &info.api_version(),
-        shape: Shape::of(schema().by_name(info.schema)?),
-        versions: &Served(call),
-        keep,
-    };
-    Some(make(Write { setting, manager, subresource, now: call.api.ambient().now() }))
+    Served::of(call).write(part, manager, call.api.ambient().now(), make)
 }
 
 /// The same of a write of the scale.
@@ -105,21 +100,57 @@ pub fn of_scale<T>(call: &Call, manager: &str, make: impl FnOnce(Write<'_>) -> T
     let setting = Setting {
         api_version: &format!("{}/{}", form.group, form.version),
         shape: Shape::of(schema().by_name(form.schema)?),
-        versions: &Served(call),
+        versions: &Served::of(call),
         keep: Keep::AllBut(&[]),
     };
     let subresource = Subresource::Scale.name();
     Some(make(Write { setting, manager, subresource, now: call.api.ambient().now() }))
 }
 
-/// The versions of the request's kind that are served.
-struct Served<'a>(&'a Call);
+/// The versions of a kind that are served.
+struct Served<'a> {
+    kinds: &'a Registry,
+    info: &'a KindInfo,
+}
 
-impl Served<'_> {
-    fn kind(&self, api_version: &str) -> Option<&dyn AnyKind> {
-        let own = self.0.info();
-        let kind = self.0.api.kinds.of(api_version, own.kind)?;
-        (kind.info().stored_resource() == own.stored_resource()).then_some(kind.as_ref())
+impl<'a> Served<'a> {
+    fn of(call: &'a Call) -> Self {
+        Self { kinds: &call.api.kinds, info: call.info() }
+    }
+
+    fn kind(&self, api_version: &str) -> Option<&'a dyn AnyKind> {
+        let kind = self.kinds.of(api_version, self.info.kind)?;
+        let same = kind.info().stored_resource() == self.info.stored_resource();
+        same.then_some(kind.as_ref())
+    }
+
+    fn write<T>(
+        &self,
+        part: Part,
+        manager: &str,
+        now: Timestamp,
+        make: impl FnOnce(Write<'_>) -> T,
+    ) -> Option<T> {
+        let paths = self.info.reset_paths(part);
+        let (keep, subresource) = match part {
+            Part::Main => (Keep::AllBut(&paths), ""),
+            Part::Status => (Keep::AllBut(&paths), Subresource::Status.name()),
+            Part::Sub(subresource) => {
+                let keep = match subresource {
+                    Subresource::EphemeralContainers => Keep::Only(EPHEMERAL),
+                    Subresource::Resize => Keep::Only(RESIZED),
+                    _ => Keep::AllBut(&paths),
+                };
+                (keep, subresource.name())
+            }
+        };
+        let setting = Setting {
+            api_version: &self.info.api_version(),
+            shape: Shape::of(schema().by_name(self.info.schema)?),
+            versions: self,
+            keep,
+        };
+        Some(make(Write { setting, manager, subresource, now }))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::kinds::rules::duration;
 use crate::kinds::{FieldError, meta};
 use crate::status::{About, ApiError};
 
@@ -64,61 +65,13 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Source: `k8s.io/apiserver/pkg/endpoints/filters/request_deadline.go`.
 pub fn timeout(query: &Query) -> Result<Duration, ApiError> {
     let Some(given) = query.text("timeout") else { return Ok(TIMEOUT_MAX) };
-    let seconds = duration(given).map_err(|why| {
+    let nanoseconds = duration::parse(given).map_err(|why| {
         ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}"))
     })?;
     // None at all, and none that is to come, leave it at the longest.
-    let asked = Duration::try_from_secs_f64(seconds).ok().filter(|asked| !asked.is_zero());
+    let asked = u64::try_from(nanoseconds).ok().filter(|asked| *asked > 0);
+    let asked = asked.map(Duration::from_nanos);
     Ok(asked.map_or(TIMEOUT_MAX, |asked| asked.min(TIMEOUT_MAX)))
-}
-
-/// Go's `time.ParseDuration`, in seconds: `300ms`, `-1.5h`, `2h45m`.
-fn duration(text: &str) -> Result<f64, String> {
-    const UNITS: &[(&str, f64)] = &[
-        ("ns", 1e-9),
-        ("us", 1e-6),
-        ("\u{b5}s", 1e-6),
-        ("\u{3bc}s", 1e-6),
-        ("ms", 1e-3),
-        ("s", 1.0),
-        ("m", 60.0),
-        ("h", 3600.0),
-    ];
-    let mut seconds = 0.0;
-    let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
-    let invalid = || format!("time: invalid duration {text:?}");
-    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if rest == "0" {
-        return Ok(0.0);
-    }
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    while !rest.is_empty() {
-        let whole = digits(rest);
-        let fraction = rest[whole..].strip_prefix('.').map(digits);
-        // What does not fit into 64 bits is no duration.
-        if whole + fraction.unwrap_or(0) == 0 || whole > 18 {
-            return Err(invalid());
-        }
-        let (number, behind) = rest.split_at(whole + fraction.map_or(0, |fraction| fraction + 1));
-        let unit = behind.find(|letter: char| letter == '.' || letter.is_ascii_digit());
-        let (unit, behind) = behind.split_at(unit.unwrap_or(behind.len()));
-        if unit.is_empty() {
-            return Err(format!("time: missing unit in duration {text:?}"));
-        }
-        let Some((_, worth)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-            return Err(format!("time: unknown unit {unit:?} in duration {text:?}"));
-        };
-        seconds += number.parse::<f64>().map_err(|_| invalid())? * worth;
-        rest = behind;
-    }
-    Ok(sign * seconds)
-}
-
-/// How many digits a text begins with.
-fn digits(text: &str) -> usize {
-    text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len())
 }
 
 /// What `fieldValidation` asks for.

@@ -9,17 +9,18 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
-use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::header::{AUTHORIZATION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Body as _;
 use serde_json::{Value, json};
 
 use crate::auth::{Identity, UserInfo, impersonated};
-use crate::kinds::{AnyKind, Scope, Storage, Subresource, Verbs};
+use crate::kinds::{AnyKind, Scope, Subresource, Verbs};
 use crate::status::ApiError;
 
 use super::answer::{json_text, respond, warn};
 use super::call::Call;
+use super::fair::{self, InProcess, Turn};
 use super::metrics::RequestLabels;
 use super::negotiate::{JSON, Output};
 use super::query::{self, Query};
@@ -29,12 +30,13 @@ use super::state::Api;
 use super::write::Rules;
 use super::{
     body, compress, create, delete, get, health, list, openapi, patch, special, subresources,
-    update, watch,
+    tokens, update, watch,
 };
 
 /// How long a write may take, as upstream's requestTimeoutUpperBound: less than what clients wait.
 const WRITE_MAX: Duration = Duration::from_secs(34);
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+const DUMPS: &str = "/debug/api_priority_and_fairness/";
 
 /// The API as a tower service. Who asks comes as an [`Identity`] among the request's extensions.
 pub fn router(api: Arc<Api>) -> Router {
@@ -55,10 +57,17 @@ async fn serve(State(api): State<Arc<Api>>, request: Request<Body>) -> Response 
     api.metrics.inflight.inc();
     let (headers, uri) = (request.headers().clone(), request.uri().clone());
     let (request, rest) = body::watched(request);
-    let answered = AssertUnwindSafe(answer(&api, request, &mut labels)).catch_unwind().await;
+    let mut turn = Turn::default();
+    let answered = answer(&api, request, &mut labels, &mut turn);
+    let answered = AssertUnwindSafe(answered).catch_unwind().await;
     api.metrics.inflight.dec();
     let mut response = match answered {
-        Ok(Ok(response)) => response,
+        Ok(Ok(response)) => {
+            if turn.is_refused() {
+                rest.drain().await;
+            }
+            response
+        }
         Ok(Err(error)) => {
             rest.drain().await;
             let query = Query::parse(uri.query().unwrap_or_default());
@@ -71,6 +80,7 @@ async fn serve(State(api): State<Arc<Api>>, request: Request<Body>) -> Response 
         }
     };
     response.headers_mut().entry(AUDIT_ID).or_insert_with(|| audit_id(&api, &headers));
+    turn.go(&mut response);
     labels.code = response.status().as_u16();
     api.metrics.record(labels, begun.elapsed());
     if is_head {
@@ -94,14 +104,28 @@ async fn answer(
     api: &Arc<Api>,
     request: Request<Body>,
     labels: &mut RequestLabels,
+    turn: &mut Turn,
 ) -> Result<Response, ApiError> {
     let path = request.uri().path().to_owned();
     let query = Query::parse(request.uri().query().unwrap_or_default());
     if health::is_health(&path) {
         return health::answer(api, &path, &query).await;
     }
-    let user = authenticate(&request)?;
-    match Path::parse(&path) {
+    let identity = request.extensions().get::<Identity>().cloned();
+    let token = tokens::bearer(request.headers()).map(str::to_owned);
+    let user = authenticate(api, identity, token).await?;
+    let user = impersonated(request.headers(), &user)?.unwrap_or(user);
+    // Who asks is known by now: what proves it goes no further.
+    let mut request = request;
+    request.headers_mut().remove(AUTHORIZATION);
+    let parsed = Path::parse(&path);
+    let in_process = request.extensions().get::<InProcess>().is_some();
+    let method = request.method().clone();
+    let addressed = (&parsed, &query);
+    if let Err(refused) = turn.come(api, &user, (&method, &path), addressed, in_process).await {
+        return Ok(refused);
+    }
+    match parsed {
         known if known.group().is_some_and(|group| !api.discovery.knows(group)) => {
             query::timeout(&query)?;
             Ok(page_not_found())
@@ -111,7 +135,7 @@ async fn answer(
         }
         Path::Other => {
             query::timeout(&query)?;
-            other(api, &path, &request)
+            other(api, &path, &query, &request)
         }
         discovery => {
             query::timeout(&query)?;
@@ -131,10 +155,23 @@ fn page_not_found() -> Response {
     response
 }
 
-fn authenticate(request: &Request<Body>) -> Result<UserInfo, ApiError> {
-    let identity = request.extensions().get::<Identity>().ok_or_else(ApiError::unauthorized)?;
-    let user = identity.user();
-    Ok(impersonated(request.headers(), user)?.unwrap_or_else(|| user.clone()))
+/// Who asks: by certificate, or by the token of a service account.
+async fn authenticate(
+    api: &Api,
+    identity: Option<Identity>,
+    token: Option<String>,
+) -> Result<UserInfo, ApiError> {
+    match (identity, token) {
+        (Some(identity), _) => Ok(identity.user().clone()),
+        (None, Some(token)) => {
+            let known = tokens::authenticate(api, &token, &tokens::own_audiences()).await;
+            known.map(|known| known.user).map_err(|why| {
+                tracing::debug!(why, "a bearer token is refused");
+                ApiError::unauthorized()
+            })
+        }
+        (None, None) => Err(ApiError::unauthorized()),
+    }
 }
 
 fn read_only(method: &Method) -> Result<(), ApiError> {
@@ -149,7 +186,12 @@ fn not_allowed() -> ApiError {
 }
 
 /// Whatever is not under `/api` or `/apis`.
-fn other(api: &Api, path: &str, request: &Request<Body>) -> Result<Response, ApiError> {
+fn other(
+    api: &Api,
+    path: &str,
+    query: &Query,
+    request: &Request<Body>,
+) -> Result<Response, ApiError> {
     read_only(request.method())?;
     match path.trim_end_matches('/') {
         "" => Ok(respond(
@@ -159,9 +201,12 @@ fn other(api: &Api, path: &str, request: &Request<Body>) -> Result<Response, Api
         )),
         "/version" => Ok(respond(StatusCode::OK, JSON, json_text(&version(), true))),
         "/metrics" => api.metrics.answer(request.headers()),
-        path => match path.strip_prefix("/openapi/") {
-            Some(document) => openapi::answer(api, document, request),
-            None => Ok(page_not_found()),
+        path => match (path.strip_prefix("/openapi/"), path.strip_prefix(DUMPS)) {
+            (Some(document), _) => openapi::answer(api, document, request),
+            (None, Some(dump)) => {
+                Ok(fair::dump(&api.fairness, dump, query).unwrap_or_else(page_not_found))
+            }
+            (None, None) => Ok(tokens::published(api, path).unwrap_or_else(page_not_found)),
         },
     }
 }
@@ -282,7 +327,7 @@ async fn handle(
         let call = call(api, kind, address, user, query, &request, true)?;
         return subresources::serve(&call, subresource, verb, request).await;
     }
-    let shapes = kind.info().storage != Storage::Virtual;
+    let shapes = kind.info().verbs != Verbs::Create;
     let call = call(api, kind, address, user, query, &request, shapes)?;
     let body = request.into_body();
     match verb {

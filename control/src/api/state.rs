@@ -7,12 +7,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Plugin, Surroundings};
 use crate::ambient::Ambient;
+use crate::auth::tokens::Tokens;
 use crate::cache::{Cache, Caches};
 use crate::kinds::{AnyKind, Registry};
 use crate::schema::openapi::OpenApi;
 use crate::store::Store;
 
 use super::discovery::Discovery;
+use super::fair::Fairness;
 use super::health::Readiness;
 use super::kubelet::Kubelets;
 use super::metrics::Metrics;
@@ -25,13 +27,25 @@ pub struct Api {
     pub surroundings: Surroundings,
     pub plugins: Vec<Arc<dyn Plugin>>,
     pub kubelets: Kubelets,
+    pub tokens: Tokens,
     /// Cancelled when the control plane stops: watches and followed logs end.
     pub stopping: CancellationToken,
     pub readiness: Readiness,
     pub(super) readers: Arc<Readers>,
+    pub(super) fairness: Arc<Fairness>,
     pub(super) metrics: Metrics,
     pub(super) discovery: Discovery,
     pub(super) openapi: Arc<OpenApi>,
+}
+
+/// What the API is made of besides its objects.
+pub struct Parts {
+    pub kubelets: Kubelets,
+    pub tokens: Tokens,
+    pub plugins: Vec<Arc<dyn Plugin>>,
+    pub stopping: CancellationToken,
+    /// How long a piece of an answer may wait for its reader.
+    pub reader_patience: Duration,
 }
 
 impl Api {
@@ -39,11 +53,10 @@ impl Api {
         store: Arc<dyn Store>,
         kinds: Registry,
         surroundings: Surroundings,
-        kubelets: Kubelets,
-        plugins: Vec<Arc<dyn Plugin>>,
-        stopping: CancellationToken,
-        reader_patience: Duration,
+        parts: Parts,
     ) -> Arc<Self> {
+        let Parts { kubelets, tokens, plugins, stopping, reader_patience } = parts;
+        let fairness = Fairness::new(surroundings.ambient.clone());
         Arc::new(Self {
             store,
             discovery: Discovery::new(&kinds),
@@ -53,9 +66,11 @@ impl Api {
             surroundings,
             plugins,
             kubelets,
+            tokens,
             stopping,
             readiness: Readiness::default(),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(&fairness),
+            fairness,
         })
     }
 

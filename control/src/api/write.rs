@@ -147,6 +147,8 @@ async fn insert_once(
     let mut errors = meta::validate(&value, info);
     errors.extend(manager_problems(&create.given, managers));
     errors.extend(findings.errors);
+    // A kind may name the nameless: limit ranges.
+    let name = object::name(&value).to_owned();
     invalid_unless_empty(call, &name, &errors)?;
     let done = |object: Object| Ok(Written { object, warnings: findings.warnings });
     let namespace = object::namespace(&value).to_owned();

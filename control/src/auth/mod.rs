@@ -1,12 +1,14 @@
-//! Who asks. (Who may: every authenticated user, until authorisation comes.)
+//! Who asks. (Who may: `authorizer`.)
 //!
 //! A remote client is who its certificate says (`x509`); a client in this process carries an
 //! [`Identity`] as a request extension, which nothing that comes over a socket can set. The
 //! cluster's certificates are made in `pki`.
 
+pub mod authorizer;
 mod impersonation;
 pub mod kubeconfig;
 pub mod pki;
+pub mod tokens;
 mod x509;
 
 pub use impersonation::impersonated;

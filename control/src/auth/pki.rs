@@ -32,6 +32,10 @@ pub enum PkiError {
         "{path} does not hold a certificate authority; restore it, or remove the folder to make a new one"
     )]
     Unreadable { path: PathBuf },
+    #[error(
+        "{path} does not hold the key of the service accounts' tokens; restore it, or remove it to make a new one"
+    )]
+    Key { path: PathBuf },
 }
 
 /// A certificate with its key, as PEM and as TLS wants them.
@@ -165,11 +169,11 @@ fn named(name: &str, life: Duration) -> CertificateParams {
     params
 }
 
-fn read(path: &Path) -> Result<String, PkiError> {
+pub(super) fn read(path: &Path) -> Result<String, PkiError> {
     std::fs::read_to_string(path).map_err(|source| PkiError::File { path: path.into(), source })
 }
 
-fn create_private_folder(path: &Path) -> Result<(), PkiError> {
+pub(super) fn create_private_folder(path: &Path) -> Result<(), PkiError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -178,7 +182,7 @@ fn create_private_folder(path: &Path) -> Result<(), PkiError> {
 }
 
 /// Writes beside, syncs and renames, so that a crash leaves the old file or the new one.
-fn write_private(path: &Path, text: &str) -> Result<(), PkiError> {
+pub(super) fn write_private(path: &Path, text: &str) -> Result<(), PkiError> {
     let write = || -> io::Result<()> {
         let beside = path.with_extension("new");
         let mut options = std::fs::OpenOptions::new();

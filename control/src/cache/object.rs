@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::encode;
 use crate::store::Revision;
@@ -132,6 +133,13 @@ impl Cached {
     /// Of an object's stored bytes.
     pub(super) fn new(at: Place, revision: Revision, stored: Bytes) -> Self {
         Self { at, revision, stored, meta: OnceLock::new(), views: Mutex::default() }
+    }
+
+    /// Of an object that is not kept: it has no revision.
+    pub fn computed(resource: String, name: &str, value: &Value) -> Self {
+        let kind = Arc::new(OfKind { resource, decoded: AtomicBool::new(false) });
+        let place = Place { kind, path: format!("/{name}").into() };
+        Self::new(place, Revision(0), encode::stored(value))
     }
 
     /// The last state, as of its deletion.

@@ -1,8 +1,9 @@
 //! THE list of controllers, alphabetical by file.
 
 use super::{
-    deployment, endpoint_slice, endpoints, garbage_collector, namespace, node_ipam, node_lifecycle,
-    pod_gc, replica_set, root_ca, service_account, taint_eviction,
+    deployment, disruption, endpoint_slice, endpoint_slice_mirroring, endpoints, garbage_collector,
+    namespace, node_ipam, node_lifecycle, pod_gc, pv_protection, pvc_protection, replica_set,
+    root_ca, service_account, service_addresses, service_cidr, taint_eviction, vac_protection,
 };
 use crate::engine::{Controller, EngineConfig};
 
@@ -10,17 +11,24 @@ use crate::engine::{Controller, EngineConfig};
 pub fn all(config: &EngineConfig) -> Vec<Box<dyn Controller>> {
     vec![
         Box::new(deployment::Deployments),
+        Box::new(disruption::Disruption),
         Box::new(endpoint_slice::EndpointSlices),
+        Box::new(endpoint_slice_mirroring::EndpointSliceMirroring),
         Box::new(endpoints::EndpointsObjects),
         Box::new(garbage_collector::GarbageCollector),
         Box::new(namespace::Namespaces),
         Box::new(node_ipam::NodeIpam::new(config)),
         Box::new(node_lifecycle::NodeLifecycle::new(config)),
         Box::new(pod_gc::PodGc::new(config)),
+        Box::new(pv_protection::PvProtection),
+        Box::new(pvc_protection::PvcProtection),
         Box::new(replica_set::ReplicaSets),
         Box::new(root_ca::RootCa::new(config)),
         Box::new(service_account::ServiceAccounts),
+        Box::new(service_addresses::ServiceAddresses),
+        Box::new(service_cidr::ServiceCidrs),
         Box::new(taint_eviction::TaintEviction::default()),
+        Box::new(vac_protection::VacProtection),
     ]
 }
 

@@ -6,7 +6,9 @@
 //! `list`.
 
 mod deployment;
+mod disruption;
 mod endpoint_slice;
+mod endpoint_slice_mirroring;
 mod endpoints;
 mod garbage_collector;
 mod list;
@@ -16,11 +18,17 @@ mod node_lifecycle;
 mod owners;
 mod pod_gc;
 mod pods;
+mod protection;
+mod pv_protection;
+mod pvc_protection;
 mod replica_set;
 mod root_ca;
 mod selectors;
 mod service_account;
+mod service_addresses;
+mod service_cidr;
 mod service_endpoints;
 mod taint_eviction;
+mod vac_protection;
 
 pub use list::all;

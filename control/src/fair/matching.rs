@@ -50,9 +50,10 @@ fn matches_subject(user: &UserInfo, subject: &Subject) -> bool {
             let subject = subject.user.as_ref();
             subject.is_some_and(|subject| subject.name == "*" || subject.name == user.name)
         }
-        "Group" => subject.group.as_ref().is_some_and(|subject| {
-            subject.name == "*" || user.groups.iter().any(|group| *group == subject.name)
-        }),
+        "Group" => subject
+            .group
+            .as_ref()
+            .is_some_and(|subject| subject.name == "*" || user.groups.contains(&subject.name)),
         "ServiceAccount" => subject.service_account.as_ref().is_some_and(|subject| {
             let account = user.name.strip_prefix("system:serviceaccount:");
             let account = account.and_then(|account| account.split_once(':'));

@@ -88,6 +88,8 @@ pub struct Request<T> {
     pub started: Option<Duration>,
     /// The progress when it arrived.
     arrival: SeatSeconds,
+    /// The work that it is guessed to be in all.
+    total: SeatSeconds,
 }
 
 /// Since the level has been there.
@@ -166,10 +168,6 @@ impl<T> QueueSet<T> {
         }
         self.dispatch();
         self.trim();
-    }
-
-    pub fn set_limit(&mut self, limit: usize, now: Duration) {
-        self.configure(self.queuing, limit, now);
     }
 
     /// A request comes. Whether it executes or waits, its state tells.
@@ -288,24 +286,12 @@ impl<T> QueueSet<T> {
         self.waiting == 0 && self.executing == 0
     }
 
-    pub const fn queuing(&self) -> Queuing {
-        self.queuing
-    }
-
     pub const fn waiting(&self) -> usize {
         self.waiting
     }
 
     pub const fn executing(&self) -> usize {
         self.executing
-    }
-
-    pub const fn seats_in_use(&self) -> usize {
-        self.seats_in_use
-    }
-
-    pub const fn limit(&self) -> usize {
-        self.limit
     }
 
     pub const fn totals(&self) -> Totals {
@@ -329,6 +315,7 @@ impl<T> QueueSet<T> {
             arrived: self.now,
             started: None,
             arrival: self.progress,
+            total: work.total(GUESS),
         }
     }
 
@@ -399,7 +386,7 @@ impl<T> QueueSet<T> {
                 }
                 queue.executing += 1;
                 queue.seats_in_use += work.widest();
-                queue.next_dispatch += work.total(GUESS);
+                queue.next_dispatch += requests[ticket].total;
             });
             self.seats_of_queues += self.requests[ticket].work.widest();
             self.execute(ticket);
@@ -415,7 +402,7 @@ impl<T> QueueSet<T> {
         let in_turn = coming.iter().chain(wrapped).copied();
         let first = |queue: usize| self.queues[queue].first().map(|ticket| (queue, ticket));
         in_turn.filter_map(first).min_by_key(|(queue, ticket)| {
-            self.queues[*queue].next_dispatch + self.requests[*ticket].work.total(GUESS)
+            self.queues[*queue].next_dispatch + self.requests[*ticket].total
         })
     }
 

@@ -13,10 +13,10 @@ pub struct SeatSeconds(i128);
 const SCALE: i128 = 100_000_000;
 
 impl SeatSeconds {
-    pub const MAX: Self = Self(i128::MAX);
-
     pub fn of(seats: f64, held: Duration) -> Self {
-        Self((seats * held.as_nanos() as f64 / 10.0).round() as i128)
+        // What is added at once is far below the 92 thousand million seat-seconds of 64 bits.
+        let tens = held.as_secs_f64() * SCALE as f64;
+        Self(i128::from((seats * tens).round() as i64))
     }
 
     /// How long so many seats have to be held for it.

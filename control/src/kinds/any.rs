@@ -114,6 +114,8 @@ pub trait AnyKind: Send + Sync {
     fn selectable(&self, value: &Value) -> Vec<(&'static str, String)>;
     fn to_stored(&self, value: Value) -> Value;
     fn restore(&self, value: Value) -> Value;
+    /// For `Verbs::ReadOnly`: all objects, with their apiVersion and kind.
+    fn computed(&self) -> Vec<Value>;
     fn review(&self, value: Value, context: &Context<'_>) -> Result<Value, ApiError>;
     /// Registers the type's JSON schema, whose descriptions OpenAPI shows.
     fn json_schema(&self, generator: &mut schemars::SchemaGenerator);
@@ -269,6 +271,14 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
         let mut restored = K::restore(value);
         settle(K::INFO.schema, &mut restored);
         restored
+    }
+
+    fn computed(&self) -> Vec<Value> {
+        let objects = K::computed();
+        objects
+            .iter()
+            .map(|object| encode::<K>(object).expect("the kind's own type encodes"))
+            .collect()
     }
 
     fn review(&self, value: Value, context: &Context<'_>) -> Result<Value, ApiError> {

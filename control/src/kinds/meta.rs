@@ -254,7 +254,10 @@ fn validate_owner(owner: &Value, path: &str) -> Vec<FieldError> {
 /// Whether a finalizer that is not qualified must be one of the standard ones. Upstream's own kinds
 /// are held to it, but for these.
 fn qualifies_finalizers(info: &KindInfo) -> bool {
-    let lax = matches!((info.group, info.resource), ("", "events") | ("coordination.k8s.io", _));
+    let lax = matches!(
+        (info.group, info.resource),
+        ("", "events") | ("coordination.k8s.io" | "node.k8s.io", _)
+    );
     info.schema.starts_with("io.k8s.api.") && !lax
 }
 

@@ -11,6 +11,7 @@ pub mod formats;
 #[cfg(test)]
 pub mod golden;
 mod info;
+pub mod limits;
 pub mod meta;
 pub mod names;
 pub mod quantity;
@@ -31,6 +32,7 @@ pub use info::{
     Verbs,
 };
 pub use subresource::{Form, Subresource};
+pub use workload::selector_text;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -54,26 +56,70 @@ macro_rules! kinds {
 
 // THE list, alphabetical by file.
 kinds! {
+    api_service::ApiServices,
     binding::Bindings,
+    certificate_signing_request::CertificateSigningRequests,
+    cluster_role::ClusterRoles,
+    cluster_role_binding::ClusterRoleBindings,
+    component_status::ComponentStatuses,
     config_map::ConfigMaps,
     controller_revision::ControllerRevisions,
+    cron_job::CronJobs,
+    csi_driver::CsiDrivers,
+    csi_node::CsiNodes,
+    csi_storage_capacity::CsiStorageCapacities,
+    custom_resource_definition::CustomResourceDefinitions,
+    daemon_set::DaemonSets,
     deployment::Deployments,
     endpoint_slice::EndpointSlices,
     endpoints::Endpoints,
     event::Events,
     event_v1::EventsV1,
     flow_schema::FlowSchemas,
+    horizontal_pod_autoscaler::HorizontalPodAutoscalers,
+    horizontal_pod_autoscaler_v1::HorizontalPodAutoscalersV1,
+    ingress::Ingresses,
+    ingress_class::IngressClasses,
+    ip_address::IpAddresses,
+    job::Jobs,
     lease::Leases,
+    limit_range::LimitRanges,
+    local_subject_access_review::LocalSubjectAccessReviews,
+    mutating_admission_policy::MutatingAdmissionPolicies,
+    mutating_admission_policy_binding::MutatingAdmissionPolicyBindings,
+    mutating_webhook_configuration::MutatingWebhookConfigurations,
     namespace::Namespaces,
+    network_policy::NetworkPolicies,
     node::Nodes,
+    persistent_volume::PersistentVolumes,
+    persistent_volume_claim::PersistentVolumeClaims,
     pod::Pods,
+    pod_disruption_budget::PodDisruptionBudgets,
+    pod_template::PodTemplates,
+    priority_class::PriorityClasses,
     priority_level_configuration::PriorityLevelConfigurations,
     replica_set::ReplicaSets,
+    replication_controller::ReplicationControllers,
+    resource_quota::ResourceQuotas,
+    role::Roles,
+    role_binding::RoleBindings,
+    runtime_class::RuntimeClasses,
     secret::Secrets,
     self_subject_access_review::SelfSubjectAccessReviews,
     self_subject_review::SelfSubjectReviews,
+    self_subject_rules_review::SelfSubjectRulesReviews,
     service::Services,
     service_account::ServiceAccounts,
+    service_cidr::ServiceCidrs,
+    stateful_set::StatefulSets,
+    storage_class::StorageClasses,
+    subject_access_review::SubjectAccessReviews,
+    token_review::TokenReviews,
+    validating_admission_policy::ValidatingAdmissionPolicies,
+    validating_admission_policy_binding::ValidatingAdmissionPolicyBindings,
+    validating_webhook_configuration::ValidatingWebhookConfigurations,
+    volume_attachment::VolumeAttachments,
+    volume_attributes_class::VolumeAttributesClasses,
 }
 
 /// Who writes an object, when, and where.
@@ -173,6 +219,11 @@ pub trait Kind: Send + Sync + 'static {
         value
     }
 
+    /// For `Verbs::ReadOnly`: all objects, which are not kept.
+    fn computed() -> Vec<Self::Object> {
+        Vec::new()
+    }
+
     /// For `Storage::Virtual`: fills in the answer.
     fn review(_object: &mut Self::Object, _context: &Context<'_>) -> Result<(), ApiError> {
         Ok(())
@@ -191,7 +242,8 @@ mod tests {
             assert!(crate::schema::schema().by_name(info.schema).is_some(), "{}", info.schema);
             assert!(kind.columns().iter().any(|column| column.name == "Name"), "{}", info.kind);
             assert_eq!(info.singular, info.kind.to_lowercase());
-            assert_eq!(info.storage == Storage::Virtual, info.verbs == Verbs::Create);
+            let is_computed = matches!(info.verbs, Verbs::Create | Verbs::ReadOnly);
+            assert_eq!(info.storage == Storage::Virtual, is_computed);
         }
     }
 

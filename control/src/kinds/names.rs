@@ -18,7 +18,9 @@ const SUBDOMAIN_LENGTH_MAX: usize = 253;
 const PORT_NAME_LENGTH_MAX: usize = 15;
 
 const LABEL_MESSAGE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character";
+const LABEL_1035_MESSAGE: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character";
 const SUBDOMAIN_MESSAGE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
+const WILDCARD_MESSAGE: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character";
 const SUBDOMAIN_UNDERSCORE_MESSAGE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character";
 const KEY_MESSAGE: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
 const VALUE_MESSAGE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
@@ -57,11 +59,31 @@ pub fn label(value: &str) -> Vec<String> {
     problems
 }
 
+/// An RFC 1035 label, which begins with a letter: versions and kinds.
+pub fn label_1035(value: &str) -> Vec<String> {
+    let mut problems = too_long(value, LABEL_LENGTH_MAX);
+    if !is_label(value) || value.starts_with(|first: char| first.is_ascii_digit()) {
+        let format = "[a-z]([-a-z0-9]*[a-z0-9])?";
+        problems.push(mismatch(LABEL_1035_MESSAGE, format, &["my-name", "abc-123"]));
+    }
+    problems
+}
+
 /// An RFC 1123 subdomain.
 pub fn subdomain(value: &str) -> Vec<String> {
     let mut problems = too_long(value, SUBDOMAIN_LENGTH_MAX);
     if !is_subdomain(value) {
         problems.push(mismatch(SUBDOMAIN_MESSAGE, SUBDOMAIN_FORMAT, &["example.com"]));
+    }
+    problems
+}
+
+/// A subdomain behind `*.`: the hosts of Ingresses.
+pub fn wildcard(value: &str) -> Vec<String> {
+    let mut problems = too_long(value, SUBDOMAIN_LENGTH_MAX);
+    if !value.strip_prefix("*.").is_some_and(is_subdomain) {
+        let format = format!(r"\*\.{SUBDOMAIN_FORMAT}");
+        problems.push(mismatch(WILDCARD_MESSAGE, &format, &["*.example.com"]));
     }
     problems
 }
@@ -306,6 +328,14 @@ mod tests {
             ]
         );
         assert_eq!(label(&"a".repeat(64)), ["must be no more than 63 characters"]);
+    }
+
+    #[test]
+    fn a_1035_label_begins_with_a_letter() {
+        assert!(label_1035("v1").is_empty());
+        for bad in ["1v", "V1", "", "v1-"] {
+            assert!(label_1035(bad)[0].starts_with("a DNS-1035 label must consist"), "{bad}");
+        }
     }
 
     #[test]

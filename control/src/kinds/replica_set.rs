@@ -35,6 +35,16 @@ impl Kind for ReplicaSets {
 
     fn prepare_create(object: &mut Object, _context: &Context<'_>) {
         object.status = Some(ReplicaSetStatus::default());
+        if let Some(template) = object.spec.as_mut().and_then(|spec| spec.template.as_mut()) {
+            pod::template::drop_disabled(template, None);
+        }
+    }
+
+    fn prepare_update(new: &mut Object, old: &Object, _context: &Context<'_>) {
+        let known = old.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        if let Some(template) = new.spec.as_mut().and_then(|spec| spec.template.as_mut()) {
+            pod::template::drop_disabled(template, known);
+        }
     }
 
     fn validate(object: &Object) -> Vec<FieldError> {
@@ -106,10 +116,6 @@ impl Kind for ReplicaSets {
         let spec = object.spec.clone().unwrap_or_default();
         let status = object.status.clone().unwrap_or_default();
         let [names, images] = workload::container_cells(spec.template.as_ref());
-        let selector = match workload::selector_text(&spec.selector) {
-            text if text.is_empty() => "<none>".to_owned(),
-            text => text,
-        };
         vec![
             meta::object_name(&object.metadata),
             spec.replicas.unwrap_or(0).into(),
@@ -118,7 +124,7 @@ impl Kind for ReplicaSets {
             meta::object_age(&object.metadata, now),
             names,
             images,
-            selector.into(),
+            workload::selector_cell(Some(&spec.selector)),
         ]
     }
 }

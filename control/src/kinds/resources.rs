@@ -97,6 +97,12 @@ pub fn validate_amount(name: &str, text: &resource::Quantity, path: &str) -> Vec
     errors
 }
 
+/// The problem of an amount of anything: it is negative.
+pub fn validate_basic(text: &resource::Quantity, path: &str) -> Option<FieldError> {
+    let value = Quantity::try_from(text).ok()?.value();
+    (value < 0).then(|| FieldError::invalid(path, value, "must be a valid resource quantity"))
+}
+
 /// Adds all problems of requests, limits and claims. `claims`: the names that the pod declares.
 pub fn validate_requirements(
     requirements: &ResourceRequirements,
@@ -180,7 +186,31 @@ pub fn validate_name(name: &str, path: &str) -> Vec<FieldError> {
     errors
 }
 
-fn validate_container_name(name: &str, path: &str, errors: &mut Vec<FieldError>) {
+/// All problems of a resource's name in a quota, which counts no bare `storage`.
+pub fn validate_quota_name(name: &str, path: &str) -> Vec<FieldError> {
+    let mut errors = validate_name(name, path);
+    if !name.contains('/') && !is_quota_resource(name) {
+        let detail = "must be a standard resource for quota";
+        errors.push(FieldError::invalid(path, name, detail));
+    }
+    errors
+}
+
+/// Whether quotas know the resource by this name, which has no prefix.
+pub fn is_quota_resource(name: &str) -> bool {
+    let standard = name != "storage" && STANDARD_RESOURCES.contains(&name);
+    standard || is_huge_pages(name) || name.starts_with("requests.hugepages-")
+}
+
+/// The name of a resource that containers ask for.
+pub fn validate_of_container(name: &str, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    validate_container_name(name, path, &mut errors);
+    errors
+}
+
+/// Adds all problems of a resource's name of a container.
+pub fn validate_container_name(name: &str, path: &str, errors: &mut Vec<FieldError>) {
     errors.extend(validate_name(name, path));
     if !name.contains('/') {
         if !CONTAINER_RESOURCES.contains(&name) && !is_huge_pages(name) {

@@ -6,23 +6,31 @@ use serde_json::{Map, Value};
 
 use super::quantity::Quantity;
 
+/// So many lines of differences are shown.
+const DIFFERENCES_MAX: usize = 16;
+
 /// Fields that hold maps: empty is as good as absent there. Elsewhere an empty object is a choice
 /// (`emptyDir: {}`).
 const MAPS: &[&str] = &[
     "annotations",
+    "attachmentMetadata",
+    "capacity",
+    "hard",
     "labels",
     "limits",
     "matchLabels",
     "nodeSelector",
     "options",
     "overhead",
+    "parameters",
     "requests",
     "selector",
     "volumeAttributes",
 ];
 
 /// Fields whose values are quantities, or maps of them.
-const QUANTITIES: &[&str] = &["limits", "requests", "overhead", "sizeLimit", "divisor"];
+const QUANTITIES: &[&str] =
+    &["capacity", "divisor", "hard", "limits", "overhead", "requests", "sizeLimit"];
 
 /// Whether two values mean the same: absent, null and empty lists and maps are equal, and so are
 /// `1` and `1000m`.
@@ -81,6 +89,40 @@ fn same_amount(a: &str, b: &str) -> bool {
     match (Quantity::parse(a), Quantity::parse(b)) {
         (Ok(a), Ok(b)) => a == b,
         _ => false,
+    }
+}
+
+/// What an update changed that it may not, a line for each value that was and each that is. (Upstream
+/// prints its types in Go's form here.)
+pub fn differences(old: &Value, new: &Value, path: &str) -> String {
+    let mut lines = Vec::new();
+    differ(old, new, path, &mut lines);
+    lines.join("\n")
+}
+
+fn differ(old: &Value, new: &Value, path: &str, lines: &mut Vec<String>) {
+    if lines.len() >= DIFFERENCES_MAX || equal(old, new) {
+        return;
+    }
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            for key in old.keys().chain(new.keys().filter(|key| !old.contains_key(*key))) {
+                let value = |map: &Map<String, Value>| map.get(key).cloned().unwrap_or_default();
+                differ(&value(old), &value(new), &format!("{path}.{key}"), lines);
+            }
+        }
+        (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
+            for (index, (old, new)) in old.iter().zip(new).enumerate() {
+                differ(old, new, &format!("{path}[{index}]"), lines);
+            }
+        }
+        _ => {
+            for (sign, value) in [('-', old), ('+', new)] {
+                if !value.is_null() {
+                    lines.push(format!("{sign} {path}: {value}"));
+                }
+            }
+        }
     }
 }
 

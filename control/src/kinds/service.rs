@@ -37,7 +37,7 @@ impl Kind for Services {
         categories: &["all"],
         names: NameRule::ServiceLabel,
         returns_deleted: true,
-        subresources: &[Subresource::Status],
+        subresources: &[Subresource::Proxy, Subresource::Status],
         create_on_update: true,
         ..KindInfo::namespaced(
             "",

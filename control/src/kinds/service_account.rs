@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, ServiceAccount as Object};
 use serde_json::Value;
 
-use super::{Context, FieldError, Kind, KindInfo, meta};
+use super::{Context, FieldError, Kind, KindInfo, Subresource, meta};
 
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
 
@@ -15,6 +15,7 @@ impl Kind for ServiceAccounts {
     const INFO: KindInfo = KindInfo {
         short_names: &["sa"],
         returns_deleted: true,
+        subresources: &[Subresource::Token],
         ..KindInfo::namespaced(
             "",
             "v1",

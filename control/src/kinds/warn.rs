@@ -3,9 +3,10 @@
 //! Source: `GetWarningsForIP` and `GetWarningsForCIDR` in
 //! `k8s.io/apimachinery/pkg/util/validation/ip.go`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::names;
+use super::rules::ip::Block;
 
 /// An address that is valid but not written as it is written everywhere else.
 pub fn ip(value: &str, path: &str) -> Option<String> {
@@ -25,12 +26,10 @@ pub fn ip(value: &str, path: &str) -> Option<String> {
 
 /// The same for a block of addresses, which may also name one address in it.
 pub fn cidr(value: &str, path: &str) -> Option<String> {
+    let block: Block = value.parse().ok()?;
     let (address, length) = value.split_once('/')?;
-    let (address, length) = (address.parse::<IpAddr>().ok()?, length.parse::<u32>().ok()?);
-    let (first, bits) = match address {
-        IpAddr::V4(address) => (IpAddr::V4(first_of_four(address, length)?), 32),
-        IpAddr::V6(address) => (IpAddr::V6(first_of_six(address, length)?), 128),
-    };
+    let address: IpAddr = address.parse().ok()?;
+    let (first, bits) = (block.first(), if address.is_ipv4() { 32 } else { 128 });
     if first != address {
         return Some(format!(
             "{path}: CIDR value {value:?} is ambiguous in this context (should be \"{first}/{length}\" or \"{address}/{bits}\"?)"
@@ -42,18 +41,6 @@ pub fn cidr(value: &str, path: &str) -> Option<String> {
             "{path}: IPv6 CIDR value {value:?} should be in RFC 5952 canonical format ({shown:?})"
         )
     })
-}
-
-fn first_of_four(address: Ipv4Addr, length: u32) -> Option<Ipv4Addr> {
-    let free = 32_u32.checked_sub(length)?;
-    let mask = u32::MAX.checked_shl(free).unwrap_or(0);
-    Some((u32::from(address) & mask).into())
-}
-
-fn first_of_six(address: Ipv6Addr, length: u32) -> Option<Ipv6Addr> {
-    let free = 128_u32.checked_sub(length)?;
-    let mask = u128::MAX.checked_shl(free).unwrap_or(0);
-    Some((u128::from(address) & mask).into())
 }
 
 /// A name that is no DNS label; `used` says what it is used in.

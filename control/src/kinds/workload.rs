@@ -1,6 +1,8 @@
-//! What Deployments and ReplicaSets share: selectors over a template, replica counts, cells.
+//! What workloads share: selectors over a template, replica counts, cells.
 //!
 //! Source: `pkg/apis/apps/validation/validation.go`, `pkg/printers/internalversion/printers.go`.
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
@@ -10,6 +12,10 @@ use serde_json::Value;
 
 use super::formats::nonnegative;
 use super::{Column, FieldError, meta, pod, selector, warn};
+
+/// What a cell says of nothing.
+pub const NONE: &str = "<none>";
+const TEMPLATE: &str = "spec.template";
 
 pub const CONTAINERS: Column =
     Column::new("Containers", "string", 1, "The names of the template's containers.");
@@ -29,19 +35,43 @@ pub fn validate_selector(selector: &LabelSelector) -> Vec<FieldError> {
     selector::validate(selector, "spec.selector")
 }
 
-/// All problems of `spec.template` of a workload whose pods always restart.
+/// All problems of `spec.template` of a Deployment or a ReplicaSet.
 pub fn validate_template(template: &PodTemplateSpec, selector: &LabelSelector) -> Vec<FieldError> {
-    const PATH: &str = "spec.template";
-    let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
     let mut errors = Vec::new();
-    if selector::is_empty(selector) || !selector::matches_optional(Some(selector), labels) {
-        errors.push(FieldError::invalid(
-            format!("{PATH}.metadata.labels"),
-            labels.map_or(Value::Null, |labels| labels.clone().into_iter().collect()),
-            "`selector` does not match template `labels`",
-        ));
+    if selector::is_empty(selector) {
+        errors.push(unmatched(template));
     }
-    errors.extend(pod::template::validate(template, PATH));
+    errors.extend(validate_match(template, selector));
+    errors.extend(pod::template::validate(template, TEMPLATE));
+    errors.extend(validate_lasting(template, "ReplicaSet"));
+    errors
+}
+
+/// Refuses a template whose pods the selector does not pick.
+pub fn validate_match(template: &PodTemplateSpec, selector: &LabelSelector) -> Vec<FieldError> {
+    match selector::matches_optional(Some(selector), template_labels(template)) {
+        true => Vec::new(),
+        false => vec![unmatched(template)],
+    }
+}
+
+pub fn unmatched(template: &PodTemplateSpec) -> FieldError {
+    FieldError::invalid(
+        format!("{TEMPLATE}.metadata.labels"),
+        template_labels(template)
+            .map_or(Value::Null, |labels| labels.clone().into_iter().collect()),
+        "`selector` does not match template `labels`",
+    )
+}
+
+pub fn template_labels(template: &PodTemplateSpec) -> Option<&BTreeMap<String, String>> {
+    template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref())
+}
+
+/// Refuses a template whose pods may end: those of `kind` always restart.
+pub fn validate_lasting(template: &PodTemplateSpec, kind: &str) -> Vec<FieldError> {
+    const PATH: &str = TEMPLATE;
+    let mut errors = Vec::new();
     let spec = template.spec.as_ref();
     let restart = spec.and_then(|spec| spec.restart_policy.as_deref()).unwrap_or_default();
     if restart != "Always" {
@@ -51,7 +81,7 @@ pub fn validate_template(template: &PodTemplateSpec, selector: &LabelSelector) -
     if spec.is_some_and(|spec| spec.active_deadline_seconds.is_some()) {
         errors.push(FieldError::forbidden(
             format!("{PATH}.spec.activeDeadlineSeconds"),
-            "activeDeadlineSeconds in ReplicaSet is not Supported",
+            format!("activeDeadlineSeconds in {kind} is not Supported"),
         ));
     }
     errors
@@ -81,6 +111,14 @@ pub fn warnings(
 pub fn validate_selector_update(new: &LabelSelector, old: &LabelSelector) -> Vec<FieldError> {
     let value = |selector| serde_json::to_value(selector).unwrap_or_default();
     meta::immutable(&value(new), &value(old), "spec.selector").into_iter().collect()
+}
+
+/// The error of a count of collisions that went down.
+pub fn validate_collisions(new: Option<i32>, old: Option<i32>) -> Option<FieldError> {
+    // An absent count is less than any: `None` comes first in the order of options.
+    let count = new.unwrap_or(0);
+    (new < old)
+        .then(|| FieldError::invalid("status.collisionCount", count, "cannot be decremented"))
 }
 
 /// The counts in a status that each may be no greater than `replicas`.
@@ -136,6 +174,21 @@ pub fn selector_text(selector: &LabelSelector) -> String {
     }
     terms.sort_by_key(|(key, _)| *key);
     terms.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
+}
+
+/// Pairs as their text form: `app=web,tier=front`.
+pub fn pairs_text(pairs: Option<&BTreeMap<String, String>>) -> String {
+    let pairs = pairs.into_iter().flatten();
+    let texts: Vec<String> = pairs.map(|(key, value)| format!("{key}={value}")).collect();
+    if texts.is_empty() { NONE.to_owned() } else { texts.join(",") }
+}
+
+/// A selector's cell.
+pub fn selector_cell(selector: Option<&LabelSelector>) -> Value {
+    match selector.map(selector_text) {
+        Some(text) if !text.is_empty() => text.into(),
+        Some(_) | None => NONE.into(),
+    }
 }
 
 fn term_text(term: &LabelSelectorRequirement) -> String {

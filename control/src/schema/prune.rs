@@ -184,6 +184,16 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_list_of_managers_is_no_missing_one() {
+        let metadata = json!({ "name": "a", "managedFields": [], "finalizers": [] });
+        let template = json!({ "metadata": { "managedFields": [] } });
+        let (value, _) =
+            pruned("PodTemplate", json!({ "metadata": metadata, "template": template }));
+        assert_eq!(value["metadata"], json!({ "name": "a", "managedFields": [] }));
+        assert_eq!(value["template"]["metadata"].get("managedFields"), None);
+    }
+
+    #[test]
     fn quantities_become_canonical() {
         let (value, _) = pruned(
             "Pod",

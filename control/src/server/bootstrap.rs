@@ -1,4 +1,5 @@
-//! The objects that a cluster has from the start: the system's namespaces, and the API's own Service.
+//! The objects that a cluster has from the start: the system's namespaces and classes of
+//! priority, and the API's own Service.
 //!
 //! They are written past admission and validation: nothing could admit them before they are there,
 //! and the API's own address may be a loopback address, which no user's endpoint may.
@@ -7,14 +8,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::{Value, json};
 
-use crate::api::Api;
+use crate::api::{Api, ownership};
 use crate::auth::UserInfo;
 use crate::encode;
-use crate::kinds::{Context, Part};
+use crate::kinds::priority_class::{SYSTEM_CLASSES, SystemClass};
+use crate::kinds::rules::ip::Block;
+use crate::kinds::{Context, Generation, Part};
 use crate::store::{StoreError, Stored, Write};
 
-use super::StartError;
+use super::{StartError, api_services};
 
+/// Who manages what is there from the start.
+const MANAGER: &str = "kube-apiserver";
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// The first address of the range: the API's own ClusterIP.
@@ -35,15 +40,56 @@ pub async fn system_objects(
     service_ip: Ipv4Addr,
     advertised: Option<SocketAddr>,
 ) -> Result<(), StartError> {
+    let place = Place::new("networking.k8s.io", "v1", "servicecidrs");
+    put(api, place, service_cidr(api), Known::Stays).await?;
     for name in NAMESPACES {
         let namespace = json!({ "metadata": { "name": name } });
         put(api, Place::new("", "v1", "namespaces"), namespace, Known::Stays).await?;
+    }
+    for class in &SYSTEM_CLASSES {
+        let place = Place::new("scheduling.k8s.io", "v1", "priorityclasses");
+        put(api, place, priority_class(class), Known::Stays).await?;
     }
     let service = service(service_ip, advertised);
     put(api, Place::new("", "v1", "services"), service, Known::Stays).await?;
     put(api, Place::new("", "v1", "endpoints"), endpoints(advertised), Known::Follows).await?;
     let place = Place::new("discovery.k8s.io", "v1", "endpointslices");
     put(api, place, endpoint_slice(advertised), Known::Follows).await
+}
+
+/// What this server serves itself. At the start alone, as upstream: who deletes one of these has
+/// nothing of it until the next start.
+pub async fn api_services(api: &Api) -> Result<(), StartError> {
+    const PLACE: Place = Place::new("apiregistration.k8s.io", "v1", "apiservices");
+    let services = api_services::of(&api.kinds).into_iter();
+    // Side by side, so that the store syncs but once or twice.
+    let puts = services.map(|service| put(api, PLACE, service, Known::Follows));
+    futures::future::try_join_all(puts).await.map(|_| ())
+}
+
+fn priority_class(class: &SystemClass) -> Value {
+    json!({
+        "metadata": { "name": class.name },
+        "value": class.value,
+        "description": class.description,
+    })
+}
+
+/// The range that cluster IPs come from, which is ready from the start.
+fn service_cidr(api: &Api) -> Value {
+    let cidr = &api.surroundings.service_cidr;
+    let cidr = cidr.parse::<Block>().map_or_else(|_| cidr.clone(), |block| block.to_string());
+    json!({
+        "metadata": { "name": "kubernetes" },
+        "spec": { "cidrs": [cidr] },
+        "status": { "conditions": [{
+            "type": "Ready",
+            "status": "True",
+            "reason": "",
+            "message": "Kubernetes default Service CIDR is ready",
+            "lastTransitionTime": timestamp(api),
+        }] },
+    })
 }
 
 fn service(ip: Ipv4Addr, advertised: Option<SocketAddr>) -> Value {
@@ -147,7 +193,15 @@ async fn put(api: &Api, place: Place, value: Value, known: Known) -> Result<(), 
         Context { user: &user, now: api.ambient().now(), namespace: &namespace, name: &name };
     let value = kind.begin(&value, None, Part::Main, &context).map_err(failed)?.into_value();
     let write = match existing {
-        None => create(api, key, value),
+        None => {
+            let mut value = value;
+            if matches!(info.generation, Generation::Raised | Generation::Once) {
+                value["metadata"]["generation"] = 1.into();
+            }
+            let now = context.now;
+            let managers = ownership::of_seed(&api.kinds, info, MANAGER, now, &value);
+            create(api, key, value, managers.as_deref())
+        }
         Some(existing) => match update(key, value, &existing) {
             Some(write) => write,
             None => return Ok(()),
@@ -160,18 +214,23 @@ async fn put(api: &Api, place: Place, value: Value, known: Known) -> Result<(), 
     }
 }
 
-fn create(api: &Api, key: String, mut value: Value) -> Write {
-    let ambient = api.ambient();
-    let now = ambient.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    value["metadata"]["uid"] = ambient.uuid().to_string().into();
-    value["metadata"]["creationTimestamp"] = now.into();
-    Write::Create { key, value: encode::stored(&value), ttl: None }
+fn create(api: &Api, key: String, mut value: Value, managers: Option<&str>) -> Write {
+    value["metadata"]["uid"] = api.ambient().uuid().to_string().into();
+    value["metadata"]["creationTimestamp"] = timestamp(api).into();
+    Write::Create { key, value: encode::stored_with(&value, managers), ttl: None }
+}
+
+fn timestamp(api: &Api) -> String {
+    api.ambient().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// `None` where nothing but the metadata would change.
 fn update(key: String, mut value: Value, existing: &Stored) -> Option<Write> {
     let old: Value = serde_json::from_slice(&existing.value).ok()?;
     value["metadata"] = old["metadata"].clone();
+    if !old["status"].is_null() {
+        value["status"] = old["status"].clone();
+    }
     if value == old {
         return None;
     }

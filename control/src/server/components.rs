@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use tokio_util::sync::CancellationToken;
 
 use crate::admission::ChainConfig;
 use crate::ambient::Ambient;
@@ -27,6 +28,7 @@ pub struct Surroundings<'a> {
     pub ca_pem: &'a str,
     pub router: &'a Router,
     pub ambient: &'a Ambient,
+    pub stopping: &'a CancellationToken,
 }
 
 /// The running parts.
@@ -58,6 +60,11 @@ impl Components {
             around.ambient.clone(),
             SchedulerConfig::default(),
         );
+        around.ambient.spawn(api::fair::keep(
+            around.caches.clone(),
+            client("apiserver"),
+            around.stopping.clone(),
+        ));
         Self { engine: Some(engine), scheduler: Some(scheduler) }
     }
 

@@ -4,6 +4,7 @@
 //! in place (`bootstrap`), starts controllers and scheduler (`components`) and serves HTTPS
 //! (`listener`). What a client in this process gets is the same service without the socket.
 
+mod api_services;
 mod bootstrap;
 mod components;
 mod error;
@@ -24,6 +25,7 @@ use crate::admission::Surroundings;
 use crate::ambient::Ambient;
 use crate::api::{self, Api, NodeDialer, kubelet::Kubelets};
 use crate::auth::pki::Authority;
+use crate::auth::tokens::{ISSUER, Tokens};
 use crate::auth::{Identity, MASTERS, kubeconfig};
 use crate::cache::Caches;
 use crate::config::{ControlConfig, StoreConfig};
@@ -88,19 +90,23 @@ impl ControlPlane {
         let caches = Caches::start(store.clone(), &ambient, &kinds).await?;
         let kubelet_client = authority.client("kube-apiserver-kubelet-client", &[MASTERS])?;
         let stopping = CancellationToken::new();
-        let api = Api::new(
-            store.clone(),
-            kinds,
-            surroundings(&config, caches.clone(), &ambient),
-            Kubelets::new(dialer, kubelet_client, ambient.clone()),
-            crate::admission::chain_with(components::chain_config(&config)),
-            stopping.clone(),
-            config.reader_patience,
-        );
         let advertised = address.map(advertised);
+        let tokens = tokens(&config, advertised)?;
+        let parts = api::Parts {
+            kubelets: Kubelets::new(dialer, kubelet_client, ambient.clone()),
+            tokens,
+            plugins: crate::admission::chain_with(components::chain_config(&config)),
+            stopping: stopping.clone(),
+            reader_patience: config.reader_patience,
+        };
+        let surroundings = surroundings(&config, caches.clone(), &ambient);
+        let api = Api::new(store.clone(), kinds, surroundings, parts);
         bootstrap::system_objects(&api, service_ip, advertised).await?;
+        bootstrap::api_services(&api).await?;
         ambient.spawn(keep_system_objects(api.clone(), service_ip, advertised, stopping.clone()));
         let router = api::router(api.clone());
+        let itself = api::client(router.clone(), Identity::component("apiserver"));
+        api::fair::follow(&api, itself);
         let components = components(components::Surroundings {
             config: &config,
             caches: &caches,
@@ -108,6 +114,7 @@ impl ControlPlane {
             ca_pem: authority.pem(),
             router: &router,
             ambient: &ambient,
+            stopping: &stopping,
         });
         let listener = match socket {
             Some(socket) => {
@@ -196,6 +203,15 @@ async fn open_store(
             let options = sled::Options { history, ..sled::Options::default() };
             sled::open(dir, options, ambient).await?
         }
+    })
+}
+
+/// The key of the service accounts' tokens, published where others find the API.
+fn tokens(config: &ControlConfig, advertised: Option<SocketAddr>) -> Result<Tokens, StartError> {
+    let server = advertised.map_or(ISSUER.to_owned(), |address| format!("https://{address}"));
+    Ok(match &config.data_dir {
+        Some(folder) => Tokens::in_folder(folder, &server)?,
+        None => Tokens::in_memory(&server)?,
     })
 }
 

@@ -7,10 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use kube::Api;
 use kube::api::{ListParams, PostParams};
+use kube::client::ConfigExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::{ControlPlane, StartError};
 use crate::{Ambient, ControlConfig, Identity, Io, NodeDialer, StoreConfig};
@@ -134,12 +142,66 @@ async fn controllers_and_scheduler_run_beside_the_api() {
     plane.stop().await;
 }
 
+/// An HTTP/2 connection of the admin's; kube's own client speaks HTTP/1.1 alone.
+async fn http2(plane: &ControlPlane) -> http2::SendRequest<Full<Bytes>> {
+    let kubeconfig = Kubeconfig::from_yaml(&plane.admin_kubeconfig()).expect("a kubeconfig");
+    let options = KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("usable");
+    let mut tls = config.rustls_client_config().expect("TLS");
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let address = plane.address().expect("it listens");
+    let stream = TcpStream::connect(address).await.expect("it accepts");
+    let name = ServerName::from(address.ip());
+    let stream =
+        TlsConnector::from(Arc::new(tls)).connect(name, stream).await.expect("a handshake");
+    let io = TokioIo::new(stream);
+    let (requests, connection) =
+        http2::handshake(TokioExecutor::new(), io).await.expect("an HTTP/2 connection");
+    tokio::spawn(connection);
+    requests
+}
+
 #[tokio::test]
 async fn headers_over_http2_may_be_as_long_as_go_allows() {
     let plane = start(listening()).await.expect("it starts");
-    let client = client(&plane.admin_kubeconfig()).await;
-    let request = http::Request::get("/readyz").header("x-long", "x".repeat(200 * 1024));
-    let request = request.body(Vec::new()).expect("a request");
-    assert_eq!(client.request_text(request).await.expect("an answer"), "ok");
+    let mut requests = http2(&plane).await;
+    let authority = plane.address().expect("it listens");
+    let request = http::Request::get(format!("https://{authority}/readyz"))
+        .header("x-long", "x".repeat(200 * 1024))
+        .body(Full::default());
+    let answer = requests.send_request(request.expect("a request")).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_whose_watch_nobody_reads_is_closed() {
+    let patience = Duration::from_secs(1);
+    let config = ControlConfig { reader_patience: patience, ..listening() };
+    let plane = start(config).await.expect("it starts");
+    let maps: Api<ConfigMap> = Api::default_namespaced(plane.client(Identity::admin()));
+    // More than the sockets of both sides hold.
+    for index in 0..50 {
+        let mut map = map(&format!("m{index}"));
+        map.data = Some([("k".to_owned(), "v".repeat(500_000))].into());
+        maps.create(&PostParams::default(), &map).await.expect("created");
+    }
+    let admin = client(&plane.admin_kubeconfig()).await;
+    let request = http::Request::get("/api/v1/namespaces/default/configmaps?watch=1");
+    let request = request.body(kube::client::Body::empty()).expect("a request");
+    let mut body = admin.send(request).await.expect("an answer").into_body();
+    // Not to read takes its time.
+    tokio::time::sleep(patience * 6).await;
+    let read = async {
+        loop {
+            match body.frame().await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) => return true,
+                None => return false,
+            }
+        }
+    };
+    let broken = tokio::time::timeout(Duration::from_secs(60), read).await.expect("an end");
+    assert!(broken, "the watch came to a good end");
     plane.stop().await;
 }

@@ -157,6 +157,12 @@ impl Network {
         self.index.write().detach_pod(ip);
     }
 
+    /// Whether `ip` is that of a pod on this machine, of this namespace and name.
+    pub fn is_of_pod(&self, ip: IpAddr, namespace: &str, name: &str) -> bool {
+        let index = self.index.read();
+        index.pod(ip).is_some_and(|pod| pod.namespace == namespace && pod.name == name)
+    }
+
     /// Waits until no slice calls `ip` ready any more. What says so was written by somebody who had
     /// seen every pod that became ready before this one began to end: its successors are known here
     /// then.

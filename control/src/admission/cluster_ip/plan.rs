@@ -16,8 +16,8 @@ const FULL: &str = "range is full";
 
 /// Where numbers come from.
 pub struct Pools<'a, A, P> {
-    /// The range of the addresses, for messages.
-    pub cidr: &'a str,
+    /// The ranges of the addresses, for messages: one for each of the pool's spans.
+    pub cidrs: &'a [String],
     pub addresses: Pool<A>,
     pub ports: Pool<P>,
 }
@@ -169,7 +169,8 @@ impl<A: Fn() -> HashSet<u32>, P: Fn() -> HashSet<u32>> Take<'_, '_, A, P> {
             .map_err(|_| Refusal::OutOfRange)
             .and_then(|address| self.pools.addresses.claim(address.to_bits()));
         claimed.map(|()| asked.to_owned()).map_err(|refusal| {
-            let why = address_refusal(refusal, asked, self.pools.addresses.span(), self.pools.cidr);
+            let spans = self.pools.addresses.spans().iter().zip(self.pools.cidrs);
+            let why = address_refusal(refusal, asked, spans);
             let why = format!("failed to allocate IP {asked}: {why}");
             Failure::Invalid(vec![FieldError::invalid("spec.clusterIPs", all, why)])
         })
@@ -249,7 +250,7 @@ impl<A: Fn() -> HashSet<u32>, P: Fn() -> HashSet<u32>> Take<'_, '_, A, P> {
         let claimed = u32::try_from(number)
             .map_err(|_| Refusal::OutOfRange)
             .and_then(|port| self.pools.ports.claim(port));
-        claimed.map(|()| number).map_err(|refusal| port_refusal(refusal, self.pools.ports.span()))
+        claimed.map(|()| number).map_err(|refusal| port_refusal(refusal, self.pools.ports.spans()))
     }
 
     fn pick_port(&mut self, failed: &str) -> Result<i32, Failure> {
@@ -281,22 +282,31 @@ impl<A: Fn() -> HashSet<u32>, P: Fn() -> HashSet<u32>> Take<'_, '_, A, P> {
     }
 }
 
-fn address_refusal(refusal: Refusal, asked: &str, span: Span, cidr: &str) -> String {
-    let encloses = asked.parse::<Ipv4Addr>().is_ok_and(|ip| span.encloses(ip.to_bits()));
-    match refusal {
-        Refusal::Taken => "provided IP is already allocated".to_owned(),
-        Refusal::OutOfRange if encloses => format!(
+fn address_refusal<'a>(
+    refusal: Refusal,
+    asked: &str,
+    mut spans: impl Iterator<Item = (&'a Span, &'a String)>,
+) -> String {
+    if refusal == Refusal::Taken {
+        return "provided IP is already allocated".to_owned();
+    }
+    let asked_bits = asked.parse::<Ipv4Addr>().ok().map(Ipv4Addr::to_bits);
+    let enclosing = spans.find(|(span, _)| asked_bits.is_some_and(|bits| span.encloses(bits)));
+    match enclosing {
+        Some((_, cidr)) => format!(
             "the provided IP ({asked}) is not in the valid range. The range of valid IPs is {cidr}"
         ),
-        Refusal::OutOfRange => "the provided network does not match the current range".to_owned(),
+        None => "the provided network does not match the current range".to_owned(),
     }
 }
 
-fn port_refusal(refusal: Refusal, span: Span) -> String {
+fn port_refusal(refusal: Refusal, spans: &[Span]) -> String {
     match refusal {
         Refusal::Taken => "provided port is already allocated".to_owned(),
         Refusal::OutOfRange => {
-            format!("provided port is not in the valid range. The range of valid ports is {span}")
+            let spans: Vec<String> = spans.iter().map(Span::to_string).collect();
+            let spans = spans.join(",");
+            format!("provided port is not in the valid range. The range of valid ports is {spans}")
         }
     }
 }
@@ -316,9 +326,11 @@ mod tests {
         let old = old.map(decode);
         let used = HashSet::from([Ipv4Addr::new(10, 96, 0, 5).to_bits()]);
         let mut pools = Pools {
-            cidr: "10.96.0.0/24",
-            addresses: Pool::new(Span::of_cidr("10.96.0.0/24").unwrap(), || used.clone()),
-            ports: Pool::new(Span::of_ports(&(30000..=30099)), || HashSet::from([30005, 30006])),
+            cidrs: &["10.96.0.0/24".to_owned()],
+            addresses: Pool::new(vec![Span::of_cidr("10.96.0.0/24").unwrap()], || used.clone()),
+            ports: Pool::new(vec![Span::of_ports(&(30000..=30099))], || {
+                HashSet::from([30005, 30006])
+            }),
         };
         match allocate(&mut new, old.as_ref(), &mut pools, &|| 0) {
             Ok(()) => Ok(serde_json::to_value(new.spec).unwrap()),

@@ -76,9 +76,10 @@ pub enum Refusal {
     Taken,
 }
 
-/// The numbers of a span, for one request.
+/// The numbers of some spans, for one request.
 pub struct Pool<F> {
-    span: Span,
+    /// What comes first is given out first.
+    spans: Vec<Span>,
     load: F,
     /// What was in use before; loaded when first needed.
     used: OnceCell<HashSet<u32>>,
@@ -87,17 +88,17 @@ pub struct Pool<F> {
 }
 
 impl<F: Fn() -> HashSet<u32>> Pool<F> {
-    pub fn new(span: Span, load: F) -> Self {
-        Self { span, load, used: OnceCell::new(), taken: HashSet::new() }
+    pub fn new(spans: Vec<Span>, load: F) -> Self {
+        Self { spans, load, used: OnceCell::new(), taken: HashSet::new() }
     }
 
-    pub fn span(&self) -> Span {
-        self.span
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
     }
 
     /// Takes this number.
     pub fn claim(&mut self, number: u32) -> Result<(), Refusal> {
-        if !self.span.contains(number) {
+        if !self.spans.iter().any(|span| span.contains(number)) {
             return Err(Refusal::OutOfRange);
         }
         if !self.is_free(number) {
@@ -109,10 +110,11 @@ impl<F: Fn() -> HashSet<u32>> Pool<F> {
 
     /// Takes any number, near a random one; `None` when all are in use.
     pub fn pick(&mut self, random: u64) -> Option<u32> {
-        let Span { first, dynamic, last, .. } = self.span;
-        let number = self
-            .pick_in(dynamic, last, random)
-            .or_else(|| self.pick_in(first, dynamic.checked_sub(1)?.min(last), random))?;
+        let number = self.spans.iter().find_map(|span| {
+            let Span { first, dynamic, last, .. } = *span;
+            let upper = self.pick_in(dynamic, last, random);
+            upper.or_else(|| self.pick_in(first, dynamic.checked_sub(1)?.min(last), random))
+        })?;
         self.taken.insert(number);
         Some(number)
     }
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_upper_part_is_given_out_first_and_then_the_lower() {
-        let mut pool = Pool::new(Span::of_ports(&(100..=119)), HashSet::new);
+        let mut pool = Pool::new(vec![Span::of_ports(&(100..=119))], HashSet::new);
         let picked: Vec<u32> = (0..20).map(|random| pool.pick(random).unwrap()).collect();
         assert!(picked[..4].iter().all(|port| (116..=119).contains(port)), "{picked:?}");
         assert_eq!(pool.pick(7), None);
@@ -168,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_number_is_claimed_once() {
-        let mut pool = Pool::new(Span::of_ports(&(100..=119)), || HashSet::from([105]));
+        let mut pool = Pool::new(vec![Span::of_ports(&(100..=119))], || HashSet::from([105]));
         assert_eq!(pool.claim(104), Ok(()));
         assert_eq!(pool.claim(104), Err(Refusal::Taken));
         assert_eq!(pool.claim(105), Err(Refusal::Taken));
@@ -176,10 +178,20 @@ mod tests {
     }
 
     #[test]
+    fn the_next_span_is_used_when_the_first_is_full() {
+        let spans = ["10.0.0.0/30", "10.1.0.0/30"].map(|cidr| Span::of_cidr(cidr).unwrap());
+        let mut pool = Pool::new(spans.into(), HashSet::new);
+        let picked: Vec<Option<u32>> = (0..5).map(|_| pool.pick(0)).collect();
+        let expected = ["10.0.0.1", "10.0.0.2", "10.1.0.1", "10.1.0.2"].map(|text| Some(ip(text)));
+        assert_eq!((&picked[..4], picked[4]), (&expected[..], None));
+        assert_eq!(pool.claim(ip("10.1.0.3")), Err(Refusal::OutOfRange));
+    }
+
+    #[test]
     fn tiny_ranges_are_full_or_hold_what_they_can() {
-        let mut pool = Pool::new(Span::of_cidr("10.0.0.0/32").unwrap(), HashSet::new);
+        let mut pool = Pool::new(vec![Span::of_cidr("10.0.0.0/32").unwrap()], HashSet::new);
         assert_eq!(pool.pick(3), None);
-        let mut pool = Pool::new(Span::of_cidr("10.0.0.0/30").unwrap(), HashSet::new);
+        let mut pool = Pool::new(vec![Span::of_cidr("10.0.0.0/30").unwrap()], HashSet::new);
         assert_eq!(pool.pick(0), Some(ip("10.0.0.1")));
         assert_eq!(pool.pick(0), Some(ip("10.0.0.2")));
         assert_eq!(pool.pick(0), None);

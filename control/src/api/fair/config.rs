@@ -73,7 +73,7 @@ impl Part {
                 let share = Share {
                     shares: positive(limited.nominal_concurrency_shares)?,
                     lendable_percent: positive(limited.lendable_percent)?,
-                    borrowing_percent: borrowing.map(|percent| positive(Some(percent))).flatten(),
+                    borrowing_percent: borrowing.and_then(|percent| positive(Some(percent))),
                 };
                 let response = limited.limit_response.as_ref()?;
                 let queuing = match (response.type_.as_str(), &response.queuing) {
@@ -134,17 +134,12 @@ impl Fairness {
         states: &mut BTreeMap<String, LevelState>,
         levels: &[Arc<PriorityLevelConfiguration>],
     ) -> BTreeSet<String> {
-        let mut known = BTreeSet::new();
-        let mut take = |level: &PriorityLevelConfiguration, is_there: bool| {
+        let mut take = |level: &PriorityLevelConfiguration| {
             let name = level.metadata.name.as_deref().unwrap_or_default();
-            let part = level.spec.as_ref().and_then(|spec| Part::of(name, spec));
-            let Some(part) = part else {
+            let Some(part) = level.spec.as_ref().and_then(|spec| Part::of(name, spec)) else {
                 tracing::warn!(name, "a PriorityLevelConfiguration is broken, and ignored");
-                return;
+                return None;
             };
-            if is_there {
-                known.insert(name.to_owned());
-            }
             let state = states.entry(name.to_owned()).or_insert_with(|| LevelState {
                 level: Level::new(name, part.queuing, 0, self.ambient.clone()),
                 uid: String::new(),
@@ -156,18 +151,13 @@ impl Fairness {
             });
             state.uid = level.metadata.uid.clone().unwrap_or_default();
             state.part = part;
-            state.quiescing = false;
+            Some(name.to_owned())
         };
-        for level in levels {
-            take(level, true);
-        }
+        let known: BTreeSet<String> = levels.iter().filter_map(|level| take(level)).collect();
         // They are there even where no object says so.
-        let named = |name: &str| {
-            levels.iter().any(|level| level.metadata.name.as_deref() == Some(name))
-        };
         for level in &PRIORITY_LEVELS.mandatory {
-            if !named(level.metadata.name.as_deref().unwrap_or_default()) {
-                take(level, false);
+            if !level.metadata.name.as_ref().is_some_and(|name| known.contains(name)) {
+                take(level);
             }
         }
         states.retain(|name, state| {
@@ -185,15 +175,17 @@ impl Fairness {
         schemas: &[Arc<FlowSchema>],
     ) -> Arc<[Arc<Schema>]> {
         let name = |schema: &FlowSchema| schema.metadata.name.clone().unwrap_or_default();
-        let is_there = |wanted: &str| schemas.iter().any(|schema| name(schema) == wanted);
-        let missing = FLOW_SCHEMAS.mandatory.iter().filter(|schema| !is_there(&name(schema)));
         let level = |schema: &FlowSchema| {
             let spec = schema.spec.as_ref()?;
             Some(spec.priority_level_configuration.name.clone())
         };
-        let sound = schemas.iter().map(|schema| &**schema);
-        let sound = sound.filter(|schema| level(schema).is_some_and(|name| known.contains(&name)));
-        let mut all: Vec<&FlowSchema> = sound.chain(missing).collect();
+        let is_sound =
+            |schema: &FlowSchema| level(schema).is_some_and(|name| known.contains(&name));
+        let sound: Vec<&FlowSchema> =
+            schemas.iter().map(|schema| &**schema).filter(|schema| is_sound(schema)).collect();
+        let is_there = |wanted: &str| sound.iter().any(|schema| name(schema) == wanted);
+        let missing = FLOW_SCHEMAS.mandatory.iter().filter(|schema| !is_there(&name(schema)));
+        let mut all: Vec<&FlowSchema> = sound.iter().copied().chain(missing).collect();
         all.sort_by_key(|schema| {
             let precedence = schema.spec.as_ref().and_then(|spec| spec.matching_precedence);
             (precedence.unwrap_or(0), name(schema))

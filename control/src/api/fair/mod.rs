@@ -17,13 +17,15 @@ mod keeper;
 mod level;
 mod metrics;
 mod sizes;
+#[cfg(test)]
+mod tests;
 mod turn;
 mod watchers;
 
 pub use dump::answer as dump;
 pub use follow::follow;
 pub use keeper::keep;
-pub use metrics::Gauges;
+pub use metrics::register;
 pub use turn::{InProcess, Turn};
 
 use std::collections::BTreeMap;

@@ -87,7 +87,8 @@ impl Turn {
             return Ok(());
         }
         let fairness = &api.fairness;
-        let name = if address.is_some() { verb.map_or("", Verb::name) } else { method_name(method) };
+        let name =
+            if address.is_some() { verb.map_or("", Verb::name) } else { method_name(method) };
         let target = address.map_or(Target::Path(path), |address| Target::Resource {
             group: &address.group,
             resource: &address.resource,
@@ -109,11 +110,8 @@ impl Turn {
         };
         let distinguisher =
             if schema.is_sharded { matching::distinguisher(&digest, &schema.spec) } else { "" };
-        let hash = if schema.is_sharded {
-            matching::flow_hash(&schema.name, distinguisher)
-        } else {
-            0
-        };
+        let hash =
+            if schema.is_sharded { matching::flow_hash(&schema.name, distinguisher) } else { 0 };
         let asked = Arc::new(Asked {
             user: user.name.clone(),
             verb: name,
@@ -147,8 +145,8 @@ impl Turn {
         self.is_refused
     }
 
-    /// The answer is there: says whose it is. The seat of a watch is kept until what it begins with
-    /// has been taken, all others are free.
+    /// The answer's head is there: says whose it is. The seat of a watch is kept until what it
+    /// begins with has been taken, that of a body made on its way until its end; others are free.
     pub fn go(mut self, response: &mut Response) {
         let Some(schema) = self.schema.take() else { return };
         let headers = response.headers_mut();
@@ -159,11 +157,17 @@ impl Turn {
             }
         }
         let held = Held { seat: self.seat.take(), began: self.began, schema };
-        let Some(watcher) = self.watcher.take() else { return };
-        if response.status().is_success() {
-            let body = std::mem::take(response.body_mut());
-            *response.body_mut() =
-                Body::new(Beginning { body, held: Some(held), _watcher: watcher });
+        let is_watch = self.watcher.is_some() && response.status().is_success();
+        let body = response.body_mut();
+        if is_watch || http_body::Body::size_hint(body).exact().is_none() {
+            let watcher = self.watcher.take().flatten();
+            let seated = Seated {
+                body: std::mem::take(body),
+                is_watch,
+                held: Some(held),
+                _watcher: watcher,
+            };
+            *body = Body::new(seated);
         }
     }
 }
@@ -184,14 +188,15 @@ impl Drop for Held {
     }
 }
 
-/// A watch's body, which holds a seat until nothing more is at hand.
-struct Beginning {
+/// A body that holds a seat until its end; of a watch, until nothing more is at hand.
+struct Seated {
     body: Body,
+    is_watch: bool,
     held: Option<Held>,
     _watcher: Option<Watcher>,
 }
 
-impl http_body::Body for Beginning {
+impl http_body::Body for Seated {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -200,7 +205,12 @@ impl http_body::Body for Beginning {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if !matches!(polled, Poll::Ready(Some(Ok(_)))) {
+        let is_seated = match polled {
+            Poll::Ready(Some(Ok(_))) => true,
+            Poll::Ready(_) => false,
+            Poll::Pending => !self.is_watch,
+        };
+        if !is_seated {
             self.held = None;
         }
         polled
@@ -281,8 +291,7 @@ fn guess(api: &Api, address: &Address, verb: Verb, query: &Query, schema: &Schem
 fn refuse(schema: &Schema, refusal: Refusal) -> Response {
     schema.counts.rejected(refusal);
     let text = "Too many requests, please try again later.\n";
-    let mut response =
-        respond(StatusCode::TOO_MANY_REQUESTS, "text/plain; charset=utf-8", text);
+    let mut response = respond(StatusCode::TOO_MANY_REQUESTS, "text/plain; charset=utf-8", text);
     let headers = response.headers_mut();
     headers.insert(RETRY_AFTER, HeaderValue::from(schema.level.drop_one()));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -93,7 +93,7 @@ fn options(query: &Query, pod: &str) -> Result<String, ApiError> {
 }
 
 /// The container that is meant.
-fn container(pod: &Value, asked: Option<&str>) -> Result<String, ApiError> {
+pub(super) fn container(pod: &Value, asked: Option<&str>) -> Result<String, ApiError> {
     let name = object::name(pod);
     let containers = names(pod, &["containers"]);
     let all = names(pod, &["initContainers", "containers", "ephemeralContainers"]);

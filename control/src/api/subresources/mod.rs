@@ -1,6 +1,7 @@
 //! The parts of objects that have paths of their own, one file each.
 
 mod binding;
+mod budget;
 mod condition;
 mod eviction;
 mod finalize;
@@ -8,6 +9,7 @@ mod log;
 mod proxy;
 mod review;
 mod scale;
+mod stream;
 
 pub use review::review;
 
@@ -21,7 +23,7 @@ use crate::status::ApiError;
 use super::call::Call;
 use super::request::{Address, Verb};
 use super::write::Rules;
-use super::{get, patch, update};
+use super::{get, patch, tokens, update};
 
 /// The kind's subresource of this name.
 pub fn find(kind: &dyn AnyKind, address: &Address) -> Result<Subresource, ApiError> {
@@ -72,6 +74,11 @@ pub async fn serve(
         (Subresource::Eviction, Verb::Create) => eviction::create(call, request.into_body()).await,
         (Subresource::Finalize, Verb::Update) => finalize::update(call, request.into_body()).await,
         (Subresource::Log, Verb::Get) => log::get(call).await,
+        (
+            Subresource::Attach | Subresource::Exec | Subresource::PortForward,
+            Verb::Get | Verb::Create,
+        ) => stream::connect(call, subresource, request).await,
+        (Subresource::Token, Verb::Create) => tokens::create(call, request.into_body()).await,
         (Subresource::Proxy, _) => proxy::proxy(call, request).await,
         _ => Err(ApiError::method_not_allowed(
             "the server does not allow this method on the requested resource",

@@ -9,8 +9,10 @@ use crate::status::ApiError;
 
 use super::super::answer;
 use super::super::call::Call;
+use super::super::metadata;
 use super::super::object::{self, Object};
 use super::super::query::WriteOptions;
+use super::super::tokens;
 use super::binding;
 
 pub async fn review(
@@ -21,6 +23,9 @@ pub async fn review(
     if call.info().group.is_empty() && call.info().resource == "bindings" {
         return binding::bind(call, &value, options.dry_run).await;
     }
+    let mut value = value;
+    metadata::wipe_system_fields(&mut value);
+    metadata::settle_namespace(&mut value, call.namespace())?;
     let refused = |why: String| ApiError::bad_request(why);
     let context = call.context("");
     let value = call.kind.begin(&value, None, Part::Main, &context).map_err(refused)?.into_value();
@@ -28,7 +33,11 @@ pub async fn review(
     if !errors.is_empty() {
         return Err(ApiError::invalid(call.about_kind(object::name(&value)), &errors));
     }
-    let answered = call.kind.review(value, &context)?;
+    let answered = if call.info().group_resource() == "tokenreviews.authentication.k8s.io" {
+        tokens::review(&call.api, value).await?
+    } else {
+        call.kind.review(value, &context)?
+    };
     let object = Object::of_value(answered);
     Ok(answer::whole(&call.output, StatusCode::CREATED, call.info().schema, &object))
 }

@@ -201,9 +201,11 @@ fn scaled(current: &Value, scale: &Value) -> Result<Value, ApiError> {
     Ok(new)
 }
 
-/// A label selector in its text form, by key.
+/// A label selector in its text form, by key. Those of replication controllers are maps of labels.
 fn selector(selector: &Value) -> String {
-    let equal = selector["matchLabels"].as_object().into_iter().flatten();
+    let has_terms = selector["matchLabels"].is_object() || selector["matchExpressions"].is_array();
+    let equal = if has_terms { &selector["matchLabels"] } else { selector };
+    let equal = equal.as_object().into_iter().flatten();
     let mut terms: Vec<(String, String)> = equal
         .map(|(key, value)| (key.clone(), format!("{key}={}", value.as_str().unwrap_or_default())))
         .collect();

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
+use super::Request;
 use super::slab::{Slab, Ticket};
-use super::{GUESS, Request};
 use crate::fair::work::SeatSeconds;
 
 #[derive(Debug, Default)]
@@ -43,18 +43,18 @@ impl Queue {
     }
 
     pub(super) fn push<T>(&mut self, ticket: Ticket, requests: &Slab<Request<T>>) {
-        let work = requests[ticket].work;
+        let Request { work, total, .. } = requests[ticket];
         self.waiting.push_back(ticket);
         self.initial_seats += work.initial;
         self.widest_seats += work.widest();
-        self.work += work.total(GUESS);
+        self.work += total;
     }
 
     pub(super) fn remove<T>(&mut self, ticket: Ticket, requests: &Slab<Request<T>>) {
-        let work = requests[ticket].work;
+        let Request { work, total, .. } = requests[ticket];
         self.waiting.retain(|waiting| *waiting != ticket);
         self.initial_seats -= work.initial;
         self.widest_seats -= work.widest();
-        self.work -= work.total(GUESS);
+        self.work -= total;
     }
 }

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::scheduling;
 use super::validation::{Errors, text, visit_containers};
-use super::volumes;
+use crate::kinds::rules::local_path;
 use crate::kinds::FieldError;
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -20,6 +20,12 @@ pub const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes
 pub const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 type Annotations = BTreeMap<String, String>;
+
+/// Whether a pod mirrors one that a node was given as a file.
+pub fn is_mirror(metadata: &ObjectMeta) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    annotations.is_some_and(|annotations| annotations.contains_key(MIRROR))
+}
 
 /// Adds all problems of a pod's or a template's annotations.
 pub fn validate(metadata: &ObjectMeta, spec: &PodSpec, path: &str, errors: &mut Errors) {
@@ -115,7 +121,7 @@ fn validate_seccomp(annotations: &Annotations, path: &str, errors: &mut Errors) 
             continue;
         }
         match profile.strip_prefix("localhost/") {
-            Some(file) => volumes::validate_relative(file, &path, errors),
+            Some(file) => local_path::validate_relative(file, &path, errors),
             None => errors.push(FieldError::invalid(
                 path,
                 profile.as_str(),

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{
 
 use super::requests::is_sidecar;
 use super::validation::{Errors, Surroundings, one_of, text};
-use super::{mounts, probes, security, variables};
+use super::{ephemeral, mounts, probes, security, variables};
 use crate::kinds::resources::{self, Of};
 use crate::kinds::{FieldError, meta, names};
 
@@ -49,6 +49,7 @@ pub fn validate_all(spec: &PodSpec, around: &Surroundings<'_>, path: &str, error
         validate_host_ports(std::slice::from_ref(container), &init_path, errors);
         validate_init(container, around, &path, errors);
     }
+    ephemeral::validate(spec, around, path, errors);
 }
 
 /// An image's name is not padded. Only for pods: templates were once let through.
@@ -61,7 +62,7 @@ pub fn validate_image_spacing(container: &Container, path: &str, errors: &mut Er
 }
 
 /// What holds for containers of every sort.
-fn validate_any(container: &Container, around: &Surroundings<'_>, path: &str, errors: &mut Errors) {
+pub fn validate_any(container: &Container, around: &Surroundings<'_>, path: &str, errors: &mut Errors) {
     let child = |name: &str| format!("{path}.{name}");
     if container.name.is_empty() {
         errors.push(FieldError::required(child("name"), ""));

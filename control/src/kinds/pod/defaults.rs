@@ -1,19 +1,18 @@
 //! What is filled in of pods and pod templates.
 //!
-//! Source: `pkg/apis/core/v1/defaults.go`, `conversion.go`. Ephemeral containers get no defaults:
-//! they are refused as a whole (`validation`).
+//! Source: `pkg/apis/core/v1/defaults.go`, `conversion.go`.
 
 use k8s_openapi::api::core::v1::{
-    AzureDiskVolumeSource, Container, ContainerPort, DownwardAPIVolumeFile, EmptyDirVolumeSource,
-    EnvVar, HTTPGetAction, ISCSIVolumeSource, Lifecycle, ObjectFieldSelector, Pod, PodIP, PodSpec,
-    PodStatus, Probe, RBDVolumeSource, ResourceFieldSelector, ResourceRequirements,
-    ScaleIOVolumeSource, Volume, VolumeProjection,
+    Container, ContainerPort, DownwardAPIVolumeFile, EmptyDirVolumeSource,
+    EnvVar, HTTPGetAction, Lifecycle, ObjectFieldSelector, Pod, PodIP, PodSpec,
+    PodStatus, Probe, ResourceFieldSelector, ResourceRequirements,
+    Volume, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource;
 
-use super::image;
-use super::requests;
+use super::{ephemeral, image, requests};
 use crate::kinds::quantity::{self, Quantity};
+use crate::kinds::rules::{volume_claims, volume_sources as sources};
 
 const GRACE_SECONDS: i64 = 30;
 const TOKEN_SECONDS: i64 = 3600;
@@ -63,6 +62,7 @@ pub fn default_spec(spec: &mut PodSpec) {
     spec.volumes.iter_mut().flatten().for_each(default_volume);
     spec.init_containers.iter_mut().flatten().for_each(default_container);
     spec.containers.iter_mut().for_each(default_container);
+    spec.ephemeral_containers.iter_mut().flatten().for_each(ephemeral::default);
     quantity::canonicalise_list(&mut spec.overhead);
     if let Some(resources) = &mut spec.resources {
         default_resources(resources);
@@ -77,7 +77,7 @@ fn alias_service_account(spec: &mut PodSpec) {
     spec.service_account = name;
 }
 
-fn default_container(container: &mut Container) {
+pub fn default_container(container: &mut Container) {
     let image = container.image.as_deref().unwrap_or_default();
     fill(&mut container.image_pull_policy, pull_policy(image));
     fill(&mut container.termination_message_path, "/dev/termination-log");
@@ -160,9 +160,7 @@ fn default_volume(volume: &mut Volume) {
     if let Some(size) = volume.empty_dir.as_mut().and_then(|dir| dir.size_limit.as_mut()) {
         quantity::canonicalise(size);
     }
-    if let Some(path) = &mut volume.host_path {
-        path.type_.get_or_insert_default();
-    }
+    volume.host_path.iter_mut().for_each(sources::default_host_path);
     if let Some(secret) = &mut volume.secret {
         secret.default_mode.get_or_insert(FILE_MODE);
     }
@@ -182,16 +180,18 @@ fn default_volume(volume: &mut Volume) {
         fill(&mut artifact.pull_policy, pull_policy(reference));
     }
     if let Some(claim) = volume.ephemeral.as_mut().and_then(|e| e.volume_claim_template.as_mut()) {
-        fill(&mut claim.spec.volume_mode, "Filesystem");
-        if let Some(resources) = &mut claim.spec.resources {
-            quantity::canonicalise_list(&mut resources.limits);
-            quantity::canonicalise_list(&mut resources.requests);
-        }
+        volume_claims::default_spec(&mut claim.spec);
     }
-    volume.iscsi.iter_mut().for_each(default_iscsi);
-    volume.rbd.iter_mut().for_each(default_rbd);
-    volume.azure_disk.iter_mut().for_each(default_azure_disk);
-    volume.scale_io.iter_mut().for_each(default_scale_io);
+    if let Some(iscsi) = &mut volume.iscsi {
+        sources::default_iscsi(&mut iscsi.iscsi_interface);
+    }
+    if let Some(rbd) = &mut volume.rbd {
+        sources::default_rbd(&mut rbd.pool, &mut rbd.user, &mut rbd.keyring);
+    }
+    volume.azure_disk.iter_mut().for_each(sources::default_azure_disk);
+    if let Some(scale) = &mut volume.scale_io {
+        sources::default_scale_io(&mut scale.storage_mode, &mut scale.fs_type);
+    }
 }
 
 fn default_downward_file(file: &mut DownwardAPIVolumeFile) {
@@ -206,28 +206,6 @@ fn default_projection(source: &mut VolumeProjection) {
     if let Some(token) = &mut source.service_account_token {
         token.expiration_seconds.get_or_insert(TOKEN_SECONDS);
     }
-}
-
-fn default_iscsi(source: &mut ISCSIVolumeSource) {
-    fill(&mut source.iscsi_interface, "default");
-}
-
-fn default_rbd(source: &mut RBDVolumeSource) {
-    fill(&mut source.pool, "rbd");
-    fill(&mut source.user, "admin");
-    fill(&mut source.keyring, "/etc/ceph/keyring");
-}
-
-fn default_azure_disk(source: &mut AzureDiskVolumeSource) {
-    source.caching_mode.get_or_insert_with(|| "ReadWrite".to_owned());
-    source.fs_type.get_or_insert_with(|| "ext4".to_owned());
-    source.kind.get_or_insert_with(|| "Shared".to_owned());
-    source.read_only.get_or_insert(false);
-}
-
-fn default_scale_io(source: &mut ScaleIOVolumeSource) {
-    fill(&mut source.storage_mode, "ThinProvisioned");
-    fill(&mut source.fs_type, "xfs");
 }
 
 /// Who limits a resource and does not request it requests the limit.

@@ -4,15 +4,19 @@
 //! that it calls) judges, `update` and `status` judge changes, `columns` prints.
 
 mod annotations;
+mod app_armor;
 mod columns;
 mod containers;
 mod defaults;
+mod ephemeral;
+mod features;
 mod image;
 mod mounts;
 mod probes;
 mod projected;
 pub mod qos;
 pub mod requests;
+mod resize;
 pub mod scheduling;
 mod security;
 mod status;
@@ -39,11 +43,16 @@ impl Kind for Pods {
         short_names: &["po"],
         categories: &["all"],
         subresources: &[
-            Subresource::Status,
-            Subresource::Log,
+            Subresource::Attach,
             Subresource::Binding,
+            Subresource::EphemeralContainers,
             Subresource::Eviction,
+            Subresource::Exec,
+            Subresource::Log,
+            Subresource::PortForward,
             Subresource::Proxy,
+            Subresource::Resize,
+            Subresource::Status,
         ],
         generation: Generation::Raised,
         returns_deleted: true,
@@ -59,6 +68,25 @@ impl Kind for Pods {
 
     fn prepare_create(pod: &mut Pod, _context: &Context<'_>) {
         strategy::prepare_create(pod);
+    }
+
+    fn prepare_update(new: &mut Pod, old: &Pod, _context: &Context<'_>) {
+        strategy::drop_disabled(new, Some(old));
+    }
+
+    fn prepare_subresource(
+        new: &mut Pod,
+        old: &Pod,
+        subresource: Subresource,
+        _context: &Context<'_>,
+    ) {
+        match subresource {
+            Subresource::EphemeralContainers => ephemeral::prepare(new, old),
+            Subresource::Resize => resize::prepare(new, old),
+            // No other writes a part of a pod.
+            _ => {}
+        }
+        strategy::drop_disabled(new, Some(old));
     }
 
     fn prepare_status(new: &mut Pod, old: &Pod, _context: &Context<'_>) {
@@ -79,6 +107,14 @@ impl Kind for Pods {
 
     fn validate_status(new: &Pod, old: &Pod) -> Vec<FieldError> {
         status::validate(new, old)
+    }
+
+    fn validate_subresource(new: &Pod, old: &Pod, subresource: Subresource) -> Vec<FieldError> {
+        match subresource {
+            Subresource::EphemeralContainers => ephemeral::validate_update(new, old),
+            Subresource::Resize => resize::validate_update(new, old),
+            _ => Vec::new(),
+        }
     }
 
     /// Updates are the controllers' and the nodes': no one would read their warnings.

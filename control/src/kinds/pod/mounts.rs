@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Container, VolumeMount};
 
 use super::validation::{Errors, Surroundings, text};
-use super::volumes::validate_relative;
+use crate::kinds::rules::local_path::validate_relative;
 use crate::kinds::FieldError;
 
 /// Adds all problems of what a container mounts.

@@ -10,7 +10,8 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::validation::{Errors, text};
-use super::volumes::{validate_downward_file, validate_items, validate_local, validate_mode};
+use super::volumes::{validate_downward_file, validate_items, validate_mode};
+use crate::kinds::rules::local_path::validate_local;
 use crate::kinds::{FieldError, meta, names, selector};
 
 const TOKEN_SECONDS_MIN: i64 = 600;

@@ -6,17 +6,17 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{
-    Affinity, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, PodSpec,
+    Affinity, NodeAffinity, PodAffinityTerm, PodSpec,
     Toleration, TopologySpreadConstraint, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::validation::{Errors, text};
+use crate::kinds::rules::node_selector;
 use crate::kinds::{FieldError, meta, names, selector};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
-const NODE_OPERATOR_MESSAGE: &str = "not a valid selector operator";
 
 /// Adds all problems of where the pod of this spec may run.
 pub fn validate(spec: &PodSpec, path: &str, errors: &mut Errors) {
@@ -115,21 +115,15 @@ fn validate_affinity(affinity: &Affinity, path: &str, errors: &mut Errors) {
 
 fn validate_node_affinity(affinity: &NodeAffinity, path: &str, errors: &mut Errors) {
     if let Some(required) = &affinity.required_during_scheduling_ignored_during_execution {
-        let path = format!("{path}.{REQUIRED}.nodeSelectorTerms");
-        if required.node_selector_terms.is_empty() {
-            let detail = "must have at least one node selector term";
-            errors.push(FieldError::required(&path, detail));
-        }
-        for (index, term) in required.node_selector_terms.iter().enumerate() {
-            validate_node_term(term, true, &format!("{path}[{index}]"), errors);
-        }
+        node_selector::validate(required, true, &format!("{path}.{REQUIRED}"), errors);
     }
     let preferred = affinity.preferred_during_scheduling_ignored_during_execution.as_deref();
     for (index, preferred) in preferred.unwrap_or_default().iter().enumerate() {
         let path = format!("{path}.{PREFERRED}[{index}]");
         validate_weight(preferred.weight, &path, errors);
         // Values of labels are not judged where they are only preferred.
-        validate_node_term(&preferred.preference, false, &format!("{path}.preference"), errors);
+        let path = format!("{path}.preference");
+        node_selector::validate_term(&preferred.preference, false, &path, errors);
     }
 }
 
@@ -137,77 +131,6 @@ fn validate_weight(weight: i32, path: &str, errors: &mut Errors) {
     if !(1..=100).contains(&weight) {
         let path = format!("{path}.weight");
         errors.push(FieldError::invalid(path, weight, "must be in the range 1-100"));
-    }
-}
-
-fn validate_node_term(term: &NodeSelectorTerm, strict: bool, path: &str, errors: &mut Errors) {
-    for (index, wanted) in term.match_expressions.iter().flatten().enumerate() {
-        validate_node_label(wanted, strict, &format!("{path}.matchExpressions[{index}]"), errors);
-    }
-    for (index, wanted) in term.match_fields.iter().flatten().enumerate() {
-        validate_node_field(wanted, &format!("{path}.matchFields[{index}]"), errors);
-    }
-}
-
-fn validate_node_label(
-    wanted: &NodeSelectorRequirement,
-    strict: bool,
-    path: &str,
-    errors: &mut Errors,
-) {
-    let values = wanted.values.as_deref().unwrap_or_default();
-    let values_path = format!("{path}.values");
-    match wanted.operator.as_str() {
-        "In" | "NotIn" if values.is_empty() => {
-            let detail = "must be specified when `operator` is 'In' or 'NotIn'";
-            errors.push(FieldError::required(&values_path, detail));
-        }
-        "Exists" | "DoesNotExist" if !values.is_empty() => {
-            let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-            errors.push(FieldError::forbidden(&values_path, detail));
-        }
-        "Gt" | "Lt" if values.len() != 1 => {
-            let detail = "must be specified single value when `operator` is 'Lt' or 'Gt'";
-            errors.push(FieldError::required(&values_path, detail));
-        }
-        "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
-        other => {
-            let path = format!("{path}.operator");
-            errors.push(FieldError::invalid(path, other, NODE_OPERATOR_MESSAGE));
-        }
-    }
-    errors.extend(meta::validate_label_key(&wanted.key, &format!("{path}.key")));
-    for (index, value) in values.iter().enumerate().filter(|_| strict) {
-        let messages = names::label_value(value);
-        errors.extend(meta::invalid_each(&format!("{values_path}[{index}]"), value, messages));
-    }
-}
-
-fn validate_node_field(wanted: &NodeSelectorRequirement, path: &str, errors: &mut Errors) {
-    let values = wanted.values.as_deref().unwrap_or_default();
-    match wanted.operator.as_str() {
-        "In" | "NotIn" if values.len() != 1 => {
-            let detail =
-                "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
-            errors.push(FieldError::required(format!("{path}.values"), detail));
-        }
-        "In" | "NotIn" => {}
-        other => {
-            let path = format!("{path}.operator");
-            errors.push(FieldError::invalid(path, other, NODE_OPERATOR_MESSAGE));
-        }
-    }
-    if wanted.key != "metadata.name" {
-        let detail = "not a valid field selector key";
-        return errors.push(FieldError::invalid(
-            format!("{path}.key"),
-            wanted.key.as_str(),
-            detail,
-        ));
-    }
-    for (index, value) in values.iter().enumerate() {
-        let path = format!("{path}.values[{index}]");
-        errors.extend(meta::invalid_each(&path, value, names::subdomain(value)));
     }
 }
 

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{
 use serde_json::Value;
 
 use super::validation::{Errors, Surroundings, visit_containers};
-use super::volumes;
+use crate::kinds::rules::local_path;
 use crate::kinds::{FieldError, names};
 
 const PROFILE_TYPES: &[&str] = &["Localhost", "RuntimeDefault", "Unconfined"];
@@ -250,7 +250,7 @@ fn validate_seccomp(profile: Option<&SeccompProfile>, path: &str, errors: &mut E
             let detail = "must be set when seccomp type is Localhost";
             errors.push(FieldError::required(file_path, detail));
         }
-        ("Localhost", Some(file)) => volumes::validate_relative(file, &file_path, errors),
+        ("Localhost", Some(file)) => local_path::validate_relative(file, &file_path, errors),
         (_, Some(_)) => {
             let value = serde_json::to_value(profile).unwrap_or_default();
             let detail = "can only be set when seccomp type is Localhost";
@@ -260,7 +260,7 @@ fn validate_seccomp(profile: Option<&SeccompProfile>, path: &str, errors: &mut E
     }
 }
 
-fn validate_app_armor(profile: Option<&AppArmorProfile>, path: &str, errors: &mut Errors) {
+pub fn validate_app_armor(profile: Option<&AppArmorProfile>, path: &str, errors: &mut Errors) {
     let Some(profile) = profile else { return };
     let file_path = format!("{path}.localhostProfile");
     let missing = "must be set when AppArmor type is Localhost";

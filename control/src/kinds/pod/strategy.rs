@@ -1,14 +1,13 @@
 //! What the server alone decides of a pod.
 //!
-//! Source: `pkg/registry/core/pod/strategy.go`. The conversion of AppArmor annotations into fields
-//! is left out: no node runs AppArmor.
+//! Source: `pkg/registry/core/pod/strategy.go`.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodCondition, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
-use super::qos;
+use super::{app_armor, features, qos};
 
 type Labels = BTreeMap<String, String>;
 
@@ -26,6 +25,32 @@ pub fn prepare_create(pod: &mut Pod) {
         conditions: gated.then(|| vec![gated_condition()]),
         ..PodStatus::default()
     });
+    drop_disabled(pod, None);
+    app_armor::fill_in(pod);
+}
+
+/// Drops what is switched off, unless the old pod has it.
+pub fn drop_disabled(pod: &mut Pod, old: Option<&Pod>) {
+    if let Some(spec) = &mut pod.spec {
+        features::drop_disabled(spec, old.and_then(|old| old.spec.as_ref()));
+    }
+    let none = PodStatus::default();
+    if let Some(status) = &mut pod.status {
+        let old = old.and_then(|old| old.status.as_ref()).unwrap_or(&none);
+        features::drop_disabled_status(status, old);
+    }
+}
+
+/// Takes the status, and the metadata that users write, from the old pod.
+pub fn keep_all_but_spec(new: &mut Pod, old: &Pod) {
+    new.status.clone_from(&old.status);
+    let (new, old) = (&mut new.metadata, &old.metadata);
+    new.annotations.clone_from(&old.annotations);
+    new.deletion_timestamp.clone_from(&old.deletion_timestamp);
+    new.finalizers.clone_from(&old.finalizers);
+    new.generation = old.generation;
+    new.labels.clone_from(&old.labels);
+    new.owner_references.clone_from(&old.owner_references);
 }
 
 /// An update of the status cannot take away the class of service or an observed generation.
@@ -43,6 +68,7 @@ pub fn prepare_status(new: &mut Pod, old: &Pod) {
         new.observed_generation = old.observed_generation;
     }
     keep_observed_generations(new, old);
+    features::drop_disabled_status(new, old);
 }
 
 /// By type, in order: a type may occur more than once.

@@ -4,13 +4,20 @@ use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::validation::{self, Whose};
-use super::{annotations, defaults, warnings};
+use super::{annotations, defaults, features, warnings};
 use crate::kinds::{FieldError, meta};
 
 /// Fills in what the user left out of a template.
 pub fn default(template: &mut PodTemplateSpec) {
     template.metadata.get_or_insert_default();
     defaults::default_spec(template.spec.get_or_insert_default());
+}
+
+/// Drops what is switched off, unless the old template has it.
+pub fn drop_disabled(template: &mut PodTemplateSpec, old: Option<&PodTemplateSpec>) {
+    if let Some(spec) = &mut template.spec {
+        features::drop_disabled(spec, old.and_then(|old| old.spec.as_ref()));
+    }
 }
 
 /// All problems of a template; `path` is where it stands, such as `spec.template`.

@@ -15,7 +15,6 @@ use super::validation::{Errors, text};
 use crate::kinds::{FieldError, names, semantic};
 
 const SECONDS_MAX: i64 = i32::MAX as i64;
-const DIFFERENCES_MAX: usize = 16;
 const CHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 /// All problems of an update.
@@ -138,9 +137,8 @@ fn validate_rest(new: &PodSpec, old: &PodSpec, errors: &mut Errors) {
     }
     let (rest, old) = (to_value(&rest), to_value(old));
     if !semantic::equal(&rest, &old) {
-        let mut differences = Vec::new();
-        differ(&old, &rest, "spec", &mut differences);
-        let detail = format!("{CHANGEABLE}\n{}", differences.join("\n"));
+        let differences = semantic::differences(&old, &rest, "spec");
+        let detail = format!("{CHANGEABLE}\n{differences}");
         errors.push(FieldError::forbidden("spec", detail));
     }
 }
@@ -223,36 +221,7 @@ fn only_adds(new: &NodeSelectorTerm, old: &NodeSelectorTerm) -> bool {
     new_labels.starts_with(&old_labels) && new_fields.starts_with(&old_fields)
 }
 
-/// The leaves that differ, as lines `- path: old` and `+ path: new`; only the first few.
-fn differ(old: &Value, new: &Value, path: &str, lines: &mut Vec<String>) {
-    if lines.len() >= DIFFERENCES_MAX || semantic::equal(old, new) {
-        return;
-    }
-    match (old, new) {
-        (Value::Object(old), Value::Object(new)) => {
-            for key in old.keys().chain(new.keys().filter(|key| !old.contains_key(*key))) {
-                let value = |map: &serde_json::Map<String, Value>| {
-                    map.get(key).cloned().unwrap_or_default()
-                };
-                differ(&value(old), &value(new), &format!("{path}.{key}"), lines);
-            }
-        }
-        (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
-            for (index, (old, new)) in old.iter().zip(new).enumerate() {
-                differ(old, new, &format!("{path}[{index}]"), lines);
-            }
-        }
-        _ => {
-            for (sign, value) in [('-', old), ('+', new)] {
-                if !value.is_null() {
-                    lines.push(format!("{sign} {path}: {value}"));
-                }
-            }
-        }
-    }
-}
-
-fn to_value(value: &impl Serialize) -> Value {
+pub fn to_value(value: &impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 

@@ -1,7 +1,7 @@
 //! The rules of a pod's spec, for pods and templates alike.
 //!
 //! Source: `ValidatePodSpec` in `pkg/apis/core/validation`. Feature gates are as 1.36 sets them by
-//! default. Ephemeral containers are refused as a whole, since nothing can add them yet.
+//! default.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

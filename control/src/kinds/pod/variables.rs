@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::validation::{Errors, text, visit_containers};
-use super::volumes;
+use crate::kinds::rules::local_path;
 use crate::kinds::quantity::Quantity;
 use crate::kinds::{FieldError, meta, names};
 
@@ -283,7 +283,7 @@ fn validate_file_key(key: &FileKeySelector, path: &str, errors: &mut Errors) {
     required("key", &key.key, names::variable_name(&key.key), errors);
     required("volumeName", &key.volume_name, names::label(&key.volume_name), errors);
     required("path", &key.path, Vec::new(), errors);
-    volumes::validate_no_backsteps(&key.path, &format!("{path}.path"), errors);
+    local_path::validate_no_backsteps(&key.path, &format!("{path}.path"), errors);
 }
 
 /// A variable's file lies in an `emptyDir` of the pod.

@@ -1,13 +1,13 @@
 //! The rules of a pod's volumes.
 //!
-//! Source: `ValidateVolumes` and what it calls, in `pkg/apis/core/validation`. Of the sources that only a cloud or a storage vendor can serve,
-//! the required fields are checked.
+//! Source: `ValidateVolumes` and what it calls, in `pkg/apis/core/validation`. Sources that volumes
+//! of a cluster may have, too, are judged in `rules::volume_sources`.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, DownwardAPIVolumeFile, EphemeralVolumeSource, KeyToPath,
-    SecretVolumeSource, Volume,
+    CSIVolumeSource, ConfigMapVolumeSource, DownwardAPIVolumeFile, EphemeralVolumeSource,
+    ISCSIVolumeSource, KeyToPath, SecretVolumeSource, Volume,
 };
 
 use super::containers::validate_pull_policy;
@@ -15,6 +15,9 @@ use super::projected;
 use super::validation::{Errors, Whose, text};
 use super::variables::{self, FILE_FIELDS};
 use crate::kinds::quantity::Quantity;
+use crate::kinds::rules::local_path::{validate_local, validate_relative};
+use crate::kinds::rules::volume_claims;
+use crate::kinds::rules::volume_sources::{self as sources, required};
 use crate::kinds::{FieldError, meta, names};
 
 const MODE_MESSAGE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
@@ -78,7 +81,7 @@ fn validate_source(
     errors: &mut Errors,
 ) {
     let given: Vec<&str> =
-        sources(volume).into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect();
+        all_sources(volume).into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect();
     let Some((first, others)) = given.split_first() else {
         return errors.push(FieldError::required(path, "must specify a volume type"));
     };
@@ -93,7 +96,7 @@ fn validate_source(
 }
 
 /// All sources in the order in which upstream looks at them, and whether they are given.
-fn sources(volume: &Volume) -> [(&'static str, bool); 30] {
+fn all_sources(volume: &Volume) -> [(&'static str, bool); 30] {
     [
         ("emptyDir", volume.empty_dir.is_some()),
         ("hostPath", volume.host_path.is_some()),
@@ -140,7 +143,9 @@ fn validate_common(
     let child = format!("{path}.{source}");
     match source {
         "emptyDir" => validate_empty_dir(volume, &child, errors),
-        "hostPath" => validate_host_path(volume, &child, errors),
+        "hostPath" => {
+            volume.host_path.iter().for_each(|host| sources::host_path(host, &child, errors))
+        }
         "secret" => volume.secret.iter().for_each(|s| validate_secret(s, &child, errors)),
         "configMap" => {
             volume.config_map.iter().for_each(|m| validate_config_map(m, &child, errors))
@@ -177,118 +182,123 @@ fn validate_common(
     }
 }
 
-/// The sources that others serve: what must not be empty.
+/// The sources that others serve.
 fn validate_foreign(volume: &Volume, source: &str, path: &str, errors: &mut Errors) {
-    let mut required = |field: &str, empty: bool| {
-        if empty {
-            errors.push(FieldError::required(format!("{path}.{field}"), ""));
-        }
-    };
+    let at = |name: &str| format!("{path}.{name}");
+    // The names in paths are upstream's, which are not always those of the fields.
     match source {
         "gitRepo" => {
             let Some(git) = &volume.git_repo else { return };
-            required("gitRepo.repository", git.repository.is_empty());
-            let directory = text(&git.directory);
-            validate_relative(directory, &format!("{path}.gitRepo.directory"), errors);
-        }
-        "gcePersistentDisk" => {
-            let empty = volume.gce_persistent_disk.iter().any(|disk| disk.pd_name.is_empty());
-            required("persistentDisk.pdName", empty);
-        }
-        "awsElasticBlockStore" => {
-            let empty = volume.aws_elastic_block_store.iter().any(|disk| disk.volume_id.is_empty());
-            required("awsElasticBlockStore.volumeID", empty);
-        }
-        "nfs" => {
-            let Some(nfs) = &volume.nfs else { return };
-            required("nfs.server", nfs.server.is_empty());
-            required("nfs.path", nfs.path.is_empty());
-            if !nfs.path.is_empty() && !nfs.path.starts_with('/') {
-                let detail = "must be an absolute path";
-                let path = format!("{path}.nfs.path");
-                errors.push(FieldError::invalid(path, nfs.path.as_str(), detail));
-            }
-        }
-        "iscsi" => {
-            let Some(iscsi) = &volume.iscsi else { return };
-            required("iscsi.targetPortal", iscsi.target_portal.is_empty());
-            required("iscsi.iqn", iscsi.iqn.is_empty());
-        }
-        "glusterfs" => {
-            let Some(gluster) = &volume.glusterfs else { return };
-            required("glusterfs.endpoints", gluster.endpoints.is_empty());
-            required("glusterfs.path", gluster.path.is_empty());
+            required(&[("repository", &git.repository)], &at("gitRepo"), errors);
+            validate_relative(text(&git.directory), &at("gitRepo.directory"), errors);
         }
         "persistentVolumeClaim" => {
-            let empty = volume.persistent_volume_claim.iter().any(|c| c.claim_name.is_empty());
-            required("persistentVolumeClaim.claimName", empty);
+            let Some(claim) = &volume.persistent_volume_claim else { return };
+            required(&[("claimName", &claim.claim_name)], &at(source), errors);
+        }
+        "gcePersistentDisk" => {
+            let Some(disk) = &volume.gce_persistent_disk else { return };
+            sources::gce_disk(disk, &at("persistentDisk"), errors);
+        }
+        "awsElasticBlockStore" => {
+            let Some(disk) = &volume.aws_elastic_block_store else { return };
+            sources::aws_disk(disk, &at(source), errors);
+        }
+        "nfs" => volume.nfs.iter().for_each(|nfs| sources::nfs(nfs, &at(source), errors)),
+        "iscsi" => volume.iscsi.iter().for_each(|iscsi| validate_iscsi(iscsi, &at(source), errors)),
+        "glusterfs" => {
+            let Some(gluster) = &volume.glusterfs else { return };
+            sources::glusterfs(&gluster.endpoints, &gluster.path, &at(source), errors);
+        }
+        "flocker" => {
+            volume.flocker.iter().for_each(|flocker| sources::flocker(flocker, &at(source), errors))
         }
         "rbd" => {
             let Some(rbd) = &volume.rbd else { return };
-            required("rbd.monitors", rbd.monitors.is_empty());
-            required("rbd.image", rbd.image.is_empty());
+            sources::rbd(&rbd.monitors, &rbd.image, &at(source), errors);
         }
         "cinder" => {
-            required("cinder.volumeID", volume.cinder.iter().any(|disk| disk.volume_id.is_empty()));
+            let Some(cinder) = &volume.cinder else { return };
+            required(&[("volumeID", &cinder.volume_id)], &at(source), errors);
+            if let Some(secret) = &cinder.secret_ref {
+                required(&[("name", &secret.name)], &at("cinder.secretRef"), errors);
+            }
         }
         "cephFS" => {
-            required("cephfs.monitors", volume.cephfs.iter().any(|ceph| ceph.monitors.is_empty()));
+            let Some(ceph) = &volume.cephfs else { return };
+            sources::cephfs(&ceph.monitors, &at("cephfs"), errors);
         }
         "quobyte" => {
-            let Some(quobyte) = &volume.quobyte else { return };
-            required("quobyte.registry", quobyte.registry.is_empty());
-            required("quobyte.volume", quobyte.volume.is_empty());
+            volume.quobyte.iter().for_each(|quobyte| sources::quobyte(quobyte, &at(source), errors))
         }
+        "fc" => volume.fc.iter().for_each(|fc| sources::fibre_channel(fc, &at(source), errors)),
         "flexVolume" => {
-            required(
-                "flexVolume.driver",
-                volume.flex_volume.iter().any(|flex| flex.driver.is_empty()),
-            );
+            let Some(flex) = &volume.flex_volume else { return };
+            sources::flex(&flex.driver, flex.options.as_ref(), &at(source), errors);
         }
         "azureFile" => {
             let Some(azure) = &volume.azure_file else { return };
-            required("azureFile.secretName", azure.secret_name.is_empty());
-            required("azureFile.shareName", azure.share_name.is_empty());
+            sources::azure_file(&azure.secret_name, &azure.share_name, &at(source), errors);
         }
         "vsphereVolume" => {
-            let empty = volume.vsphere_volume.iter().any(|disk| disk.volume_path.is_empty());
-            required("vsphereVolume.volumePath", empty);
+            let Some(disk) = &volume.vsphere_volume else { return };
+            required(&[("volumePath", &disk.volume_path)], &at(source), errors);
         }
         "photonPersistentDisk" => {
-            let empty = volume.photon_persistent_disk.iter().any(|disk| disk.pd_id.is_empty());
-            required("photonPersistentDisk.pdID", empty);
+            let Some(disk) = &volume.photon_persistent_disk else { return };
+            required(&[("pdID", &disk.pd_id)], &at(source), errors);
         }
         "portworxVolume" => {
-            let empty = volume.portworx_volume.iter().any(|disk| disk.volume_id.is_empty());
-            required("portworxVolume.volumeID", empty);
+            let Some(disk) = &volume.portworx_volume else { return };
+            required(&[("volumeID", &disk.volume_id)], &at(source), errors);
         }
         "azureDisk" => {
             let Some(azure) = &volume.azure_disk else { return };
-            required("azureDisk.diskName", azure.disk_name.is_empty());
-            required("azureDisk.diskURI", azure.disk_uri.is_empty());
+            sources::azure_disk(azure, &at(source), errors);
         }
         "storageos" => {
-            let empty = volume.storageos.iter().any(|os| text(&os.volume_name).is_empty());
-            required("storageos.volumeName", empty);
+            let Some(os) = &volume.storageos else { return };
+            let (name, namespace) = (text(&os.volume_name), text(&os.volume_namespace));
+            sources::storage_os(name, namespace, &at(source), errors);
+            if let Some(secret) = &os.secret_ref {
+                required(&[("name", &secret.name)], &at("storageos.secretRef"), errors);
+            }
         }
         "scaleIO" => {
             let Some(scale) = &volume.scale_io else { return };
-            required("scaleIO.gateway", scale.gateway.is_empty());
-            required("scaleIO.system", scale.system.is_empty());
-            required("scaleIO.volumeName", text(&scale.volume_name).is_empty());
+            let name = text(&scale.volume_name);
+            sources::scale_io(&scale.gateway, &scale.system, name, &at(source), errors);
         }
-        "csi" => {
-            let Some(csi) = &volume.csi else { return };
-            required("csi.driver", csi.driver.is_empty());
-            let secret = csi.node_publish_secret_ref.as_ref();
-            required("csi.nodePublishSecretRef.name", secret.is_some_and(|s| s.name.is_empty()));
-            if !csi.driver.is_empty() {
-                let driver = csi.driver.to_lowercase();
-                let path = format!("{path}.csi.driver");
-                errors.extend(meta::invalid_each(&path, &csi.driver, names::subdomain(&driver)));
-            }
-        }
+        "csi" => volume.csi.iter().for_each(|csi| validate_csi(csi, &at(source), errors)),
         _ => {}
+    }
+}
+
+fn validate_iscsi(iscsi: &ISCSIVolumeSource, path: &str, errors: &mut Errors) {
+    sources::Iscsi {
+        portal: &iscsi.target_portal,
+        name: &iscsi.iqn,
+        unit: iscsi.lun,
+        authenticates: iscsi.chap_auth_discovery == Some(true)
+            || iscsi.chap_auth_session == Some(true),
+        has_secret: iscsi.secret_ref.is_some(),
+        initiator: iscsi.initiator_name.as_deref(),
+        initiator_is_too_long: false,
+        format_message: "must be valid format starting with iqn, eui, or naa",
+    }
+    .validate(path, errors);
+}
+
+fn validate_csi(csi: &CSIVolumeSource, path: &str, errors: &mut Errors) {
+    errors.extend(sources::csi_driver(&csi.driver, &format!("{path}.driver")));
+    let Some(secret) = &csi.node_publish_secret_ref else { return };
+    if secret.name.is_empty() {
+        let path = format!("{path}.nodePublishSecretRef.name");
+        errors.push(FieldError::required(path, ""));
+    } else {
+        // The path is upstream's.
+        let path = format!("{path}.name");
+        errors.extend(meta::invalid_each(&path, &secret.name, names::subdomain(&secret.name)));
     }
 }
 
@@ -298,27 +308,6 @@ fn validate_empty_dir(volume: &Volume, path: &str, errors: &mut Errors) {
     if limit.is_some_and(|limit| Quantity::try_from(limit).map_or(true, Quantity::is_negative)) {
         let detail = "SizeLimit field must be a valid resource quantity";
         errors.push(FieldError::forbidden(format!("{path}.sizeLimit"), detail));
-    }
-}
-
-fn validate_host_path(volume: &Volume, path: &str, errors: &mut Errors) {
-    const TYPES: &[&str] = &[
-        "",
-        "BlockDevice",
-        "CharDevice",
-        "Directory",
-        "DirectoryOrCreate",
-        "File",
-        "FileOrCreate",
-        "Socket",
-    ];
-    let Some(host) = &volume.host_path else { return };
-    if host.path.is_empty() {
-        return errors.push(FieldError::required(format!("{path}.path"), ""));
-    }
-    validate_no_backsteps(&host.path, &format!("{path}.path"), errors);
-    if let Some(kind) = host.type_.as_deref().filter(|kind| !TYPES.contains(kind)) {
-        errors.push(FieldError::not_supported(format!("{path}.type"), kind, TYPES));
     }
 }
 
@@ -385,47 +374,8 @@ pub fn validate_downward_file(file: &DownwardAPIVolumeFile, path: &str, errors: 
 
 fn validate_ephemeral(ephemeral: &EphemeralVolumeSource, path: &str, errors: &mut Errors) {
     let path = format!("{path}.volumeClaimTemplate");
-    let Some(template) = &ephemeral.volume_claim_template else {
-        return errors.push(FieldError::required(path, ""));
-    };
-    if let Some(metadata) = &template.metadata {
-        let annotations = metadata.annotations.as_ref();
-        let labels = metadata.labels.as_ref();
-        errors.extend(meta::validate_annotations(
-            annotations,
-            &format!("{path}.metadata.annotations"),
-        ));
-        errors.extend(meta::validate_labels(labels, &format!("{path}.metadata.labels")));
-    }
-    if template.spec.access_modes.as_ref().is_none_or(Vec::is_empty) {
-        let detail = "at least 1 access mode is required";
-        errors.push(FieldError::required(format!("{path}.spec.accessModes"), detail));
-    }
-    let requests =
-        template.spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-    if requests.is_none_or(|requests| !requests.contains_key("storage")) {
-        errors.push(FieldError::required(format!("{path}.spec.resources[storage]"), ""));
-    }
-}
-
-/// A path below something, such as a subPath or a seccomp profile: relative, and never upwards.
-pub fn validate_relative(path: &str, field: &str, errors: &mut Errors) {
-    if path.starts_with('/') {
-        errors.push(FieldError::invalid(field, path, "must be a relative path"));
-    }
-    validate_no_backsteps(path, field, errors);
-}
-
-pub fn validate_no_backsteps(path: &str, field: &str, errors: &mut Errors) {
-    if path.split('/').any(|part| part == "..") {
-        errors.push(FieldError::invalid(field, path, "must not contain '..'"));
-    }
-}
-
-/// The path of a projected file. Names that begin with two dots are the node's.
-pub fn validate_local(path: &str, field: &str, errors: &mut Errors) {
-    validate_relative(path, field, errors);
-    if path.starts_with("..") && path != ".." && !path.starts_with("../") {
-        errors.push(FieldError::invalid(field, path, "must not start with '..'"));
+    match &ephemeral.volume_claim_template {
+        Some(template) => errors.extend(volume_claims::validate_template(template, &path)),
+        None => errors.push(FieldError::required(path, "")),
     }
 }

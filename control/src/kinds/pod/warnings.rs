@@ -11,15 +11,17 @@ mod ports;
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{
-    Affinity, AppArmorProfile, Container, NodeSelectorTerm, PodAffinityTerm, PodSpec, Volume,
+    Affinity, Container, PodAffinityTerm, PodSpec, Volume,
     WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::annotations::{APP_ARMOR, SECCOMP_CONTAINER, SECCOMP_POD};
+use super::app_armor::profile_of;
 use super::validation::visit_containers;
 use crate::kinds::quantity::{self, ResourceList};
-use crate::kinds::{names, warn};
+use crate::kinds::rules::{node_selector, volume_claims};
+use crate::kinds::warn;
 
 /// Warnings, each beginning with the path of its field.
 pub type Warnings = Vec<String>;
@@ -39,29 +41,6 @@ const ANNOTATIONS: [(&str, &str); 3] = [
     (
         "security.alpha.kubernetes.io/unsafe-sysctls",
         r#"non-functional in v1.11+; use the "sysctls" field instead"#,
-    ),
-];
-
-const NODE_LABELS: [(&str, &str); 8] = [
-    ("app.kubernetes.io/created-by", "deprecated since v1.9"),
-    ("beta.kubernetes.io/arch", r#"deprecated since v1.14; use "kubernetes.io/arch" instead"#),
-    (
-        "beta.kubernetes.io/instance-type",
-        r#"deprecated since v1.17; use "node.kubernetes.io/instance-type" instead"#,
-    ),
-    ("beta.kubernetes.io/os", r#"deprecated since v1.14; use "kubernetes.io/os" instead"#),
-    (
-        "failure-domain.beta.kubernetes.io/region",
-        r#"deprecated since v1.17; use "topology.kubernetes.io/region" instead"#,
-    ),
-    (
-        "failure-domain.beta.kubernetes.io/zone",
-        r#"deprecated since v1.17; use "topology.kubernetes.io/zone" instead"#,
-    ),
-    ("node-role.kubernetes.io/master", r#"use "node-role.kubernetes.io/control-plane" instead"#),
-    (
-        "scheduler.alpha.kubernetes.io/preferAvoidPods",
-        "deprecated since v1.22; use Taints and Tolerations instead",
     ),
 ];
 
@@ -109,13 +88,9 @@ pub fn of(metadata: &ObjectMeta, spec: &PodSpec, path: &str) -> Warnings {
     warnings
 }
 
-fn deprecated_label(key: &str) -> Option<&'static str> {
-    NODE_LABELS.iter().find(|(label, _)| *label == key).map(|(_, message)| *message)
-}
-
 fn warn_of_node_labels(spec: &PodSpec, path: &str, warnings: &mut Warnings) {
     for key in spec.node_selector.iter().flatten().map(|(key, _)| key) {
-        if let Some(message) = deprecated_label(key) {
+        if let Some(message) = node_selector::deprecated_label(key) {
             warnings.push(format!("{path}.nodeSelector[{key}]: {message}"));
         }
     }
@@ -124,41 +99,22 @@ fn warn_of_node_labels(spec: &PodSpec, path: &str, warnings: &mut Warnings) {
         let required = affinity.required_during_scheduling_ignored_during_execution.as_ref();
         for (index, term) in required.iter().flat_map(|all| &all.node_selector_terms).enumerate() {
             let path = format!("{path}.required{DURING}.nodeSelectorTerms[{index}]");
-            warn_of_term(term, false, &path, warnings);
+            warnings.extend(node_selector::warn_of_term(term, false, &path));
         }
         let preferred = affinity.preferred_during_scheduling_ignored_during_execution.iter();
         for (index, term) in preferred.flatten().enumerate() {
             let path = format!("{path}.preferred{DURING}[{index}].preference");
-            warn_of_term(&term.preference, true, &path, warnings);
+            warnings.extend(node_selector::warn_of_term(&term.preference, true, &path));
         }
     }
     for (index, constraint) in spec.topology_spread_constraints.iter().flatten().enumerate() {
         let path = format!("{path}.topologySpreadConstraints[{index}]");
         let key = &constraint.topology_key;
-        if let Some(message) = deprecated_label(key) {
+        if let Some(message) = node_selector::deprecated_label(key) {
             warnings.push(format!("{path}.topologyKey: {key} is {message}"));
         }
         if constraint.label_selector.is_none() {
             warnings.push(null_selector(&path));
-        }
-    }
-}
-
-/// `check_values`: validation lets a bad value of a preference pass.
-fn warn_of_term(term: &NodeSelectorTerm, check_values: bool, path: &str, warnings: &mut Warnings) {
-    for (index, expression) in term.match_expressions.iter().flatten().enumerate() {
-        let path = format!("{path}.matchExpressions[{index}]");
-        let key = &expression.key;
-        if let Some(message) = deprecated_label(key) {
-            warnings.push(format!("{path}.key: {key} is {message}"));
-        }
-        if !check_values {
-            continue;
-        }
-        for (index, value) in expression.values.iter().flatten().enumerate() {
-            for message in names::label_value(value) {
-                warnings.push(format!("{path}.values[{index}]: {value} is invalid, {message}"));
-            }
         }
     }
 }
@@ -177,6 +133,11 @@ fn warn_of_volumes(spec: &PodSpec, path: &str, warnings: &mut Warnings) {
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
         for (field, _, message) in VOLUMES.iter().filter(|(_, test, _)| test(volume)) {
             warnings.push(format!("{path}.volumes[{index}].{field}: {message}"));
+        }
+        let ephemeral = volume.ephemeral.as_ref().and_then(|e| e.volume_claim_template.as_ref());
+        if let Some(template) = ephemeral {
+            let path = format!("{path}.volumes[{index}].ephemeral.volumeClaimTemplate.spec");
+            warnings.extend(volume_claims::warnings(&template.spec, &path));
         }
     }
     paths::warn(spec.volumes.as_deref().unwrap_or_default(), warnings);
@@ -225,6 +186,7 @@ fn warn_of_profiles(metadata: &ObjectMeta, spec: &PodSpec, path: &str, warnings:
         warnings.push(format!("{path}[{SECCOMP_POD}]: {SECCOMP_MESSAGE}"));
     }
     let of_pod = context.and_then(|context| context.app_armor_profile.as_ref());
+    let is_pod = path == "metadata.annotations";
     visit_containers(spec, "", |container, _| {
         let own = container.security_context.as_ref();
         let key = format!("{SECCOMP_CONTAINER}{}", container.name);
@@ -232,25 +194,20 @@ fn warn_of_profiles(metadata: &ObjectMeta, spec: &PodSpec, path: &str, warnings:
             warnings.push(format!("{path}[{key}]: {SECCOMP_MESSAGE}"));
         }
         let key = format!("{APP_ARMOR}{}", container.name);
-        if own.is_none_or(|own| own.app_armor_profile.is_none())
-            && let Some(annotation) = annotations.get(&key)
-            && of_pod.is_none_or(|profile| Some(profile) != profile_of(annotation).as_ref())
-        {
+        let Some(annotation) = annotations.get(&key) else { return };
+        let profile = profile_of(annotation);
+        let own = own.and_then(|own| own.app_armor_profile.as_ref());
+        // A pod's field has been filled in from its annotation by now.
+        let is_said = match own {
+            Some(own) => !is_pod || Some(own) != profile.as_ref(),
+            None => of_pod.is_some_and(|of_pod| Some(of_pod) == profile.as_ref()),
+        };
+        if !is_said {
             warnings.push(format!(
                 "{path}[{key}]: deprecated since v1.30; use the \"appArmorProfile\" field instead"
             ));
         }
     });
-}
-
-/// The field that an AppArmor annotation stands for.
-fn profile_of(annotation: &str) -> Option<AppArmorProfile> {
-    let (type_, localhost_profile) = match annotation {
-        "runtime/default" => ("RuntimeDefault", None),
-        "unconfined" => ("Unconfined", None),
-        other => ("Localhost", Some(other.strip_prefix("localhost/")?.to_owned())),
-    };
-    Some(AppArmorProfile { type_: type_.to_owned(), localhost_profile })
 }
 
 fn warn_of_container(container: &Container, path: &str, warnings: &mut Warnings) {

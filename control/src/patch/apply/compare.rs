@@ -30,6 +30,11 @@ impl<'a> Comparison<'a> {
         self.modified.union(&self.added)
     }
 
+    /// The same, of a comparison that is not looked at again.
+    pub fn into_set(self) -> Set<'a> {
+        if self.modified.is_empty() { self.added } else { self.set() }
+    }
+
     pub fn kept(self, keep: Keep<'_>) -> Self {
         Self {
             removed: self.removed.kept(keep),

@@ -148,6 +148,9 @@ impl<'a> Set<'a> {
         if other.is_empty() {
             return self.clone();
         }
+        if self.is_empty() {
+            return other.clone();
+        }
         self.zip(other, |left, right| match (left, right) {
             (Some(left), Some(right)) => {
                 let children = left.children.union(&right.children);
@@ -169,33 +172,33 @@ impl<'a> Set<'a> {
     }
 
     pub fn difference(&self, other: &Set<'_>) -> Set<'a> {
-        if self.is_empty() || other.is_empty() {
-            return self.clone();
-        }
-        self.zip(other, |left, right| {
-            let left = left?;
-            let Some(right) = right else { return Some(left.clone()) };
-            let children = left.children.difference(&right.children);
-            Node::new(&left.element, left.member && !right.member, children)
-        })
+        self.clone().without(other)
+    }
+
+    /// The difference, of a set that nobody else needs.
+    pub fn without(self, other: &Set<'_>) -> Set<'a> {
+        self.less(other, false)
     }
 
     /// The difference, and without all that is below a path of `other`.
-    pub fn difference_below(&self, other: &Set<'_>) -> Set<'a> {
+    pub fn without_below(self, other: &Set<'_>) -> Set<'a> {
+        self.less(other, true)
+    }
+
+    fn less(self, other: &Set<'_>, below: bool) -> Set<'a> {
         if self.is_empty() || other.is_empty() {
-            return self.clone();
+            return self;
         }
-        self.zip(other, |left, right| {
-            let left = left?;
-            match right {
-                None => Some(left.clone()),
-                Some(right) if right.member => None,
-                Some(right) => {
-                    let children = left.children.difference_below(&right.children);
-                    Node::new(&left.element, left.member, children)
-                }
+        let nodes = self.nodes.into_iter().filter_map(|mut node| {
+            let Some(gone) = other.get(&node.element) else { return Some(node) };
+            if gone.member && below {
+                return None;
             }
-        })
+            node.member &= !gone.member;
+            node.children = node.children.less(&gone.children, below);
+            (node.member || !node.children.is_empty()).then_some(node)
+        });
+        Set { nodes: nodes.collect() }
     }
 
     pub fn kept(self, keep: Keep<'_>) -> Set<'a> {
@@ -203,7 +206,7 @@ impl<'a> Set<'a> {
             Keep::AllBut([]) => self,
             Keep::AllBut(paths) => {
                 let paths = paths.iter().map(String::as_str);
-                self.difference_below(&Set::of_fields(paths))
+                self.without_below(&Set::of_fields(paths))
             }
             Keep::Only(paths) => {
                 let paths: Vec<Vec<&str>> =

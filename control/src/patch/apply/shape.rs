@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::RwLock;
 use serde_json::{Map, Value};
 
-use crate::schema::{Field, FieldKind, ListKind, Type};
+use crate::schema::{Field, FieldKind, ListKind, Type, settle};
 
 use super::element::{Element, Scalar};
 
@@ -258,34 +258,7 @@ fn zero(ty: &'static Type) -> Arc<Value> {
     if let Some(known) = made.read().get(&*ty.name) {
         return known.clone();
     }
-    let zero = Arc::new(Value::Object(zero_fields(ty)));
-    made.write().entry(&ty.name).or_insert(zero).clone()
-}
-
-fn zero_fields(ty: &'static Type) -> Map<String, Value> {
-    let mut fields = Map::new();
-    for field in &ty.fields {
-        let value = match &field.kind {
-            _ if field.pointer && field.omit_empty => continue,
-            _ if field.pointer => Value::Null,
-            FieldKind::Object(ty) => Value::Object(zero_fields(ty.get())),
-            _ if field.omit_empty => continue,
-            FieldKind::String => "".into(),
-            FieldKind::Bool => false.into(),
-            FieldKind::Int32 | FieldKind::Int64 | FieldKind::IntOrString => 0.into(),
-            FieldKind::Double => 0.0.into(),
-            FieldKind::Quantity => "0".into(),
-            FieldKind::Bytes
-            | FieldKind::Time
-            | FieldKind::MicroTime
-            | FieldKind::RawExtension
-            | FieldKind::Fields
-            | FieldKind::Json
-            | FieldKind::SchemaOr(_)
-            | FieldKind::List(_)
-            | FieldKind::Map(_) => Value::Null,
-        };
-        fields.insert(field.json.to_owned(), value);
-    }
-    fields
+    let mut zero = Value::Object(Map::new());
+    settle(ty, &mut zero);
+    made.write().entry(&ty.name).or_insert(Arc::new(zero)).clone()
 }

@@ -81,7 +81,7 @@ impl Owned<'_> {
         if self.set.intersection(paths).is_empty() {
             return;
         }
-        self.set = self.set.difference(paths);
+        self.set = std::mem::take(&mut self.set).without(paths);
         self.changed = true;
     }
 }

@@ -45,7 +45,7 @@ pub fn applied(
     let mut entries = text.and_then(|text| Entries::parse(text).ok()).unwrap_or_default();
     if entries.is_empty() && live.is_some() {
         let comparison = apply::compare(setting.shape, &zero, object).map_err(misfit)?;
-        let set = comparison.kept(setting.keep).set().difference(unmanaged());
+        let set = comparison.kept(setting.keep).into_set().without(unmanaged());
         if !set.is_empty() {
             let actor = updater(Write { manager: BEFORE_FIRST_APPLY, ..write });
             entries.extend(actor, setting.api_version, set, write.now);

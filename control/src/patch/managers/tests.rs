@@ -314,7 +314,9 @@ fn what_is_not_applied_any_more_goes_unless_somebody_else_has_it() {
     let shared = apply_as("other", live, &config(json!({ "replicas": 3 })), false);
     let live = Some((&shared.object, shared.managers.as_deref()));
     let less = apply_as("me", live, &config(json!({ "paused": true })), false);
-    assert_eq!(less.object["spec"], json!({ "replicas": 3, "paused": true }));
+    let spec = &less.object["spec"];
+    assert_eq!((&spec["replicas"], &spec["paused"]), (&json!(3), &json!(true)));
+    assert_eq!(spec.get("minReadySeconds"), None);
     let told = told(less.managers.as_deref());
     assert_eq!(told[1].1, json!({ "f:spec": { "f:paused": {} } }));
 }

@@ -18,7 +18,7 @@ pub fn created(write: Write<'_>, new: &Value, given: &Given) -> Option<String> {
         Given::Nothing | Given::Reset => Entries::default(),
     };
     let comparison = apply::compare(write.setting.shape, &zero, new).ok()?.kept(write.setting.keep);
-    settle(write, entries, &zero, new, &comparison).ok().flatten()
+    settle(write, entries, &zero, new, comparison).ok().flatten()
 }
 
 /// The managers of an object after an update. `live`: those before it. `None`: there are none.
@@ -43,7 +43,7 @@ pub fn updated(
     };
     // Nobody was tracked, so nobody is.
     let entries = entries.filter(|entries| !entries.is_empty())?;
-    settle(write, entries, old, new, &comparison).ok().flatten()
+    settle(write, entries, old, new, comparison).ok().flatten()
 }
 
 /// The entries after a change.
@@ -52,13 +52,13 @@ fn settle<'a>(
     mut entries: Entries<'a>,
     old: &'a Value,
     new: &'a Value,
-    comparison: &Comparison<'a>,
+    comparison: Comparison<'a>,
 ) -> Result<Option<String>, Misfits> {
     let setting = write.setting;
     if !entries.is_empty() {
-        apply::update(setting, old, new, comparison, &mut entries.owners)?;
+        apply::update(setting, old, new, &comparison, &mut entries.owners)?;
     }
-    let mine = comparison.set().difference(unmanaged());
+    let mine = comparison.into_set().without(unmanaged());
     if !mine.is_empty() {
         let actor = updater(write);
         entries.extend(actor, setting.api_version, mine, write.now);

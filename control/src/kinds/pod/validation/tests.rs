@@ -127,7 +127,7 @@ fn fields_of_the_spec_are_checked() {
                 ],
             ),
             (
-                json!({"ephemeralContainers": [{"name": "e"}]}),
+                json!({"ephemeralContainers": [{"name": "e", "image": "i"}]}),
                 &["spec.ephemeralContainers: Forbidden: cannot be set on create"],
             ),
             (
@@ -579,7 +579,7 @@ fn annotations_are_checked() {
 fn templates_are_judged_at_their_path() {
     let mut of_a_deployment: PodTemplateSpec = serde_json::from_value(json!({
         "metadata": {"labels": {"app": "-"}, "annotations": {"a b": ""}},
-        "spec": {"containers": [{"name": "a", "image": " web"}], "restartPolicy": "Odd", "ephemeralContainers": [{"name": "e"}]},
+        "spec": {"containers": [{"name": "a", "image": " web"}], "restartPolicy": "Odd", "ephemeralContainers": [{"name": "e", "image": "i"}]},
     }))
     .unwrap();
     template::default(&mut of_a_deployment);

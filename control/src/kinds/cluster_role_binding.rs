@@ -1,0 +1,65 @@
+//! ClusterRoleBindings: who has a role in the whole cluster.
+//!
+//! Source: `pkg/registry/rbac/clusterrolebinding/strategy.go`.
+
+use jiff::Timestamp;
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding as Object;
+use serde_json::Value;
+
+use super::rules::rbac;
+use super::{Column, FieldError, Kind, KindInfo, NameRule, meta};
+
+pub struct ClusterRoleBindings;
+
+impl Kind for ClusterRoleBindings {
+    type Object = Object;
+    const INFO: KindInfo = KindInfo {
+        names: NameRule::PathSegment,
+        create_on_update: true,
+        ..KindInfo::cluster(
+            rbac::GROUP,
+            "v1",
+            "ClusterRoleBinding",
+            "clusterrolebindings",
+            "clusterrolebinding",
+            "io.k8s.api.rbac.v1.ClusterRoleBinding",
+        )
+    };
+
+    fn default(object: &mut Object) {
+        rbac::default_binding(&mut object.role_ref, object.subjects.as_mut());
+    }
+
+    fn validate(object: &Object) -> Vec<FieldError> {
+        const ROLES: &[&str] = &["ClusterRole"];
+        rbac::validate_binding(&object.role_ref, object.subjects.as_deref(), ROLES)
+    }
+
+    fn validate_update(new: &Object, old: &Object) -> Vec<FieldError> {
+        rbac::validate_role_update(&new.role_ref, &old.role_ref).into_iter().collect()
+    }
+
+    fn columns() -> &'static [Column] {
+        const COLUMNS: &[Column] = &[
+            Column::NAME,
+            rbac::ROLE,
+            Column::AGE,
+            rbac::USERS,
+            rbac::GROUPS,
+            rbac::SERVICE_ACCOUNTS,
+        ];
+        COLUMNS
+    }
+
+    fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
+        let [users, groups, accounts] = rbac::subject_cells(object.subjects.as_deref());
+        vec![
+            meta::object_name(&object.metadata),
+            rbac::role_cell(&object.role_ref),
+            meta::object_age(&object.metadata, now),
+            users,
+            groups,
+            accounts,
+        ]
+    }
+}

@@ -1,0 +1,87 @@
+//! ValidatingWebhookConfigurations: which requests others judge before they are stored. The API alone:
+//! nothing calls the webhooks yet.
+//!
+//! Source: `pkg/registry/admissionregistration/validatingwebhookconfiguration/strategy.go`.
+
+use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingWebhook, ValidatingWebhookConfiguration as Object,
+};
+use serde_json::Value;
+
+use super::rules::webhook::{self, Defaulted, Webhook};
+use super::{Column, FieldError, Generation, Kind, KindInfo, meta};
+
+pub struct ValidatingWebhookConfigurations;
+
+impl Kind for ValidatingWebhookConfigurations {
+    type Object = Object;
+    const INFO: KindInfo = KindInfo {
+        categories: &["api-extensions"],
+        generation: Generation::Raised,
+        unconditional_update: false,
+        ..KindInfo::cluster(
+            "admissionregistration.k8s.io",
+            "v1",
+            "ValidatingWebhookConfiguration",
+            "validatingwebhookconfigurations",
+            "validatingwebhookconfiguration",
+            "io.k8s.api.admissionregistration.v1.ValidatingWebhookConfiguration",
+        )
+    };
+
+    fn default(object: &mut Object) {
+        for hook in object.webhooks.iter_mut().flatten() {
+            webhook::default(Defaulted {
+                client: &mut hook.client_config,
+                rules: &mut hook.rules,
+                failure_policy: &mut hook.failure_policy,
+                match_policy: &mut hook.match_policy,
+                timeout_seconds: &mut hook.timeout_seconds,
+                namespaces: &mut hook.namespace_selector,
+                objects: &mut hook.object_selector,
+            });
+        }
+    }
+
+    fn validate(object: &Object) -> Vec<FieldError> {
+        let hooks: Vec<Webhook<'_>> = object.webhooks.iter().flatten().map(view).collect();
+        webhook::validate_all(&hooks)
+    }
+
+    fn warnings(new: &Object, _old: Option<&Object>) -> Vec<String> {
+        let hooks = new.webhooks.iter().flatten();
+        let conditions = hooks.map(|hook| hook.match_conditions.as_deref());
+        webhook::warnings(new.metadata.name.as_deref(), conditions)
+    }
+
+    fn columns() -> &'static [Column] {
+        const COLUMNS: &[Column] = &[Column::NAME, webhook::WEBHOOKS, Column::AGE];
+        COLUMNS
+    }
+
+    fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
+        vec![
+            meta::object_name(&object.metadata),
+            object.webhooks.as_ref().map_or(0, Vec::len).into(),
+            meta::object_age(&object.metadata, now),
+        ]
+    }
+}
+
+fn view(hook: &ValidatingWebhook) -> Webhook<'_> {
+    Webhook {
+        name: &hook.name,
+        client: &hook.client_config,
+        rules: hook.rules.as_deref(),
+        conditions: hook.match_conditions.as_deref(),
+        failure_policy: hook.failure_policy.as_deref(),
+        match_policy: hook.match_policy.as_deref(),
+        reinvocation_policy: None,
+        side_effects: &hook.side_effects,
+        timeout_seconds: hook.timeout_seconds,
+        namespaces: hook.namespace_selector.as_ref(),
+        objects: hook.object_selector.as_ref(),
+        versions: &hook.admission_review_versions,
+    }
+}
