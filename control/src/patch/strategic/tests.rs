@@ -478,7 +478,7 @@ fn keys_and_strategies_are_those_of_the_schema() {
                     "spec": { "podCIDRs": ["fd00::/64"], "taints": [{ "key": "b" }] } }),
             json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }, { "type": "DiskPressure" }],
                                 "addresses": [{ "type": "InternalIP", "address": "10.0.0.2" }] },
-                    "spec": { "podCIDRs": ["10.0.0.0/24", "fd00::/64"], "taints": [{ "key": "b" }] } }),
+                    "spec": { "podCIDRs": ["fd00::/64", "10.0.0.0/24"], "taints": [{ "key": "b" }] } }),
         ),
         (
             "v1",
