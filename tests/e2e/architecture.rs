@@ -40,3 +40,11 @@ fn one_tls_provider_is_locked() {
         assert!(!lock.contains(&format!("name = \"{name}\"")), "{name} is in the lock file");
     }
 }
+
+#[test]
+fn the_smallest_kind_is_shown_as_it_is() {
+    let repository = super::support::repository();
+    let read = |path: &str| std::fs::read_to_string(repository.join(path)).expect(path);
+    let smallest = read("control/src/kinds/role.rs");
+    assert!(read("ARCHITECTURE.md").contains(&format!("```rust\n{smallest}```\n")));
+}
