@@ -313,7 +313,7 @@ class Generator:
     def lines(self):
         yield "# Made by control/schema/generate.py: facts about upstream's types. Do not edit."
         yield "# package SHORT OPENAPI GO_PACKAGE"
-        yield "# type NAME [gvk=GROUP/VERSION/KIND]… [map=atomic]"
+        yield "# type NAME [gvk=GROUP/VERSION/KIND]… [required=FIELD,…] [union=DISCRIMINATOR;FIELD:WORD,…] [map=atomic]"
         yield "#   JSON_NAME TAG KIND [ptr] [omit] [zero] [req] [wrapped] [inline] [go=…] [list=…] [map=…] [patch=…] [key=…] [default=…]"
         used = {short.rsplit(".", 1)[0] for short in self.types}
         for package in sorted(self.packages.values(), key=lambda p: p.short):
@@ -325,11 +325,17 @@ class Generator:
             definition = self.swagger.get(f"{package.openapi}.{name}", {})
             gvks = [f"{g['group']}/{g['version']}/{g['kind']}"
                     for g in definition.get("x-kubernetes-group-version-kind", [])
-                    if (g["group"], g["version"]) in self.group_versions]
+                    if re.fullmatch(r"v\d+", g["version"])]
             gvks += EXTRA_GVK.get(short, [])
             if prefix == "meta.v1" and name in OPTIONS:
                 gvks += [f"{group}/{version}/{name}" for group, version in sorted(self.group_versions)]
             line = " ".join([f"type {short}"] + [f"gvk={gvk}" for gvk in gvks])
+            required = definition.get("required", [])
+            if required != sorted(required):
+                line += f" required={','.join(required)}"
+            for union in definition.get("x-kubernetes-unions", []):
+                members = ",".join(f"{k}:{v}" for k, v in sorted(union["fields-to-discriminateBy"].items()))
+                line += f" union={union.get('discriminator', '')};{members}"
             if definition.get("x-kubernetes-map-type"):
                 line += f" map={definition['x-kubernetes-map-type']}"
             yield line

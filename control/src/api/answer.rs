@@ -4,7 +4,7 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WARNING};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
@@ -15,6 +15,8 @@ use super::call::Call;
 use super::negotiate::{JSON, Media, Output, PROTOBUF, Shape, YAML};
 use super::object::Object;
 use super::{table, yaml};
+
+pub use super::warnings::warn;
 
 const PARTIAL: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata";
 
@@ -155,22 +157,6 @@ pub fn success(output: &Output, status: StatusCode, details: Option<Value>) -> R
         None => body["code"] = status.as_u16().into(),
     }
     value(output, status, &body)
-}
-
-/// Adds `Warning` headers. Source: `k8s.io/apimachinery/pkg/util/net/http.go` (NewWarningHeader).
-pub fn warn(response: &mut Response, warnings: &[String]) {
-    for warning in warnings {
-        let mut escaped = String::with_capacity(warning.len() + 8);
-        for letter in warning.chars().filter(|letter| !letter.is_control()) {
-            if matches!(letter, '"' | '\\') {
-                escaped.push('\\');
-            }
-            escaped.push(letter);
-        }
-        if let Ok(header) = HeaderValue::from_bytes(format!("299 - \"{escaped}\"").as_bytes()) {
-            response.headers_mut().append(WARNING, header);
-        }
-    }
 }
 
 impl IntoResponse for ApiError {

@@ -24,7 +24,9 @@ pub async fn create(call: &Call, body: Body) -> Result<Response, ApiError> {
     let decoded = decode::object(&expected, media, &body, options.validation)?;
     let (mut value, mut warnings) = (decoded.value, decoded.warnings);
     if call.info().storage == Storage::Virtual {
-        return subresources::review(call, value, &options).await;
+        let mut response = subresources::review(call, value, &options).await?;
+        answer::warn(&mut response, &warnings);
+        return Ok(response);
     }
     metadata::wipe_system_fields(&mut value);
     metadata::settle_namespace(&mut value, requested_namespace(call))?;

@@ -7,123 +7,121 @@ use std::collections::BTreeMap;
 
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{ACCEPT, ETAG, IF_NONE_MATCH, VARY};
+use http::header::{ACCEPT, CACHE_CONTROL, ETAG, HOST, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use crate::kinds::{AnyKind, KindInfo, Registry, Storage};
 use crate::status::ApiError;
 
-use super::answer::{json_text, respond};
-use super::negotiate::{JSON, clauses};
+use super::answer::{self, json_text, respond};
+use super::negotiate::{Clause, Media, Output, clauses};
+use super::object::Object;
+use super::query::Query;
 use super::request::Path;
 
-const AGGREGATED_V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-const AGGREGATED_V2_BETA: &str =
-    "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
-/// A document with the tag that says whether a client has it already.
-struct Document {
-    bytes: Bytes,
-    tag: HeaderValue,
-}
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-impl Document {
-    fn new(value: &Value) -> Self {
-        let bytes = json_text(value, false);
-        let tag = tag(&bytes);
-        Self { bytes, tag }
-    }
-
-    fn respond(&self, headers: &HeaderMap, content_type: &'static str) -> Response {
-        let mut response = if headers.get(IF_NONE_MATCH) == Some(&self.tag) {
-            respond(StatusCode::NOT_MODIFIED, content_type, Bytes::new())
-        } else {
-            respond(StatusCode::OK, content_type, self.bytes.clone())
-        };
-        response.headers_mut().insert(ETAG, self.tag.clone());
-        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-        response
-    }
-}
-
-/// An entity tag of these bytes.
-fn tag(bytes: &[u8]) -> HeaderValue {
-    let text = format!("\"{}\"", super::kubelet::sha256_hex(bytes));
-    HeaderValue::from_str(&text).expect("hexadecimal digits")
-}
-
-/// The documents of `/api` and `/apis`, each in the plain form and two aggregated ones.
-struct Root {
-    plain: Document,
-    v2: Document,
-    v2_beta: Document,
-}
+/// The groups in the order in which they are listed, after the core: by upstream's priorities. Others
+/// follow by name.
+///
+/// Source: `pkg/controlplane/apiserver/aggregator.go` (DefaultGenericAPIServicePriorities).
+const ORDER: [&str; 21] = [
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "internal.apiserver.k8s.io",
+];
 
 pub struct Discovery {
-    core: Root,
+    core: Aggregated,
     groups: Root,
-    group: BTreeMap<String, Document>,
-    version: BTreeMap<(String, String), Document>,
+    group: BTreeMap<String, Value>,
+    version: BTreeMap<(String, String), Value>,
     /// Paths of all of it, for the index at `/`.
     paths: Vec<String>,
+}
+
+/// What stands at `/apis`, in both forms.
+struct Root {
+    plain: Value,
+    aggregated: Aggregated,
+}
+
+/// An aggregated document, with the tag that says whether a client has it already.
+struct Aggregated {
+    bytes: Bytes,
+    tag: HeaderValue,
 }
 
 impl Discovery {
     pub fn new(kinds: &Registry) -> Self {
         let groups = groups(kinds);
-        let named: Vec<(&&str, &Versions)> =
-            groups.iter().filter(|(group, _)| !group.is_empty()).collect();
+        let (core, named): (Vec<_>, Vec<_>) =
+            groups.iter().partition(|group| group.name.is_empty());
+        let hash = |info: &KindInfo| storage_hash(kinds, info);
         let list = json!({
             "kind": "APIGroupList",
             "apiVersion": "v1",
-            "groups": named.iter().map(|(name, versions)| api_group(name, versions)).collect::<Vec<_>>(),
+            "groups": named.iter().map(|group| api_group(group)).collect::<Vec<_>>(),
         });
-        let core_versions = json!({
-            "kind": "APIVersions",
-            "versions": ["v1"],
-            "serverAddressByClientCIDRs": [],
-        });
-        let aggregated = |core: bool, version: &str| {
-            let items = groups.iter().filter(|(group, _)| group.is_empty() == core);
-            Document::new(&aggregate(items, version))
-        };
-        let root = |plain: &Value, core: bool| Root {
-            plain: Document::new(plain),
-            v2: aggregated(core, "v2"),
-            v2_beta: aggregated(core, "v2beta1"),
-        };
+        let mut group_documents = BTreeMap::new();
+        for group in &named {
+            let mut document = api_group(group);
+            document["kind"] = "APIGroup".into();
+            document["apiVersion"] = "v1".into();
+            group_documents.insert(group.name.to_owned(), document);
+        }
+        let mut versions = BTreeMap::new();
+        for group in &groups {
+            for version in &group.versions {
+                let key = (group.name.to_owned(), version.name.to_owned());
+                versions.insert(key, resource_list(group, version, &hash));
+            }
+        }
         Self {
-            core: root(&core_versions, true),
-            groups: root(&list, false),
-            group: named
-                .iter()
-                .map(|(name, versions)| {
-                    let mut group = api_group(name, versions);
-                    group["kind"] = "APIGroup".into();
-                    group["apiVersion"] = "v1".into();
-                    ((**name).to_owned(), Document::new(&group))
-                })
-                .collect(),
-            version: groups
-                .iter()
-                .flat_map(|(group, versions)| versions.iter().map(move |entry| (*group, entry)))
-                .map(|(group, (version, kinds))| {
-                    let key = (group.to_owned(), (*version).to_owned());
-                    (key, Document::new(&resource_list(group, version, kinds)))
-                })
-                .collect(),
+            core: Aggregated::of(&core),
+            groups: Root { plain: list, aggregated: Aggregated::of(&named) },
+            group: group_documents,
+            version: versions,
             paths: paths(&groups),
         }
     }
 
-    pub fn answer(&self, path: &Path, headers: &HeaderMap) -> Result<Response, ApiError> {
-        let found = |document: Option<&Document>| {
+    pub fn answer(
+        &self,
+        path: &Path,
+        query: &Query,
+        headers: &HeaderMap,
+    ) -> Result<Response, ApiError> {
+        let found = |document: Option<&Value>| {
             let document = document.ok_or_else(ApiError::page_not_found)?;
-            Ok(document.respond(headers, JSON))
+            plain(document, query, headers)
         };
         match path {
-            Path::CoreVersions => Ok(self.core.answer(headers)),
-            Path::Groups => Ok(self.groups.answer(headers)),
+            Path::CoreVersions if wants_aggregated(headers) => Ok(self.core.respond(headers)),
+            Path::CoreVersions => plain(&core_versions(headers), query, headers),
+            Path::Groups if wants_aggregated(headers) => {
+                Ok(self.groups.aggregated.respond(headers))
+            }
+            Path::Groups => found(Some(&self.groups.plain)),
             Path::Group(group) => found(self.group.get(group)),
             Path::Version { group, version } => {
                 found(self.version.get(&(group.clone(), version.clone())))
@@ -143,60 +141,138 @@ impl Discovery {
     }
 }
 
-impl Root {
-    fn answer(&self, headers: &HeaderMap) -> Response {
-        let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        for clause in clauses(accept) {
-            if clause.kind != "application" || clause.parameter("as") != "APIGroupDiscoveryList" {
-                if clause.parameter("as").is_empty() {
-                    break;
-                }
-                continue;
-            }
-            match clause.parameter("v") {
-                "v2" => return self.v2.respond(headers, AGGREGATED_V2),
-                "v2beta1" => return self.v2_beta.respond(headers, AGGREGATED_V2_BETA),
-                _ => {}
-            }
-        }
-        self.plain.respond(headers, JSON)
+/// Whether the first thing that a client asks for and can be had is the aggregated form.
+fn wants_aggregated(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_plain = |clause: &Clause<'_>| clause.parameter("as").is_empty();
+    let clauses = clauses(accept);
+    let mut wanted = clauses.iter().take_while(|clause| !is_plain(clause));
+    wanted.any(|clause| {
+        (clause.kind, clause.subtype) == ("application", "json")
+            && clause.parameter("g") == "apidiscovery.k8s.io"
+            && clause.parameter("v") == "v2"
+            && clause.parameter("as") == "APIGroupDiscoveryList"
+    })
+}
+
+/// A document in the plain form, in the encoding that was asked for.
+fn plain(document: &Value, query: &Query, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let output = Output::negotiate(headers, query, false)?;
+    let kind = document["kind"].as_str().unwrap_or_default();
+    let ty = format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}");
+    let object = Object::of_value(document.clone());
+    let mut response = answer::whole(&output, StatusCode::OK, &ty, &object);
+    if output.media == Media::Json {
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    }
+    Ok(response)
+}
+
+/// What stands at `/api`. The server's address is the one that the client has used.
+fn core_versions(headers: &HeaderMap) -> Value {
+    let address = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let reached =
+        address.map(|address| json!({ "clientCIDR": "0.0.0.0/0", "serverAddress": address }));
+    json!({
+        "kind": "APIVersions",
+        "versions": ["v1"],
+        "serverAddressByClientCIDRs": reached.into_iter().collect::<Vec<_>>(),
+    })
+}
+
+impl Aggregated {
+    fn of(groups: &[&Group<'_>]) -> Self {
+        let bytes = json_text(&aggregate(groups), false);
+        let tag = format!("\"{}\"", super::kubelet::sha256_hex(&bytes));
+        Self { bytes, tag: HeaderValue::from_str(&tag).expect("hexadecimal digits") }
+    }
+
+    fn respond(&self, headers: &HeaderMap) -> Response {
+        let mut response = if headers.get(IF_NONE_MATCH) == Some(&self.tag) {
+            respond(StatusCode::NOT_MODIFIED, AGGREGATED, Bytes::new())
+        } else {
+            respond(StatusCode::OK, AGGREGATED, self.bytes.clone())
+        };
+        let headers = response.headers_mut();
+        headers.insert(ETAG, self.tag.clone());
+        headers.insert(VARY, HeaderValue::from_static("Accept"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+        response
     }
 }
 
-/// The kinds of a group by version, the preferred version first.
-type Versions<'a> = Vec<(&'a str, Vec<&'a dyn AnyKind>)>;
+/// A group, the preferred version first.
+struct Group<'a> {
+    name: &'a str,
+    versions: Vec<Version<'a>>,
+}
 
-fn groups(kinds: &Registry) -> BTreeMap<&str, Versions<'_>> {
-    let mut groups: BTreeMap<&str, Versions<'_>> = BTreeMap::new();
+struct Version<'a> {
+    name: &'a str,
+    kinds: Vec<&'a dyn AnyKind>,
+}
+
+impl Version<'_> {
+    /// Stable before beta before alpha, then higher numbers first: `v2`, `v1`, `v1beta1`.
+    ///
+    /// Source: `k8s.io/apimachinery/pkg/version/helpers.go` (CompareKubeAwareVersionStrings).
+    fn rank(&self) -> (u8, std::cmp::Reverse<u32>, std::cmp::Reverse<u32>) {
+        let text = self.name.strip_prefix('v').unwrap_or(self.name);
+        let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+        let (major, rest) = text.split_at(digits);
+        let (stage, minor) = match rest {
+            "" => (0, ""),
+            rest => match (rest.strip_prefix("beta"), rest.strip_prefix("alpha")) {
+                (Some(minor), _) => (1, minor),
+                (None, minor) => (2, minor.unwrap_or_default()),
+            },
+        };
+        let number = |text: &str| std::cmp::Reverse(text.parse().unwrap_or_default());
+        (stage, number(major), number(minor))
+    }
+}
+
+fn groups(kinds: &Registry) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
     for kind in kinds.iter() {
         let info = kind.info();
-        let versions = groups.entry(info.group).or_default();
-        match versions.iter_mut().find(|(version, _)| *version == info.version) {
-            Some((_, kinds)) => kinds.push(kind.as_ref()),
-            None => versions.push((info.version, vec![kind.as_ref()])),
+        let at = groups.iter().position(|group| group.name == info.group).unwrap_or_else(|| {
+            groups.push(Group { name: info.group, versions: Vec::new() });
+            groups.len() - 1
+        });
+        let versions = &mut groups[at].versions;
+        match versions.iter_mut().find(|version| version.name == info.version) {
+            Some(version) => version.kinds.push(kind.as_ref()),
+            None => versions.push(Version { name: info.version, kinds: vec![kind.as_ref()] }),
         }
     }
-    for versions in groups.values_mut() {
-        versions.sort_by_key(|(version, _)| (version.contains("alpha"), version.contains("beta")));
+    for group in &mut groups {
+        group.versions.sort_by_key(Version::rank);
     }
+    let place = |name: &str| ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len());
+    groups.sort_by_key(|group| (!group.name.is_empty(), place(group.name), group.name));
     groups
 }
 
-fn api_group(name: &str, versions: &Versions<'_>) -> Value {
+fn api_group(group: &Group<'_>) -> Value {
+    let name = group.name;
     let entry =
         |version: &str| json!({ "groupVersion": format!("{name}/{version}"), "version": version });
-    let preferred = versions.first().map_or("", |(version, _)| version);
+    let preferred = group.versions.first().map_or("", |version| version.name);
     json!({
         "name": name,
-        "versions": versions.iter().map(|(version, _)| entry(version)).collect::<Vec<_>>(),
+        "versions": group.versions.iter().map(|it| entry(it.name)).collect::<Vec<_>>(),
         "preferredVersion": entry(preferred),
     })
 }
 
-fn resource_list(group: &str, version: &str, kinds: &[&dyn AnyKind]) -> Value {
+fn resource_list(
+    group: &Group<'_>,
+    version: &Version<'_>,
+    hash: &dyn Fn(&KindInfo) -> Option<String>,
+) -> Value {
     let mut resources = Vec::new();
-    for kind in kinds {
-        let info = kind.info();
+    for info in version.kinds.iter().map(|kind| kind.info()) {
         let mut resource = json!({
             "name": info.resource,
             "singularName": info.singular,
@@ -206,9 +282,8 @@ fn resource_list(group: &str, version: &str, kinds: &[&dyn AnyKind]) -> Value {
         });
         put_unless_empty(&mut resource, "shortNames", info.short_names);
         put_unless_empty(&mut resource, "categories", info.categories);
-        if info.storage != Storage::Virtual {
-            let key = format!("{group}/{version}/{}", info.resource);
-            resource["storageVersionHash"] = hash(&key).into();
+        if let Some(hash) = hash(info) {
+            resource["storageVersionHash"] = hash.into();
         }
         resources.push(resource);
         for subresource in info.subresources {
@@ -227,56 +302,62 @@ fn resource_list(group: &str, version: &str, kinds: &[&dyn AnyKind]) -> Value {
             resources.push(entry);
         }
     }
-    let group_version =
-        if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    json!({
+    resources.sort_by_cached_key(|resource| resource["name"].as_str().map(str::to_owned));
+    let group_version = match group.name {
+        "" => version.name.to_owned(),
+        name => format!("{name}/{}", version.name),
+    };
+    let mut list = json!({
         "kind": "APIResourceList",
-        "apiVersion": "v1",
         "groupVersion": group_version,
         "resources": resources,
-    })
+    });
+    // Clients of old take the core's list for one without a version.
+    if !group.name.is_empty() {
+        list["apiVersion"] = "v1".into();
+    }
+    list
 }
 
-fn aggregate<'a>(
-    groups: impl Iterator<Item = (&'a &'a str, &'a Versions<'a>)>,
-    version: &str,
-) -> Value {
-    let items: Vec<Value> = groups
-        .map(|(name, versions)| {
-            let versions: Vec<Value> = versions
-                .iter()
-                .map(|(version, kinds)| {
-                    let resources: Vec<Value> =
-                        kinds.iter().map(|kind| aggregated_resource(kind.info())).collect();
-                    json!({ "version": version, "resources": resources, "freshness": "Current" })
-                })
-                .collect();
-            json!({ "metadata": { "name": name }, "versions": versions })
-        })
-        .collect();
+fn aggregate(groups: &[&Group<'_>]) -> Value {
+    let items = groups.iter().map(|group| {
+        let versions = group.versions.iter().map(|version| {
+            let kinds = version.kinds.iter().map(|kind| kind.info());
+            let resources: Vec<Value> = kinds.map(aggregated_resource).collect();
+            json!({ "version": version.name, "resources": resources, "freshness": "Current" })
+        });
+        let metadata =
+            if group.name.is_empty() { json!({}) } else { json!({ "name": group.name }) };
+        json!({ "metadata": metadata, "versions": versions.collect::<Vec<_>>() })
+    });
     json!({
         "kind": "APIGroupDiscoveryList",
-        "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+        "apiVersion": "apidiscovery.k8s.io/v2",
         "metadata": {},
-        "items": items,
+        "items": items.collect::<Vec<_>>(),
     })
 }
 
+/// A resource, whose kind is of the version around it unless said otherwise.
 fn aggregated_resource(info: &KindInfo) -> Value {
     let mut resource = json!({
         "resource": info.resource,
-        "responseKind": { "group": info.group, "version": info.version, "kind": info.kind },
+        "responseKind": { "group": "", "version": "", "kind": info.kind },
         "scope": if info.is_namespaced() { "Namespaced" } else { "Cluster" },
         "singularResource": info.singular,
         "verbs": info.verbs.names(),
     });
     put_unless_empty(&mut resource, "shortNames", info.short_names);
     put_unless_empty(&mut resource, "categories", info.categories);
-    let subresources = info.subresources.iter().map(|subresource| {
+    let mut subresources: Vec<_> = info.subresources.iter().collect();
+    subresources.sort_by_key(|subresource| subresource.name());
+    let subresources = subresources.into_iter().map(|subresource| {
         let form = subresource.form(info);
+        let is_own = (form.group, form.version) == (info.group, info.version);
+        let (group, version) = if is_own { ("", "") } else { (form.group, form.version) };
         json!({
             "subresource": subresource.name(),
-            "responseKind": { "group": form.group, "version": form.version, "kind": form.kind },
+            "responseKind": { "group": group, "version": version, "kind": form.kind },
             "verbs": form.verbs,
         })
     });
@@ -293,14 +374,25 @@ fn put_unless_empty(object: &mut Value, field: &str, list: &[&str]) {
     }
 }
 
-/// Eight bytes that name a resource's storage version.
-fn hash(key: &str) -> String {
+/// Eight bytes that name the kind that objects are stored as; none for what is not stored.
+///
+/// Source: `k8s.io/apiserver/pkg/endpoints/discovery/storageversionhash.go`.
+fn storage_hash(kinds: &Registry, info: &KindInfo) -> Option<String> {
     use base64::Engine as _;
-    let digest = super::kubelet::sha256(key.as_bytes());
-    base64::engine::general_purpose::STANDARD.encode(&digest[..8])
+    let stored = match info.storage {
+        Storage::Virtual => return None,
+        Storage::Own => info,
+        Storage::As { resource } => {
+            let mut all = kinds.iter().map(|kind| kind.info());
+            all.find(|it| it.storage == Storage::Own && it.group_resource() == resource)?
+        }
+    };
+    let name = format!("{}/{}/{}", stored.group, stored.version, stored.kind);
+    let digest = super::kubelet::sha256(name.as_bytes());
+    Some(base64::engine::general_purpose::STANDARD.encode(&digest[..8]))
 }
 
-fn paths(groups: &BTreeMap<&str, Versions<'_>>) -> Vec<String> {
+fn paths(groups: &[Group<'_>]) -> Vec<String> {
     let mut paths: Vec<String> = [
         "/api",
         "/apis",
@@ -314,13 +406,79 @@ fn paths(groups: &BTreeMap<&str, Versions<'_>>) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
-    for (group, versions) in groups {
-        let root = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
-        if !group.is_empty() {
+    for group in groups {
+        let root = match group.name {
+            "" => "/api".to_owned(),
+            name => format!("/apis/{name}"),
+        };
+        if !group.name.is_empty() {
             paths.push(root.clone());
         }
-        paths.extend(versions.iter().map(|(version, _)| format!("{root}/{version}")));
+        paths.extend(group.versions.iter().map(|version| format!("{root}/{}", version.name)));
     }
     paths.sort();
     paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stable_and_higher_versions_come_first() {
+        let mut versions: Vec<Version<'_>> = ["v1beta1", "v1", "v2alpha1", "v2", "v1beta2", "v10"]
+            .map(|name| Version { name, kinds: Vec::new() })
+            .into();
+        versions.sort_by_key(Version::rank);
+        let names: Vec<&str> = versions.iter().map(|version| version.name).collect();
+        assert_eq!(names, ["v10", "v2", "v1", "v1beta2", "v1beta1", "v2alpha1"]);
+    }
+
+    #[test]
+    fn groups_come_by_priority_and_resources_by_name() {
+        let discovery = Discovery::new(&crate::kinds::registry());
+        let groups = &discovery.groups.plain["groups"];
+        let names: Vec<&str> =
+            groups.as_array().into_iter().flatten().filter_map(|it| it["name"].as_str()).collect();
+        let place = |name: &str| ORDER.iter().position(|known| *known == name);
+        assert!(names.is_sorted_by_key(|name| place(name)), "{names:?}");
+        let core = &discovery.version[&(String::new(), "v1".to_owned())];
+        let resources = core["resources"].as_array().expect("a list");
+        assert!(resources.is_sorted_by_key(|it| it["name"].as_str()));
+    }
+
+    #[test]
+    fn the_storage_version_is_named_by_upstreams_hash() {
+        let kinds = crate::kinds::registry();
+        for (group, version, resource, hash) in [
+            ("", "v1", "pods", Some("xPOwRZ+Yhw8=")),
+            ("apps", "v1", "deployments", Some("8aSe+NMegvE=")),
+            // Stored as events of the core.
+            ("events.k8s.io", "v1", "events", Some("r2yiGXH7wu8=")),
+            ("", "v1", "bindings", None),
+        ] {
+            let kind = kinds.at(group, version, resource).expect(resource);
+            assert_eq!(storage_hash(&kinds, kind.info()).as_deref(), hash, "{resource}");
+        }
+    }
+
+    #[test]
+    fn the_aggregated_form_is_for_those_who_ask_for_it_first() {
+        let wants = |accept: &'static str| {
+            wants_aggregated(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]))
+        };
+        assert!(wants(AGGREGATED));
+        assert!(wants(
+            "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,\
+             application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+        ));
+        assert!(!wants("application/json"));
+        assert!(!wants(
+            "application/json,\
+             application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;q=0.1"
+        ));
+        assert!(!wants(
+            "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
+        ));
+    }
 }

@@ -1,5 +1,7 @@
 //! `/openapi/v2` and `/openapi/v3`: the documents that `schema::openapi` makes, with their tags.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -57,6 +59,8 @@ impl Form {
 
 /// For the documents whose address holds their hash: they never change.
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, immutable");
+/// A document that nobody asks for this long is made anew for the next one who does.
+const REST_EVERY: Duration = Duration::from_secs(180);
 const YEAR_SECONDS: i64 = 365 * 24 * 3600;
 
 /// Answers a path below `/openapi/`.
@@ -90,6 +94,25 @@ pub fn answer(api: &Api, path: &str, request: &Request<Body>) -> Result<Response
         headers.insert(EXPIRES, expires.try_into().map_err(ApiError::internal)?);
     }
     Ok(response)
+}
+
+/// Has the documents let go of again when nobody has asked for them for a while.
+fn let_rest(api: &Api) {
+    if !api.openapi.begin_to_rest() {
+        return;
+    }
+    let (documents, stopping) = (api.openapi.clone(), api.stopping.clone());
+    api.ambient().spawn(async move {
+        let rest = async {
+            loop {
+                tokio::time::sleep(REST_EVERY).await;
+                if !documents.rest() {
+                    return;
+                }
+            }
+        };
+        stopping.run_until_cancelled(rest).await;
+    });
 }
 
 fn quoted(hash: &str) -> Result<HeaderValue, ApiError> {
@@ -131,11 +154,13 @@ fn tagged(
 }
 
 fn document(api: &Api, path: &str, form: Form) -> Result<Bytes, ApiError> {
-    match (path.strip_prefix("v3/"), form) {
-        (Some(version), _) => api.openapi.v3_group(version).ok_or_else(ApiError::page_not_found),
+    let document = match (path.strip_prefix("v3/"), form) {
+        (Some(version), _) => api.openapi.v3(version).ok_or_else(ApiError::page_not_found),
         (None, Form::Json) => Ok(api.openapi.v2()),
         (None, Form::Gnostic) => api.openapi.v2_protobuf().map_err(ApiError::internal),
-    }
+    };
+    let_rest(api);
+    document
 }
 
 /// A client that names only forms that do not exist is told so, rather than sent what it cannot

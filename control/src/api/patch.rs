@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::kinds::FieldError;
 use crate::patch;
-use crate::schema::{self, schema};
+use crate::schema::{self, Type, schema};
 use crate::status::{About, ApiError};
 
 use super::call::Call;
@@ -80,7 +80,11 @@ impl Patch {
             return Err(ApiError::bad_request(why));
         }
         let doubled = match form {
-            Form::Json => doubled.iter().map(|field| format!("json patch {field}")).collect(),
+            Form::Json => {
+                let unknown = unknown_fields(&value);
+                let all = schema::in_order(body, doubled, unknown);
+                all.iter().map(|field| format!("json patch {field}")).collect()
+            }
             Form::Merge | Form::Strategic => doubled,
         };
         const MANAGERS: &[u8] = b"managedFields";
@@ -99,22 +103,37 @@ impl Patch {
         let ty = schema()
             .by_name(ty)
             .ok_or_else(|| ApiError::internal(format!("no schema for {ty}")))?;
-        let mut patched = match self.form {
-            Form::Json => patch::json(current, &self.value)?,
-            Form::Merge => patch::merge(current, &self.value),
-            Form::Strategic => patch::strategic(ty, current, &self.value)?,
-        };
-        schema::check_types(ty, &patched).map_err(|why| invalid(&patched, &why))?;
+        let mut patched = self.patched(ty, current)?;
+        schema::check_types(ty, &patched).map_err(|why| self.invalid(&patched, &why))?;
         let mut problems = self.doubled.clone();
         problems.extend(schema::prune(ty, &mut patched).unknown);
         match self.validation {
             FieldValidation::Ignore => Ok((patched, Vec::new())),
             FieldValidation::Strict if !problems.is_empty() => {
                 let why = format!("strict decoding error: {}", problems.join(", "));
-                Err(invalid(&patched, &why))
+                // With what was pruned.
+                Err(self.invalid(&self.patched(ty, current)?, &why))
             }
             FieldValidation::Warn | FieldValidation::Strict => Ok((patched, problems)),
         }
+    }
+
+    fn patched(&self, ty: &Type, current: &Value) -> Result<Value, ApiError> {
+        Ok(match self.form {
+            Form::Json => patch::json(current, &self.value)?,
+            Form::Merge => patch::merge(current, &self.value),
+            Form::Strategic => patch::strategic(ty, current, &self.value)?,
+        })
+    }
+
+    /// What was patched does not decode. Of a strategic patch upstream shows the patch.
+    fn invalid(&self, patched: &Value, why: &str) -> ApiError {
+        let shown = match self.form {
+            Form::Json | Form::Merge => patched.to_string(),
+            Form::Strategic => patch::go_text(&self.value),
+        };
+        let error = FieldError::invalid("patch", shown, why);
+        ApiError::invalid(About { group: "", resource: "", name: "" }, &[error])
     }
 }
 
@@ -143,9 +162,17 @@ fn misfit(form: Form, value: &Value, validation: FieldValidation) -> Option<Stri
     })
 }
 
-fn invalid(patched: &Value, why: &str) -> ApiError {
-    let error = FieldError::invalid("patch", patched.to_string(), why);
-    ApiError::invalid(About { group: "", resource: "", name: "" }, &[error])
+/// What the operations of a JSON patch hold besides what is known, such as `unknown field "[0].at"`.
+fn unknown_fields(operations: &Value) -> Vec<String> {
+    let mut unknown = Vec::new();
+    for (at, operation) in operations.as_array().into_iter().flatten().enumerate() {
+        for key in operation.as_object().into_iter().flat_map(|operation| operation.keys()) {
+            if !matches!(key.as_str(), "op" | "path" | "from" | "value") {
+                unknown.push(format!("unknown field {:?}", format!("[{at}].{key}")));
+            }
+        }
+    }
+    unknown
 }
 
 pub async fn patch(call: &Call, body: Body, rules: Rules) -> Result<Response, ApiError> {
@@ -215,5 +242,43 @@ mod tests {
                 expected.map(|why| (400, why))
             );
         }
+    }
+
+    #[test]
+    fn odd_operations_of_a_json_patch_are_told_of() {
+        let body = r#"[{"op":"test","op":"add","path":"/metadata/labels","value":{},"at":1}]"#;
+        let patch = Patch::parse(Form::Json, &body.into(), FieldValidation::Warn);
+        let patch = patch.map_err(|error| error.message).expect("it is a patch");
+        let told =
+            [r#"json patch duplicate field "[0].op""#, r#"json patch unknown field "[0].at""#];
+        assert_eq!(patch.doubled, told);
+        let (_, warnings) =
+            patch.apply("io.k8s.api.core.v1.ConfigMap", &json!({ "metadata": {} })).expect("fits");
+        assert_eq!(warnings, told);
+    }
+
+    #[test]
+    fn a_strict_patch_shows_what_does_not_decode() {
+        let message = |form, patch: Value| {
+            let patch = Patch::parse(form, &patch.to_string().into(), FieldValidation::Strict);
+            let patch = patch.map_err(|error| error.message).expect("it is a patch");
+            let object = json!({ "metadata": { "name": "a" } });
+            let error = patch.apply("io.k8s.api.core.v1.ConfigMap", &object).expect_err("strict");
+            (error.code, error.message)
+        };
+        let why = r#"strict decoding error: unknown field "odd""#;
+        assert_eq!(
+            message(Form::Strategic, json!({ "odd": { "a": 1 } })),
+            (422, format!(r#" "" is invalid: patch: Invalid value: "map[odd:map[a:1]]": {why}"#))
+        );
+        assert_eq!(
+            message(Form::Merge, json!({ "odd": 1 })),
+            (
+                422,
+                format!(
+                    r#" "" is invalid: patch: Invalid value: "{{\"metadata\":{{\"name\":\"a\"}},\"odd\":1}}": {why}"#
+                )
+            )
+        );
     }
 }

@@ -42,10 +42,28 @@ struct Term {
     equal: bool,
 }
 
+/// Whether a label selector and a field selector select an object of a kind. The error says what is
+/// wrong with them.
+pub fn selects(
+    kind: &dyn AnyKind,
+    labels: &str,
+    fields: &str,
+    object: &Value,
+) -> Result<bool, ApiError> {
+    let selectors = Selectors::of_texts(labels, fields, kind)?;
+    let labels = &object["metadata"]["labels"];
+    Ok(selectors.match_labels(|key| labels.get(key).and_then(Value::as_str))
+        && selectors.match_fields(&Own::of_value(kind, object)))
+}
+
 impl Selectors {
     pub fn parse(query: &Query, kind: &dyn AnyKind) -> Result<Self, ApiError> {
-        let labels = parse_labels(query.get("labelSelector").unwrap_or_default());
-        let fields = parse_fields(query.get("fieldSelector").unwrap_or_default());
+        let text = |name: &str| query.get(name).unwrap_or_default();
+        Self::of_texts(text("labelSelector"), text("fieldSelector"), kind)
+    }
+
+    fn of_texts(labels: &str, fields: &str, kind: &dyn AnyKind) -> Result<Self, ApiError> {
+        let (labels, fields) = (parse_labels(labels), parse_fields(fields));
         let mut selectors = Self {
             labels: labels.map_err(ApiError::bad_request)?,
             fields: fields.map_err(ApiError::bad_request)?,

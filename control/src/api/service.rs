@@ -142,7 +142,7 @@ async fn answer(
             if request.method() != Method::GET {
                 return Err(not_allowed());
             }
-            api.discovery.answer(&discovery, request.headers())
+            api.discovery.answer(&discovery, &query, request.headers())
         }
     }
 }

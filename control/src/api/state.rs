@@ -35,7 +35,7 @@ pub struct Api {
     pub(super) fairness: Arc<Fairness>,
     pub(super) metrics: Metrics,
     pub(super) discovery: Discovery,
-    pub(super) openapi: OpenApi,
+    pub(super) openapi: Arc<OpenApi>,
 }
 
 /// What the API is made of besides its objects.
@@ -60,7 +60,7 @@ impl Api {
         Arc::new(Self {
             store,
             discovery: Discovery::new(&kinds),
-            openapi: OpenApi::new(kinds.clone()),
+            openapi: Arc::new(OpenApi::new(kinds.clone())),
             kinds,
             readers: Readers::start(&surroundings.ambient, reader_patience),
             surroundings,

@@ -33,8 +33,8 @@ pub enum PatchError {
     MergeDirectiveInList,
     #[error("cannot merge lists without merge key for {0}")]
     MergeWithoutKey(String),
-    #[error("list element types are not identical")]
-    MixedList,
+    #[error("list element types are not identical: {lists}")]
+    MixedList { lists: String },
     #[error("The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{order}\n")]
     OrderMismatch { patch: String, order: String },
 }
@@ -64,7 +64,7 @@ impl From<PatchError> for ApiError {
             | PatchError::NoField { .. }
             | PatchError::MergeDirectiveInList
             | PatchError::MergeWithoutKey(_)
-            | PatchError::MixedList
+            | PatchError::MixedList { .. }
             | PatchError::OrderMismatch { .. } => Self::new(500, "", message),
         }
     }

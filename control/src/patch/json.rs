@@ -114,6 +114,121 @@ mod tests {
         );
     }
 
+    /// The examples of RFC 6902, appendix A, and what it asks for besides.
+    #[test]
+    fn the_cases_of_the_rfc_hold() {
+        let op =
+            |op: &str, path: &str, value: Value| json!({ "op": op, "path": path, "value": value });
+        let from =
+            |op: &str, from: &str, path: &str| json!({ "op": op, "from": from, "path": path });
+        let table = [
+            (
+                json!({"foo":"bar"}),
+                op("add", "/baz", json!("qux")),
+                Some(json!({"baz":"qux","foo":"bar"})),
+            ),
+            (
+                json!({"foo":["bar","baz"]}),
+                op("add", "/foo/1", json!("qux")),
+                Some(json!({"foo":["bar","qux","baz"]})),
+            ),
+            (
+                json!({"baz":"qux","foo":"bar"}),
+                json!({"op":"remove","path":"/baz"}),
+                Some(json!({"foo":"bar"})),
+            ),
+            (
+                json!({"foo":["bar","qux","baz"]}),
+                json!({"op":"remove","path":"/foo/1"}),
+                Some(json!({"foo":["bar","baz"]})),
+            ),
+            (
+                json!({"baz":"qux","foo":"bar"}),
+                op("replace", "/baz", json!("boo")),
+                Some(json!({"baz":"boo","foo":"bar"})),
+            ),
+            (
+                json!({"foo":{"bar":"baz","waldo":"fred"},"qux":{"corge":"grault"}}),
+                from("move", "/foo/waldo", "/qux/thud"),
+                Some(json!({"foo":{"bar":"baz"},"qux":{"corge":"grault","thud":"fred"}})),
+            ),
+            (
+                json!({"foo":["all","grass","cows","eat"]}),
+                from("move", "/foo/1", "/foo/3"),
+                Some(json!({"foo":["all","cows","eat","grass"]})),
+            ),
+            (
+                json!({"baz":"qux","foo":["a",2,"c"]}),
+                op("test", "/foo/1", json!(2)),
+                Some(json!({"baz":"qux","foo":["a",2,"c"]})),
+            ),
+            (json!({"baz":"qux"}), op("test", "/baz", json!("bar")), None),
+            (
+                json!({"foo":"bar"}),
+                op("add", "/child", json!({"grandchild":{}})),
+                Some(json!({"foo":"bar","child":{"grandchild":{}}})),
+            ),
+            (
+                json!({"foo":"bar"}),
+                json!({"op":"add","path":"/baz","value":"qux","xyz":123}),
+                Some(json!({"foo":"bar","baz":"qux"})),
+            ),
+            (json!({"foo":"bar"}), op("add", "/baz/bat", json!("qux")), None),
+            (json!({"/":9,"~1":10}), op("test", "/~01", json!(10)), Some(json!({"/":9,"~1":10}))),
+            (json!({"/":9,"~1":10}), op("test", "/~01", json!("10")), None),
+            (
+                json!({"foo":["bar"]}),
+                op("add", "/foo/-", json!(["abc", "def"])),
+                Some(json!({"foo":["bar",["abc","def"]]})),
+            ),
+            // Beyond the end of a list, with leading zeros, and where nothing is.
+            (json!({"foo":["bar"]}), op("add", "/foo/2", json!("x")), None),
+            (
+                json!({"foo":["bar"]}),
+                op("add", "/foo/1", json!("x")),
+                Some(json!({"foo":["bar","x"]})),
+            ),
+            (json!({"foo":["bar"]}), op("replace", "/foo/1", json!("x")), None),
+            (json!({"foo":["bar"]}), json!({"op":"remove","path":"/foo/-"}), None),
+            (json!({"foo":1}), from("copy", "/bar", "/baz"), None),
+            (json!({"foo":1}), from("move", "/bar", "/baz"), None),
+            (json!({"foo":null}), op("test", "/foo", Value::Null), Some(json!({"foo":null}))),
+            (
+                json!({"foo":{"a":1,"b":[1]}}),
+                op("test", "/foo", json!({"b":[1],"a":1})),
+                Some(json!({"foo":{"a":1,"b":[1]}})),
+            ),
+        ];
+        for (object, operation, expected) in table {
+            let found = json(&object, &json!([operation]));
+            match expected {
+                Some(expected) => assert_eq!(found, Ok(expected), "{object} {operation}"),
+                None => assert!(
+                    matches!(found, Err(PatchError::Unprocessable(_))),
+                    "{object} {operation}: {found:?}"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn all_of_a_patch_is_done_or_nothing_up_to_ten_thousand_operations() {
+        let add = |at: usize| json!({ "op": "add", "path": format!("/{at}"), "value": at });
+        let most: Vec<Value> = (0..10_000).map(add).collect();
+        let done = json(&json!({}), &Value::Array(most)).expect("that many are allowed");
+        assert_eq!(done.as_object().map(serde_json::Map::len), Some(10_000));
+        let error = json(&json!({}), &(0..10_001).map(add).collect()).expect_err("too many");
+        let error = crate::status::ApiError::from(error);
+        assert_eq!((error.code, error.reason), (413, "RequestEntityTooLarge"));
+        assert_eq!(
+            error.message,
+            "The allowed maximum operations in a JSON patch is 10000, got 10001"
+        );
+        let broken =
+            json!([{ "op": "add", "path": "/a", "value": 1 }, { "op": "remove", "path": "/b" }]);
+        assert!(json(&json!({}), &broken).is_err());
+    }
+
     #[test]
     fn copies_cannot_grow_an_object_without_end() {
         let doubling: Vec<Value> = (0..60)

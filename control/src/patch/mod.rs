@@ -7,12 +7,14 @@
 
 pub mod apply;
 mod error;
+mod go_text;
 mod json;
 pub mod managers;
 mod merge;
 mod strategic;
 
 pub use error::PatchError;
+pub use go_text::value as go_text;
 pub use json::json;
 pub use merge::merge;
 pub use strategic::strategic;

@@ -8,13 +8,15 @@
 
 use serde_json::{Map, Value};
 
-use super::PatchError;
+use super::{PatchError, go_text};
 use crate::schema::{Field, FieldKind, Type};
 
 const PATCH: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
 const DELETE_FROM_LIST: &str = "$deleteFromPrimitiveList";
 const SET_ORDER: &str = "$setElementOrder";
+/// A list, as Go names its type.
+const LIST: &str = "[]interface {}";
 
 type Result<T> = std::result::Result<T, PatchError>;
 type Object = Map<String, Value>;
@@ -89,16 +91,15 @@ fn element(kind: &FieldKind) -> &FieldKind {
 }
 
 fn merge_object(shape: Shape<'_>, mut original: Object, mut patch: Object) -> Result<Object> {
-    if let Some(directive) = patch.remove(PATCH) {
-        return match directive.as_str() {
+    match patch.get(PATCH).map(Value::as_str) {
+        None => {}
+        Some(Some("replace")) => {
             // The patch itself is the value.
-            Some("replace") => Ok(patch),
-            Some("delete") => Ok(Object::new()),
-            _ => Err(PatchError::UnknownDirective {
-                directive: plain_text(&directive),
-                map: Value::Object(patch).to_string(),
-            }),
-        };
+            patch.remove(PATCH);
+            return Ok(patch);
+        }
+        Some(Some("delete")) => return Ok(Object::new()),
+        Some(_) => return Err(unknown_directive(&Value::Object(patch))),
     }
     retain_keys(&mut original, &mut patch)?;
     ordered_lists(shape, &mut original, &mut patch)?;
@@ -139,7 +140,7 @@ fn ordered_lists(shape: Shape<'_>, original: &mut Object, patch: &mut Object) ->
     for directive in directives {
         let Some(order) = patch.remove(&directive) else { continue };
         let Value::Array(order) = order else {
-            return Err(wrong_type("list", &order));
+            return Err(wrong_type(LIST, &order));
         };
         let key = directive
             .strip_prefix(SET_ORDER)
@@ -175,8 +176,8 @@ fn follows_order(change: &[Value], order: &[Value], key: Option<&'static str>) -
         loop {
             let Some(next) = order_left.next() else {
                 return Err(PatchError::OrderMismatch {
-                    patch: plain_list(change),
-                    order: plain_list(order),
+                    patch: go_text::list(change),
+                    order: go_text::list(order),
                 });
             };
             if same_identity(item, next, key)? {
@@ -242,7 +243,7 @@ fn merge_list(rules: &Rules<'_>, live: Vec<Value>, change: Vec<Value>) -> Result
         return Err(PatchError::ListOfLists);
     }
     if all.any(|item| std::mem::discriminant(item) != std::mem::discriminant(first)) {
-        return Err(PatchError::MixedList);
+        return Err(PatchError::MixedList { lists: go_text::list(&[live.into(), change.into()]) });
     }
     if !first.is_object() {
         return merge_scalars(live, change);
@@ -304,10 +305,7 @@ fn take_special_elements(
             Some(Some("replace")) => replace = true,
             Some(Some("merge")) => return Err(PatchError::MergeDirectiveInList),
             Some(_) => {
-                return Err(PatchError::UnknownDirective {
-                    directive: plain_text(&item[PATCH]),
-                    map: item.to_string(),
-                });
+                return Err(unknown_directive(&item));
             }
         }
     }
@@ -372,8 +370,8 @@ fn same_identity(left: &Value, right: &Value, key: Option<&'static str>) -> Resu
 
 /// The value of an element's merge key.
 fn name_of<'a>(item: &'a Value, key: &'static str) -> Result<&'a Value> {
-    let Value::Object(map) = item else { return Err(wrong_type("map", item)) };
-    map.get(key).ok_or_else(|| PatchError::NoMergeKey { map: item.to_string(), key })
+    let Value::Object(map) = item else { return Err(wrong_type("map[string]interface {}", item)) };
+    map.get(key).ok_or_else(|| PatchError::NoMergeKey { map: go_text::value(item), key })
 }
 
 fn has_directive(value: &Value) -> bool {
@@ -411,34 +409,23 @@ fn drop_nulls(value: &mut Value) {
 }
 
 fn as_list(value: &Value) -> Result<&Vec<Value>> {
-    value.as_array().ok_or_else(|| wrong_type("list", value))
+    value.as_array().ok_or_else(|| wrong_type(LIST, value))
 }
 
 fn into_list(value: Value) -> Result<Vec<Value>> {
     match value {
         Value::Array(items) => Ok(items),
-        other => Err(wrong_type("list", &other)),
+        other => Err(wrong_type(LIST, &other)),
     }
 }
 
 fn wrong_type(expected: &'static str, received: &Value) -> PatchError {
-    let received = match received {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "list",
-        Value::Object(_) => "map",
-    };
-    PatchError::WrongType { expected, received }
+    PatchError::WrongType { expected, received: go_text::kind(received) }
 }
 
-fn plain_text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn plain_list(items: &[Value]) -> String {
-    items.iter().map(Value::to_string).collect::<Vec<_>>().join(" ")
+fn unknown_directive(map: &Value) -> PatchError {
+    let directive = go_text::value(&map[PATCH]);
+    PatchError::UnknownDirective { directive, map: go_text::value(map) }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub mod protobuf;
 mod prune;
 pub mod quantity;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod settle;
 mod table;
 mod text;

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use super::types::{
-    Alternative, Field, FieldKind, Gvk, ListKind, Part, PatchStrategy, Type, TypeId,
+    Alternative, Field, FieldKind, Gvk, ListKind, Part, PatchStrategy, Type, TypeId, Union,
 };
 
 pub(super) const TABLE: &str = include_str!("table.txt");
@@ -190,6 +190,8 @@ fn parse_head(head: &'static str, packages: &HashMap<&str, Package>) -> Type {
         name: format!("{}.{name}", package.openapi).into(),
         go: format!("{}.{name}", package.go).into(),
         gvks: Vec::new(),
+        required: Vec::new(),
+        union: None,
         atomic: false,
         fields: Vec::new(),
         parts: Vec::new(),
@@ -199,10 +201,23 @@ fn parse_head(head: &'static str, packages: &HashMap<&str, Package>) -> Type {
         match word.split_once('=') {
             Some(("gvk", gvk)) => ty.gvks.push(parse_gvk(gvk)),
             Some(("map", map)) => ty.atomic = map == "atomic",
+            Some(("required", names)) => ty.required = names.split(',').collect(),
+            Some(("union", union)) => ty.union = Some(parse_union(union)),
             _ => panic!("type {short}: {word}"),
         }
     }
     ty
+}
+
+/// `DISCRIMINATOR;FIELD:WORD,…`; the discriminator may be empty.
+fn parse_union(text: &'static str) -> Union {
+    let (discriminator, members) = text.split_once(';').unwrap_or_else(|| panic!("union {text}"));
+    let member =
+        |text: &'static str| text.split_once(':').unwrap_or_else(|| panic!("union {text}"));
+    Union {
+        discriminator: Some(discriminator).filter(|name| !name.is_empty()),
+        members: members.split(',').map(member).collect(),
+    }
 }
 
 fn parse_gvk(text: &'static str) -> Gvk {

@@ -13,6 +13,10 @@ pub struct Type {
     pub go: Box<str>,
     /// The kinds that are of this type; only `meta.v1` options and `WatchEvent` have several.
     pub gvks: Vec<Gvk>,
+    /// The names of the required fields as Go's struct has them in order, where that is not by name.
+    pub required: Vec<&'static str>,
+    /// Fields of which one is set, where upstream says so.
+    pub union: Option<Union>,
     /// Whether a whole value is one leaf to server-side apply (`x-kubernetes-map-type: atomic`).
     pub atomic: bool,
     /// All JSON fields by name, those of inlined types included.
@@ -42,6 +46,14 @@ impl Type {
             "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent" | "io.k8s.api.core.v1.List"
         )
     }
+}
+
+/// `x-kubernetes-unions`: of these fields one is set, which a further one may name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Union {
+    pub discriminator: Option<&'static str>,
+    /// The fields, each with what the discriminator says for it.
+    pub members: Vec<(&'static str, &'static str)>,
 }
 
 /// Group, version and kind.

@@ -150,9 +150,10 @@ async fn dial(kubelet: &Kubelet, to: SocketAddr) -> Result<copepod_runtime::Stre
 }
 
 /// What a Wasm component cannot do.
+/// (Without a colon: kubectl would read a mapping.)
 pub(super) fn exec(pod: &str, container: &str) -> Refusal {
     let why = format!(
-        "exec into container {container:?} of pod {pod:?} is not supported: a Wasm component is one program, with no shell or other command beside it"
+        "exec into container {container:?} of pod {pod:?} is not supported, as a Wasm component is one program, with no shell or other command beside it"
     );
     Refusal(StatusCode::NOT_IMPLEMENTED, why)
 }

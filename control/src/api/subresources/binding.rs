@@ -29,7 +29,9 @@ pub async fn create(call: &Call, body: Body) -> Result<Response, ApiError> {
     if object::name(&decoded.value) != call.address.name {
         return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
     }
-    bind(call, &decoded.value, options.dry_run).await
+    let mut response = bind(call, &decoded.value, options.dry_run).await?;
+    answer::warn(&mut response, &decoded.warnings);
+    Ok(response)
 }
 
 /// Binds the pod that the binding names. Also what a POST to `bindings` comes to.

@@ -208,7 +208,7 @@ fn elements_without_their_merge_key_are_refused() {
     let error = patched("Pod", object, json!({ "spec": { "containers": [{ "image": "x" }] } }));
     assert_eq!(
         error.map_err(|error| error.to_string()),
-        Err(r#"map: {"image":"x"} does not contain declared merge key: name"#.to_owned())
+        Err("map: map[image:x] does not contain declared merge key: name".to_owned())
     );
 }
 
@@ -260,4 +260,260 @@ fn fields_that_the_type_does_not_have_are_refused_where_they_would_merge() {
         error.map_err(|error| error.to_string()),
         Err(r#"unable to find api field in struct PodSpec for the json field "odd""#.to_owned())
     );
+}
+
+/// What each directive makes of a pod's spec, or what is said of it: `live`, `patch`, `expected`.
+///
+/// Source: the rules of `strategicpatch/patch.go`, and the pages of the documentation about `kubectl
+/// patch` and about strategic merge patches (`sig-api-machinery/strategic-merge-patch.md`).
+#[test]
+fn every_directive_in_every_place() {
+    let named = |name: &str| json!({ "name": name });
+    let table: Vec<(Value, Value, std::result::Result<Value, &str>)> = vec![
+        // The documentation's own examples.
+        (
+            json!({ "containers": [{ "name": "patch-demo-ctr", "image": "nginx" }], "tolerations": [{ "effect": "NoSchedule", "key": "dedicated", "value": "test-team" }] }),
+            json!({ "containers": [{ "name": "patch-demo-ctr-2", "image": "redis" }] }),
+            Ok(
+                json!({ "containers": [{ "name": "patch-demo-ctr-2", "image": "redis" }, { "name": "patch-demo-ctr", "image": "nginx" }],
+                       "tolerations": [{ "effect": "NoSchedule", "key": "dedicated", "value": "test-team" }] }),
+            ),
+        ),
+        (
+            json!({ "tolerations": [{ "effect": "NoSchedule", "key": "dedicated", "value": "test-team" }] }),
+            json!({ "tolerations": [{ "effect": "NoSchedule", "key": "disktype", "value": "ssd" }] }),
+            Ok(
+                json!({ "tolerations": [{ "effect": "NoSchedule", "key": "disktype", "value": "ssd" }] }),
+            ),
+        ),
+        // $patch: replace
+        (
+            json!({ "nodeSelector": { "a": "1", "b": "2" } }),
+            json!({ "nodeSelector": { "$patch": "replace", "c": "3" } }),
+            Ok(json!({ "nodeSelector": { "c": "3" } })),
+        ),
+        (
+            json!({ "containers": [{ "name": "a", "image": "1", "resources": { "limits": { "cpu": "1" } } }] }),
+            json!({ "containers": [{ "name": "a", "resources": { "$patch": "replace", "requests": { "cpu": "1" } } }] }),
+            Ok(
+                json!({ "containers": [{ "name": "a", "image": "1", "resources": { "requests": { "cpu": "1" } } }] }),
+            ),
+        ),
+        (
+            json!({ "containers": [named("a"), named("b")] }),
+            json!({ "containers": [{ "$patch": "replace" }] }),
+            Ok(json!({ "containers": [] })),
+        ),
+        (
+            json!({ "containers": [named("a"), named("b")] }),
+            json!({ "containers": [{ "$patch": "replace" }, { "name": "b", "$patch": "delete" }, named("c")] }),
+            Ok(json!({ "containers": [named("c")] })),
+        ),
+        // $patch: delete
+        (
+            json!({ "containers": [named("a")], "nodeName": "n" }),
+            json!({ "$patch": "delete" }),
+            Ok(json!({})),
+        ),
+        (
+            json!({ "containers": [named("a")] }),
+            json!({ "containers": [{ "$patch": "delete", "image": "x" }] }),
+            Err("map: map[$patch:delete image:x] does not contain declared merge key: name"),
+        ),
+        (
+            json!({ "containers": [named("a")] }),
+            json!({ "containers": [{ "name": "a", "$patch": "delete" }, { "name": "a", "image": "x" }] }),
+            Ok(json!({ "containers": [{ "name": "a", "image": "x" }] })),
+        ),
+        // Other values of $patch
+        (
+            json!({ "nodeSelector": { "a": "1" } }),
+            json!({ "nodeSelector": { "$patch": "merge", "b": "2" } }),
+            Err("unknown patch type: merge in map: map[$patch:merge b:2]"),
+        ),
+        (
+            json!({ "containers": [named("a")] }),
+            json!({ "containers": [{ "name": "a", "$patch": "merge" }] }),
+            Err("merging lists cannot yet be specified in the patch"),
+        ),
+        (
+            json!({ "containers": [named("a")] }),
+            json!({ "containers": [{ "name": "a", "$patch": "spin" }] }),
+            Err("unknown patch type: spin in map: map[$patch:spin name:a]"),
+        ),
+        // Beside what is not there, directives do nothing.
+        (
+            json!({}),
+            json!({ "nodeSelector": { "$patch": "spin" }, "volumes": [{ "name": "v", "$patch": "delete" }] }),
+            Ok(json!({ "volumes": [] })),
+        ),
+        // $retainKeys
+        (
+            json!({ "volumes": [{ "name": "v", "emptyDir": {} }, { "name": "w", "emptyDir": {} }] }),
+            json!({ "volumes": [{ "name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": { "path": "/" } }] }),
+            Ok(
+                json!({ "volumes": [{ "name": "v", "hostPath": { "path": "/" } }, { "name": "w", "emptyDir": {} }] }),
+            ),
+        ),
+        (
+            json!({ "volumes": [{ "name": "v", "emptyDir": {} }] }),
+            json!({ "volumes": [{ "name": "v", "$retainKeys": ["name"], "emptyDir": null }] }),
+            Ok(json!({ "volumes": [named("v")] })),
+        ),
+        (
+            json!({ "volumes": [{ "name": "v", "emptyDir": {} }] }),
+            json!({ "volumes": [{ "name": "v", "$retainKeys": "name" }] }),
+            Err("invalid patch format of retainKeys"),
+        ),
+        (
+            json!({ "volumes": [{ "name": "v", "emptyDir": {} }] }),
+            json!({ "volumes": [{ "name": "v", "$retainKeys": ["name"], "hostPath": { "path": "/" } }] }),
+            Err("invalid patch format of retainKeys"),
+        ),
+        // $setElementOrder
+        (
+            json!({ "containers": [named("a"), named("b"), named("c")] }),
+            json!({ "$setElementOrder/containers": [named("c"), named("a")] }),
+            Ok(json!({ "containers": [named("b"), named("c"), named("a")] })),
+        ),
+        (
+            json!({ "containers": [named("a")] }),
+            json!({ "$setElementOrder/containers": [named("b"), named("a")], "containers": [named("b")] }),
+            Ok(json!({ "containers": [named("b"), named("a")] })),
+        ),
+        (json!({}), json!({ "$setElementOrder/volumes": [named("b"), named("a")] }), Ok(json!({}))),
+        (
+            json!({ "containers": [named("a")] }),
+            json!({ "$setElementOrder/containers": "a" }),
+            Err("expected a []interface {}, but received a string"),
+        ),
+        (
+            json!({ "containers": [named("a")] }),
+            json!({ "$setElementOrder": [] }),
+            Err("invalid patch format of setElementOrder list"),
+        ),
+        (
+            json!({ "containers": [named("a"), named("b")] }),
+            json!({ "$setElementOrder/containers": [named("a")], "containers": [{ "name": "b", "image": "x" }] }),
+            Err(
+                "The order in patch list:\n[map[image:x name:b]]\n doesn't match $setElementOrder list:\n[map[name:a]]\n",
+            ),
+        ),
+        (
+            json!({ "containers": [named("a")] }),
+            json!({ "$setElementOrder/containers": [named("a")], "containers": [{ "image": "x" }] }),
+            Err("map: map[image:x] does not contain declared merge key: name"),
+        ),
+        // Lists of things that do not belong together
+        (
+            json!({ "containers": [named("a")] }),
+            json!({ "containers": ["a"] }),
+            Err("list element types are not identical: [[map[name:a]] [a]]"),
+        ),
+        (
+            json!({ "containers": [named("a")] }),
+            json!({ "containers": [["a"]] }),
+            Err("list element types are not identical: [[map[name:a]] [[a]]]"),
+        ),
+        (
+            json!({ "containers": [] }),
+            json!({ "containers": [["a"]] }),
+            Err("lists of lists are not supported"),
+        ),
+        // What was null in the object is as good as absent.
+        (
+            json!({ "containers": null }),
+            json!({ "$setElementOrder/containers": [named("a")], "containers": [named("a")] }),
+            Ok(json!({ "containers": [named("a")] })),
+        ),
+        (
+            json!({ "containers": null }),
+            json!({ "containers": [named("a")] }),
+            Ok(json!({ "containers": [named("a")] })),
+        ),
+        // Lists in elements of lists
+        (
+            json!({ "containers": [{ "name": "a", "env": [{ "name": "X", "value": "1" }, { "name": "Y", "value": "2" }] }] }),
+            json!({ "containers": [{ "name": "a", "$setElementOrder/env": [named("Y"), named("Z")],
+                                     "env": [{ "name": "X", "$patch": "delete" }, { "name": "Z", "value": "3" }] }] }),
+            Ok(
+                json!({ "containers": [{ "name": "a", "env": [{ "name": "Y", "value": "2" }, { "name": "Z", "value": "3" }] }] }),
+            ),
+        ),
+    ];
+    for (live, patch, expected) in table {
+        let wrap = |spec: &Value| json!({ "spec": spec });
+        let found = patched("Pod", wrap(&live), wrap(&patch)).map_err(|error| error.to_string());
+        assert_eq!(found, expected.map(|it| wrap(&it)).map_err(str::to_owned), "{live} {patch}");
+    }
+}
+
+/// Merge keys and strategies of each kind of field come from the schema.
+#[test]
+fn keys_and_strategies_are_those_of_the_schema() {
+    type Case = (&'static str, &'static str, Value, Value, Value);
+    let table: [Case; 7] = [
+        (
+            "v1",
+            "Service",
+            json!({ "spec": { "ports": [{ "port": 80, "name": "http" }, { "port": 443 }] } }),
+            json!({ "spec": { "ports": [{ "port": 80, "nodePort": 30080 }] } }),
+            json!({ "spec": { "ports": [{ "port": 80, "name": "http", "nodePort": 30080 }, { "port": 443 }] } }),
+        ),
+        (
+            "v1",
+            "ServiceAccount",
+            json!({ "imagePullSecrets": [{ "name": "a" }], "secrets": [{ "name": "s" }] }),
+            json!({ "imagePullSecrets": [{ "name": "b" }], "secrets": [{ "name": "s", "$patch": "delete" }] }),
+            json!({ "imagePullSecrets": [{ "name": "b" }], "secrets": [] }),
+        ),
+        (
+            "v1",
+            "Node",
+            json!({ "status": { "conditions": [{ "type": "Ready", "status": "True" }, { "type": "DiskPressure" }],
+                                "addresses": [{ "type": "InternalIP", "address": "10.0.0.1" }] },
+                    "spec": { "podCIDRs": ["10.0.0.0/24"], "taints": [{ "key": "a" }] } }),
+            json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }],
+                                "addresses": [{ "type": "InternalIP", "address": "10.0.0.2" }] },
+                    "spec": { "podCIDRs": ["fd00::/64"], "taints": [{ "key": "b" }] } }),
+            json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }, { "type": "DiskPressure" }],
+                                "addresses": [{ "type": "InternalIP", "address": "10.0.0.2" }] },
+                    "spec": { "podCIDRs": ["fd00::/64", "10.0.0.0/24"], "taints": [{ "key": "b" }] } }),
+        ),
+        (
+            "v1",
+            "Pod",
+            json!({ "spec": { "topologySpreadConstraints": [{ "topologyKey": "zone", "maxSkew": 1 }],
+                              "hostAliases": [{ "ip": "1.1.1.1", "hostnames": ["a"] }] } }),
+            json!({ "spec": { "topologySpreadConstraints": [{ "topologyKey": "zone", "maxSkew": 2 }],
+                              "hostAliases": [{ "ip": "1.1.1.1", "hostnames": ["b"] }] } }),
+            json!({ "spec": { "topologySpreadConstraints": [{ "topologyKey": "zone", "maxSkew": 2 }],
+                              "hostAliases": [{ "ip": "1.1.1.1", "hostnames": ["b"] }] } }),
+        ),
+        (
+            "policy/v1",
+            "PodDisruptionBudget",
+            json!({ "spec": { "selector": { "matchLabels": { "a": "1" } } } }),
+            json!({ "spec": { "selector": { "matchLabels": { "b": "2" } } } }),
+            json!({ "spec": { "selector": { "matchLabels": { "b": "2" } } } }),
+        ),
+        (
+            "apps/v1",
+            "Deployment",
+            json!({ "spec": { "selector": { "matchLabels": { "a": "1" } }, "strategy": { "type": "RollingUpdate", "rollingUpdate": {} } } }),
+            json!({ "spec": { "selector": { "matchLabels": { "b": "2" } }, "strategy": { "$retainKeys": ["type"], "type": "Recreate" } } }),
+            json!({ "spec": { "selector": { "matchLabels": { "a": "1", "b": "2" } }, "strategy": { "type": "Recreate" } } }),
+        ),
+        (
+            "v1",
+            "ConfigMap",
+            json!({ "data": { "a": "1", "b": "2" }, "metadata": { "ownerReferences": [{ "uid": "u", "name": "n" }] } }),
+            json!({ "data": { "a": null, "c": "3" }, "metadata": { "ownerReferences": [{ "uid": "u", "$patch": "delete" }] } }),
+            json!({ "data": { "b": "2", "c": "3" }, "metadata": { "ownerReferences": [] } }),
+        ),
+    ];
+    for (api_version, kind, live, patch, expected) in table {
+        let ty = schema().by_api_version(api_version, kind).expect(kind);
+        assert_eq!(strategic(ty, &live, &patch), Ok(expected), "{kind}");
+    }
 }

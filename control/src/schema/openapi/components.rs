@@ -5,27 +5,35 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::Dialect;
-use super::operations::Operation;
+use super::operation::Operation;
 use super::prose::Prose;
-use crate::schema::schema;
 use crate::schema::types::{Alternative, Field, FieldKind, ListKind, Type, TypeId};
+use crate::schema::{Gvk, schema};
 
 /// The types that some operations reach.
-#[derive(Default)]
 pub(super) struct Components {
+    dialect: Dialect,
+    /// The version whose kinds they are for; none: of all.
+    version: Option<(&'static str, &'static str)>,
     types: BTreeSet<usize>,
     special: BTreeSet<&'static str>,
 }
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 pub(super) const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
+pub(super) const VERSION_INFO: &str = "io.k8s.apimachinery.pkg.version.Info";
 
 impl Components {
-    pub fn reached(operations: &[Operation]) -> Self {
-        let mut components = Self::default();
+    pub fn reached(
+        operations: &[Operation],
+        dialect: Dialect,
+        version: Option<(&'static str, &'static str)>,
+    ) -> Self {
+        let mut components =
+            Self { dialect, version, types: BTreeSet::new(), special: BTreeSet::new() };
         for name in operations.iter().flat_map(Operation::schemas) {
-            if name == PATCH {
-                components.special.insert(PATCH);
+            if let Some(special) = [PATCH, VERSION_INFO].into_iter().find(|it| *it == name) {
+                components.special.insert(special);
             } else if let Some(id) = schema().id_by_name(name) {
                 components.reach(id);
             }
@@ -50,10 +58,11 @@ impl Components {
         }
     }
 
-    pub fn write(&self, dialect: Dialect, prose: &Prose) -> Map<String, Value> {
+    pub fn write(&self, prose: &Prose) -> Map<String, Value> {
+        let dialect = self.dialect;
         let types = self.types.iter().map(|&at| &schema().types()[at]);
         let mut written: Map<String, Value> =
-            types.map(|ty| (ty.name.to_string(), object(ty, dialect, prose))).collect();
+            types.map(|ty| (ty.name.to_string(), self.object(ty, prose))).collect();
         for name in &self.special {
             let mut value = special(name, dialect);
             if let (Some(text), Some(map)) = (prose.of_type(name), value.as_object_mut()) {
@@ -62,6 +71,61 @@ impl Components {
             written.insert((*name).to_owned(), value);
         }
         written
+    }
+
+    fn object(&self, ty: &Type, prose: &Prose) -> Value {
+        let dialect = self.dialect;
+        let properties: Map<String, Value> = ty
+            .fields
+            .iter()
+            .map(|field| (field.json.to_owned(), property(ty, field, dialect, prose)))
+            .collect();
+        let mut required: Vec<&str> =
+            ty.fields.iter().filter(|field| field.required).map(|field| field.json).collect();
+        if !ty.required.is_empty() {
+            required.clone_from(&ty.required);
+        }
+        let mut out = json!({ "type": "object" });
+        out["description"] = match prose.of_type(&ty.name) {
+            Some(text) => text.into(),
+            None => generic_description(ty).into(),
+        };
+        if !properties.is_empty() {
+            out["properties"] = properties.into();
+        }
+        if !required.is_empty() {
+            out["required"] = required.into();
+        }
+        if let Some(union) = &ty.union {
+            let members: Map<String, Value> = union
+                .members
+                .iter()
+                .map(|(field, word)| ((*field).to_owned(), (*word).into()))
+                .collect();
+            let mut written = json!({ "fields-to-discriminateBy": members });
+            if let Some(discriminator) = union.discriminator {
+                written["discriminator"] = discriminator.into();
+            }
+            out["x-kubernetes-unions"] = json!([written]);
+        }
+        if ty.atomic {
+            out["x-kubernetes-map-type"] = "atomic".into();
+        }
+        let gvks = ty.gvks.iter().filter(|gvk| self.speaks_of(gvk));
+        let gvks: Vec<Value> = gvks
+            .map(|gvk| json!({ "group": gvk.group, "version": gvk.version, "kind": gvk.kind }))
+            .collect();
+        if !gvks.is_empty() {
+            out["x-kubernetes-group-version-kind"] = gvks.into();
+        }
+        out
+    }
+
+    /// Whether a kind is named: what is of every version only as of the document's own and of the core.
+    fn speaks_of(&self, gvk: &Gvk) -> bool {
+        let Some(version) = self.version else { return true };
+        [version, ("", "v1")].contains(&(gvk.group, gvk.version))
+            || !matches!(gvk.kind, "DeleteOptions" | "WatchEvent")
     }
 }
 
@@ -110,38 +174,39 @@ fn special(name: &str, dialect: Dialect) -> Value {
             "oneOf": [{ "type": "integer" }, { "type": "string" }],
         }),
         ("RawExtension" | "FieldsV1" | "Patch", _) => json!({ "type": "object" }),
+        ("Info", _) => version_info(dialect),
         // Any JSON at all.
         _ => json!({}),
     }
 }
 
-fn object(ty: &Type, dialect: Dialect, prose: &Prose) -> Value {
-    let properties: Map<String, Value> = ty
-        .fields
-        .iter()
-        .map(|field| (field.json.to_owned(), property(ty, field, dialect, prose)))
-        .collect();
-    let required: Vec<&str> =
-        ty.fields.iter().filter(|field| field.required).map(|field| field.json).collect();
-    let mut out = json!({ "type": "object" });
-    out["description"] = match prose.of_type(&ty.name) {
-        Some(text) => text.into(),
-        None => generic_description(ty).into(),
-    };
-    if !properties.is_empty() {
-        out["properties"] = properties.into();
+/// What `/version` answers.
+fn version_info(dialect: Dialect) -> Value {
+    const OPTIONAL: [&str; 4] =
+        ["emulationMajor", "emulationMinor", "minCompatibilityMajor", "minCompatibilityMinor"];
+    const REQUIRED: [&str; 9] = [
+        "major",
+        "minor",
+        "gitVersion",
+        "gitCommit",
+        "gitTreeState",
+        "buildDate",
+        "goVersion",
+        "compiler",
+        "platform",
+    ];
+    let mut properties = Map::new();
+    for name in OPTIONAL {
+        properties.insert(name.to_owned(), json!({ "type": "string" }));
     }
-    if !required.is_empty() {
-        out["required"] = required.into();
+    for name in REQUIRED {
+        let mut property = json!({ "type": "string" });
+        if dialect == Dialect::V3 {
+            property["default"] = "".into();
+        }
+        properties.insert(name.to_owned(), property);
     }
-    if ty.atomic {
-        out["x-kubernetes-map-type"] = "atomic".into();
-    }
-    if !ty.gvks.is_empty() {
-        let gvk = |gvk: &crate::schema::Gvk| json!({ "group": gvk.group, "version": gvk.version, "kind": gvk.kind });
-        out["x-kubernetes-group-version-kind"] = ty.gvks.iter().map(gvk).collect();
-    }
-    out
+    json!({ "type": "object", "required": REQUIRED, "properties": properties })
 }
 
 fn generic_description(ty: &Type) -> String {
@@ -162,6 +227,9 @@ fn generic_field(ty: &Type, field: &Field) -> Option<&'static str> {
         ),
         "items" if ty.short_name().ends_with("List") => Some("The objects of the list."),
         "metadata" => Some("Standard metadata."),
+        "object" if ty.short_name() == "WatchEvent" => Some(
+            "The object as it is now, or as it was when it was deleted; a Status where the event tells of an error.",
+        ),
         _ => None,
     }
 }
@@ -218,8 +286,8 @@ fn extensions(field: &Field, out: &mut Map<String, Value>) {
             put("list-map-keys", keys.clone().into());
         }
     }
-    if field.atomic {
-        put("map-type", "atomic".into());
+    if field.atomic || field.granular {
+        put("map-type", if field.atomic { "atomic" } else { "granular" }.into());
     }
     if let Some(strategy) = field.patch.text {
         put("patch-strategy", strategy.into());
@@ -252,9 +320,9 @@ fn of_kind(kind: &FieldKind, dialect: Dialect) -> Value {
         FieldKind::Double => json!({ "type": "number", "format": "double" }),
         FieldKind::Bytes => json!({ "type": "string", "format": "byte" }),
         FieldKind::Object(id) => reference(&id.get().name, dialect),
-        FieldKind::List(item) => json!({ "type": "array", "items": of_item(item, dialect) }),
+        FieldKind::List(item) => json!({ "type": "array", "items": of_kind(item, dialect) }),
         FieldKind::Map(item) => {
-            json!({ "type": "object", "additionalProperties": of_item(item, dialect) })
+            json!({ "type": "object", "additionalProperties": of_kind(item, dialect) })
         }
         FieldKind::Time
         | FieldKind::MicroTime
@@ -265,14 +333,6 @@ fn of_kind(kind: &FieldKind, dialect: Dialect) -> Value {
         | FieldKind::Json
         | FieldKind::SchemaOr(_) => reference(special_name(kind).unwrap_or_default(), dialect),
     }
-}
-
-fn of_item(kind: &FieldKind, dialect: Dialect) -> Value {
-    let mut out = of_kind(kind, dialect);
-    if let (Dialect::V3, Some(zero)) = (dialect, zero(kind)) {
-        add(&mut out, Map::from_iter([("default".to_owned(), zero)]), dialect);
-    }
-    out
 }
 
 pub(super) fn reference(name: &str, dialect: Dialect) -> Value {

@@ -1,159 +1,187 @@
-//! The documents, made when first asked for.
+//! Which documents there are, what each holds, and how it is put together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::OnceLock;
 
-use bytes::Bytes;
-use parking_lot::Mutex;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::components::Components;
-use super::operations::{Operation, operations};
+use super::operation::Operation;
+use super::operations::operations;
 use super::prose::Prose;
-use super::protobuf::{self, NoPlace};
-use super::{Dialect, render};
+use super::{Dialect, render, roots, shared};
 use crate::kinds::{AnyKind, KindInfo, Registry};
 use crate::schema::table::TABLE;
 
 /// The version of Kubernetes that the documents claim.
 const VERSION: &str = "v1.36.0";
 
-/// The OpenAPI documents of a registry.
-pub struct OpenApi {
-    registry: Registry,
-    /// By path (`api/v1`); version 2 stands under `v2`, and as protobuf under `v2.pb`.
-    made: Mutex<HashMap<String, Bytes>>,
+/// One document of version 3, before it is written.
+pub(super) enum Document<'a> {
+    /// `.well-known/openid-configuration`
+    Issuer,
+    /// `api`
+    CoreVersions,
+    /// `apis`
+    Groups,
+    /// `apis/apps`
+    Group(&'static str),
+    /// `api/v1`, `apis/apps/v1`
+    Kinds {
+        group: &'static str,
+        version: &'static str,
+        kinds: Vec<&'a dyn AnyKind>,
+    },
+    Logs,
+    /// `openid/v1/jwks`
+    KeySet,
+    Version,
 }
 
-impl OpenApi {
-    pub fn new(registry: Registry) -> Self {
-        Self { registry, made: Mutex::default() }
-    }
-
-    /// `/openapi/v3`: where each group version's document stands. The hash in its address lets
-    /// clients keep a document for ever; it is of what a document is made from, so that the index
-    /// costs no document.
-    pub fn v3_index(&self) -> Value {
-        let paths: Map<String, Value> = self
-            .group_versions()
-            .into_iter()
-            .map(|(path, kinds)| {
-                let hash = hash(&kinds);
-                let url = format!("/openapi/v3/{path}?hash={hash}");
-                (path, json!({ "serverRelativeURL": url }))
-            })
-            .collect();
-        json!({ "paths": paths })
-    }
-
-    /// The hash of one group version's document: its entity tag.
-    pub fn v3_hash(&self, path: &str) -> Option<String> {
-        self.group_versions().get(path).map(|kinds| hash(kinds))
-    }
-
-    /// `/openapi/v3/{path}`, where the path is `api/v1` or `apis/apps/v1`.
-    pub fn v3_group(&self, path: &str) -> Option<Bytes> {
-        if let Some(made) = self.made.lock().get(path) {
-            return Some(made.clone());
+impl<'a> Document<'a> {
+    /// Those of a registry, by path.
+    pub fn all(registry: &'a Registry) -> Vec<Self> {
+        let mut versions: BTreeMap<(&'static str, &'static str), Vec<&dyn AnyKind>> =
+            BTreeMap::new();
+        for kind in registry.iter() {
+            let info = kind.info();
+            versions.entry((info.group, info.version)).or_default().push(&**kind);
         }
-        let kinds = self.group_versions().remove(path)?;
-        let document = v3(&kinds);
-        self.made.lock().insert(path.to_owned(), document.clone());
-        Some(document)
+        let mut groups: Vec<&'static str> = versions.keys().map(|(group, _)| *group).collect();
+        groups.dedup();
+        let groups = groups.into_iter().filter(|group| !group.is_empty());
+        let mut all: Vec<Self> = groups.map(Self::Group).collect();
+        all.extend(versions.into_iter().map(|((group, version), kinds)| Self::Kinds {
+            group,
+            version,
+            kinds,
+        }));
+        all.extend([Self::Issuer, Self::CoreVersions, Self::Groups, Self::Logs, Self::KeySet]);
+        all.push(Self::Version);
+        all.sort_by_cached_key(Self::path);
+        all
     }
 
-    /// `/openapi/v2`, as JSON.
-    pub fn v2(&self) -> Bytes {
-        if let Some(made) = self.made.lock().get("v2") {
-            return made.clone();
+    /// Its address below `/openapi/v3/`.
+    pub fn path(&self) -> String {
+        match self {
+            Self::Issuer => ".well-known/openid-configuration".to_owned(),
+            Self::CoreVersions => "api".to_owned(),
+            Self::Groups => "apis".to_owned(),
+            Self::Group(group) => format!("apis/{group}"),
+            Self::Kinds { group: "", version, .. } => format!("api/{version}"),
+            Self::Kinds { group, version, .. } => format!("apis/{group}/{version}"),
+            Self::Logs => "logs".to_owned(),
+            Self::KeySet => "openid/v1/jwks".to_owned(),
+            Self::Version => "version".to_owned(),
         }
-        let document = finish(&v2(&self.kinds()));
-        self.made.lock().insert("v2".to_owned(), document.clone());
-        document
     }
 
-    /// `/openapi/v2`, as protobuf.
-    pub fn v2_protobuf(&self) -> Result<Bytes, NoPlace> {
-        if let Some(made) = self.made.lock().get("v2.pb") {
-            return Ok(made.clone());
+    /// Of all that it is made from.
+    pub fn hash(&self) -> String {
+        hash_of_all(std::slice::from_ref(self))
+    }
+
+    fn version(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Kinds { group, version, .. } => Some((group, version)),
+            _ => None,
         }
-        let document = Bytes::from(protobuf::document(&v2(&self.kinds()))?);
-        self.made.lock().insert("v2.pb".to_owned(), document.clone());
-        Ok(document)
     }
 
-    /// The hash of the version 2 document, in either form.
-    pub fn v2_hash(&self) -> String {
-        hash(&self.kinds())
-    }
-
-    fn kinds(&self) -> Vec<&dyn AnyKind> {
-        self.registry.iter().map(|kind| &**kind).collect()
-    }
-
-    fn group_versions(&self) -> BTreeMap<String, Vec<&dyn AnyKind>> {
-        let mut paths: BTreeMap<String, Vec<&dyn AnyKind>> = BTreeMap::new();
-        for kind in self.registry.iter() {
-            paths.entry(path(kind.info())).or_default().push(&**kind);
+    fn kinds(&self) -> &[&'a dyn AnyKind] {
+        match self {
+            Self::Kinds { kinds, .. } => kinds,
+            _ => &[],
         }
-        paths
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        match self {
+            Self::Issuer => roots::issuer(),
+            Self::CoreVersions => roots::core_versions(),
+            Self::Groups => roots::groups(),
+            Self::Group(group) => roots::group(group),
+            Self::Kinds { group, version, kinds } => {
+                let mut all = roots::resources(group, version);
+                all.extend(kinds.iter().flat_map(|kind| operations(kind.info())));
+                all
+            }
+            Self::Logs => roots::logs(),
+            Self::KeySet => roots::key_set(),
+            Self::Version => roots::version(),
+        }
     }
 }
 
-fn path(info: &KindInfo) -> String {
-    match info.group {
-        "" => format!("api/{}", info.version),
-        group => format!("apis/{group}/{}", info.version),
-    }
-}
-
-/// Of all that a document is made from.
-fn hash(kinds: &[&dyn AnyKind]) -> String {
-    // Its keys are fixed: the same on every node and after every start of one build.
+/// Of all that a document of all these is made from: the same on every node and after every start of
+/// one build.
+pub(super) fn hash_of_all(documents: &[Document<'_>]) -> String {
+    // Its keys are fixed.
     let mut hasher = DefaultHasher::new();
-    (env!("CARGO_PKG_VERSION"), TABLE).hash(&mut hasher);
-    for kind in kinds {
-        format!("{:?}", kind.info()).hash(&mut hasher);
+    (env!("CARGO_PKG_VERSION"), hash_of_table()).hash(&mut hasher);
+    for document in documents {
+        document.path().hash(&mut hasher);
+        for kind in document.kinds() {
+            hash(kind.info(), &mut hasher);
+        }
     }
     format!("{:016X}", hasher.finish())
 }
 
-fn v3(kinds: &[&dyn AnyKind]) -> Bytes {
-    let operations = all_operations(kinds);
-    let schemas = Components::reached(&operations).write(Dialect::V3, &Prose::of(kinds));
-    finish(&json!({
+fn hash_of_table() -> u64 {
+    static HASH: OnceLock<u64> = OnceLock::new();
+    *HASH.get_or_init(|| {
+        let mut hasher = DefaultHasher::new();
+        TABLE.hash(&mut hasher);
+        hasher.finish()
+    })
+}
+
+/// What a kind's operations depend on.
+fn hash(info: &KindInfo, hasher: &mut DefaultHasher) {
+    (info.group, info.version, info.kind, info.resource, info.schema).hash(hasher);
+    (info.is_namespaced(), info.verbs.names(), info.returns_deleted).hash(hasher);
+    for subresource in info.subresources {
+        subresource.name().hash(hasher);
+    }
+}
+
+pub(super) fn v3(document: &Document<'_>) -> Value {
+    let operations = document.operations();
+    let prose = Prose::of(document.kinds());
+    let schemas = Components::reached(&operations, Dialect::V3, document.version()).write(&prose);
+    let mut components = json!({ "securitySchemes": { "BearerToken": bearer_token() } });
+    if !schemas.is_empty() {
+        components["schemas"] = schemas.into();
+    }
+    json!({
         "openapi": "3.0.0",
         "info": { "title": "Kubernetes", "version": VERSION },
         "paths": render::paths(&operations, Dialect::V3),
-        "components": {
-            "schemas": schemas,
-            "securitySchemes": { "BearerToken": bearer_token() },
-        },
-    }))
+        "components": components,
+    })
 }
 
-fn v2(kinds: &[&dyn AnyKind]) -> Value {
-    let operations = all_operations(kinds);
-    let definitions = Components::reached(&operations).write(Dialect::V2, &Prose::of(kinds));
+pub(super) fn v2(documents: &[Document<'_>]) -> Value {
+    let operations: Vec<Operation> = documents.iter().flat_map(Document::operations).collect();
+    let kinds: Vec<&dyn AnyKind> = documents.iter().flat_map(Document::kinds).copied().collect();
+    let definitions = Components::reached(&operations, Dialect::V2, None).write(&Prose::of(&kinds));
+    let mut paths = render::paths(&operations, Dialect::V2);
+    let parameters = shared::take_out(&mut paths);
     json!({
         "swagger": "2.0",
         "info": { "title": "Kubernetes", "version": VERSION },
-        "paths": render::paths(&operations, Dialect::V2),
+        "paths": paths,
         "definitions": definitions,
+        "parameters": parameters,
         "securityDefinitions": { "BearerToken": bearer_token() },
         "security": [{ "BearerToken": [] }],
     })
 }
 
-fn all_operations(kinds: &[&dyn AnyKind]) -> Vec<Operation> {
-    kinds.iter().flat_map(|kind| operations(kind.info())).collect()
-}
-
 fn bearer_token() -> Value {
     json!({ "type": "apiKey", "in": "header", "name": "authorization",
             "description": "Bearer Token authentication" })
-}
-
-fn finish(document: &Value) -> Bytes {
-    Bytes::from(document.to_string())
 }

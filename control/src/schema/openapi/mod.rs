@@ -2,19 +2,27 @@
 //!
 //! What a type is comes from the schema table, which kinds are served and how from the registry,
 //! and the prose from `k8s-openapi`'s JSON schemas. Documents are made when first asked for and
-//! then kept. Version 3 exists as JSON only, version 2 as gnostic's protobuf message too.
+//! kept while somebody asks now and then. Version 3 exists as JSON only, version 2 as gnostic's
+//! protobuf message too.
 //!
-//! Start at [`OpenApi`]; `operations` says what there is, `components` what the types look like,
-//! `render` writes both in either version, `protobuf` turns a finished version 2 into its message.
+//! Start at [`OpenApi`]; `document` says which operations each document holds, `operations` (of the
+//! kinds) and `roots` (of no kind) what they are, `components` what the types look like, `render`
+//! writes both in either version, `shared` takes out of version 2 what recurs, `protobuf` turns a
+//! finished version 2 into its message.
 
 mod components;
 mod document;
+mod documents;
+mod operation;
 mod operations;
+mod parameters;
 mod prose;
 mod protobuf;
 mod render;
+mod roots;
+mod shared;
 
-pub use document::OpenApi;
+pub use documents::OpenApi;
 pub use protobuf::NoPlace;
 
 /// The version of OpenAPI that is being written.

@@ -1,150 +1,50 @@
-//! Which operations the kinds offer: from the registry alone, in no version of OpenAPI yet.
+//! Which operations a kind offers: from what the registry knows of it alone, in no version of OpenAPI
+//! yet.
+//!
+//! Source: `k8s.io/apiserver/pkg/endpoints/installer.go`.
 
-use super::components::{PATCH, meta};
-use crate::kinds::{KindInfo, Scope, Subresource, Verbs};
-
-/// One method of one path.
-#[derive(Clone, Debug)]
-pub(super) struct Operation {
-    pub path: String,
-    /// Of the whole path: its place-holders.
-    pub place_holders: Vec<Parameter>,
-    pub method: &'static str,
-    /// `x-kubernetes-action`.
-    pub action: &'static str,
-    pub id: String,
-    pub tag: String,
-    pub description: String,
-    /// `x-kubernetes-group-version-kind`: group, version, kind.
-    pub gvk: [String; 3],
-    pub parameters: Vec<Parameter>,
-    pub body: Option<Body>,
-    pub answers: Vec<u16>,
-    /// The schema of the answers; `None` is plain text.
-    pub answer: Option<String>,
-}
-
-impl Operation {
-    /// The names of the types that it reads and writes.
-    pub fn schemas(&self) -> impl Iterator<Item = &str> {
-        let body = self.body.as_ref().map(Body::schema);
-        body.into_iter().chain(self.answer.as_deref())
-    }
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Body {
-    Object(String),
-    /// `DeleteOptions`, which may be left out.
-    Options(String),
-    Patch,
-}
-
-impl Body {
-    pub fn schema(&self) -> &str {
-        match self {
-            Self::Object(name) | Self::Options(name) => name,
-            Self::Patch => PATCH,
-        }
-    }
-}
-
-/// A parameter in the path or in the query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Parameter {
-    pub name: &'static str,
-    pub kind: &'static str,
-    pub in_path: bool,
-    pub description: &'static str,
-}
-
-const fn query(name: &'static str, kind: &'static str, description: &'static str) -> Parameter {
-    Parameter { name, kind, in_path: false, description }
-}
-
-const fn in_path(name: &'static str, description: &'static str) -> Parameter {
-    Parameter { name, kind: "string", in_path: true, description }
-}
-
-const PRETTY: Parameter = query("pretty", "string", "If 'true', the output is pretty printed.");
-const DRY_RUN: Parameter = query(
-    "dryRun",
-    "string",
-    "When present, modifications are not persisted. Valid values are: All (all dry run stages are processed).",
-);
-const FIELD_MANAGER: Parameter =
-    query("fieldManager", "string", "The name of the actor that makes these changes.");
-const FIELD_VALIDATION: Parameter = query(
-    "fieldValidation",
-    "string",
-    "What to do with unknown and duplicate fields: Ignore, Warn or Strict.",
-);
-const FORCE: Parameter =
-    query("force", "boolean", "Whether an apply takes fields over from other managers.");
-const NAMESPACE: Parameter = in_path("namespace", "The namespace of the object.");
-const NAME: Parameter = in_path("name", "The name of the object.");
-const METHODS: [&str; 7] = ["delete", "get", "head", "options", "patch", "post", "put"];
-const PROXY_PATH: Parameter = in_path("path", "The path to the resource behind the proxy.");
-
-const WRITE: [Parameter; 3] = [DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION];
-const APPLY: [Parameter; 4] = [DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION, FORCE];
-const DELETE: [Parameter; 5] = [
-    DRY_RUN,
-    query("gracePeriodSeconds", "integer", "The seconds that the object has before it is deleted."),
-    query(
-        "ignoreStoreReadErrorWithClusterBreakingPotential",
-        "boolean",
-        "Whether to delete an object that cannot be read.",
-    ),
-    query("orphanDependents", "boolean", "Deprecated: use propagationPolicy."),
-    query(
-        "propagationPolicy",
-        "string",
-        "What becomes of dependents: Orphan, Background or Foreground.",
-    ),
-];
-const SELECT: [Parameter; 10] = [
-    query("allowWatchBookmarks", "boolean", "Whether a watch gets events of type BOOKMARK."),
-    query("continue", "string", "Where to go on with a list that came in chunks."),
-    query("fieldSelector", "string", "Selects objects by their fields."),
-    query("labelSelector", "string", "Selects objects by their labels."),
-    query("limit", "integer", "The most objects that one answer holds."),
-    query("resourceVersion", "string", "How recent the answer must be."),
-    query("resourceVersionMatch", "string", "How resourceVersion is applied to lists."),
-    query("sendInitialEvents", "boolean", "Whether a watch begins with the objects that exist."),
-    query("timeoutSeconds", "integer", "How long a list or watch may last."),
-    query("watch", "boolean", "Whether to watch for changes instead of listing."),
-];
-const LOG: [Parameter; 9] = [
-    query("container", "string", "The container; may be left out where there is one only."),
-    query("follow", "boolean", "Whether to follow the log."),
-    query(
-        "insecureSkipTLSVerifyBackend",
-        "boolean",
-        "Whether to skip the verification of the node's certificate.",
-    ),
-    query("limitBytes", "integer", "The most bytes to return."),
-    query("previous", "boolean", "Whether to return the log of the container that ran before."),
-    query("sinceSeconds", "integer", "Only lines of the last so many seconds."),
-    query("stream", "string", "All, Stdout or Stderr."),
-    query("tailLines", "integer", "Only so many lines from the end."),
-    query("timestamps", "boolean", "Whether each line begins with its time."),
-];
+use super::components::meta;
+use super::operation::{
+    Answer, Body, Media, On, Operation, base, capital, group_version_word, tag,
+};
+use super::parameters::{
+    DELETE, NAMESPACE, PATCH, PRETTY, PROXY_PATH, Parameter, Query, SELECT, WATCH, WRITE, in_path,
+    options,
+};
+use crate::kinds::{KindInfo, Subresource, Verbs};
 
 /// Every operation of a kind.
 pub(super) fn operations(info: &KindInfo) -> Vec<Operation> {
     let of = Maker { info };
+    let may = |verb: &str| info.verbs.names().contains(&verb);
     let mut out = Vec::new();
-    match info.verbs {
-        Verbs::Create => return vec![of.create()],
-        Verbs::ReadOnly => return vec![of.list(false), of.read()],
-        Verbs::All | Verbs::AllButDeleteCollection => {}
+    if may("list") {
+        if info.is_namespaced() {
+            out.push(of.list(true));
+        }
+        out.push(of.list(false));
     }
-    if info.scope == Scope::Namespaced {
-        out.push(of.list(true));
+    if may("create") {
+        out.push(of.create());
     }
-    out.extend([of.list(false), of.create(), of.delete_collection()]);
-    out.extend([of.read(), of.replace(), of.patch(), of.delete()]);
+    if may("deletecollection") {
+        out.push(of.delete_collection());
+    }
+    if may("get") {
+        out.push(of.read());
+    }
+    if may("update") {
+        out.push(of.replace());
+    }
+    if may("patch") {
+        out.push(of.patch());
+    }
+    if may("delete") {
+        out.push(of.delete());
+    }
+    if may("watch") {
+        out.extend(of.watches());
+    }
     for subresource in info.subresources {
         out.extend(of.subresource(*subresource));
     }
@@ -155,15 +55,32 @@ struct Maker<'a> {
     info: &'a KindInfo,
 }
 
+/// Methods that a proxy hands on.
+const METHODS: [&str; 7] = ["delete", "get", "head", "options", "patch", "post", "put"];
+
 /// What differs between operations, before the names are worked out.
 struct Draft {
     verb: &'static str,
     method: &'static str,
     action: &'static str,
-    does: &'static str,
+    /// Of the whole object, and of a part of it.
+    does: [&'static str; 2],
+    /// The end of its description.
+    tail: &'static str,
     body: Option<Body>,
-    answers: &'static [u16],
-    answer: Option<String>,
+    codes: &'static [u16],
+    answer: Answer,
+    media: Media,
+    query: &'static [&'static [Query]],
+}
+
+/// Where an operation stands: the object's own address, or one below it.
+struct Place {
+    path: String,
+    /// What follows the kind in the operation's id: `Status`.
+    suffix: String,
+    /// What is at the path: the kind that its name is of, in the schema's words.
+    gvk: [&'static str; 3],
 }
 
 impl Maker<'_> {
@@ -171,222 +88,241 @@ impl Maker<'_> {
         self.info.schema.to_owned()
     }
 
+    fn gvk(&self) -> [&'static str; 3] {
+        [self.info.group, self.info.version, self.info.kind]
+    }
+
+    fn collection(&self) -> Place {
+        Place { path: self.path(""), suffix: String::new(), gvk: self.gvk() }
+    }
+
+    fn object(&self) -> Place {
+        Place { path: self.path("") + "/{name}", ..self.collection() }
+    }
+
     fn list(&self, everywhere: bool) -> Operation {
-        let mut operation = self.make(
-            self.collection(everywhere),
-            "",
-            Draft {
-                verb: "list",
-                action: "list",
-                does: "list or watch objects of kind",
-                ..get(format!("{}List", self.info.schema))
-            },
-            &SELECT,
-        );
+        let watches = self.info.verbs.names().contains(&"watch");
+        let does = if watches { "list or watch objects of kind" } else { "list objects of kind" };
+        let draft = Draft {
+            verb: "list",
+            action: "list",
+            does: [does; 2],
+            media: Media::Events,
+            query: &[SELECT, WATCH],
+            ..get(format!("{}List", self.info.schema))
+        };
         if everywhere {
-            operation.id = format!("list{}{}ForAllNamespaces", self.group_word(), self.info.kind);
-            operation.place_holders.clear();
+            self.everywhere("", "", draft)
+        } else {
+            self.make(self.collection(), draft)
         }
+    }
+
+    /// Of a namespaced kind, across all namespaces.
+    fn everywhere(&self, below: &str, suffix: &str, draft: Draft) -> Operation {
+        let info = self.info;
+        let path = format!("{}{below}/{}", base(info.group, info.version), info.resource);
+        let place = Place { path, suffix: suffix.to_owned(), gvk: self.gvk() };
+        let mut operation = self.make(place, draft);
+        operation.id = operation.id.replacen("Namespaced", "", 1) + "ForAllNamespaces";
         operation
     }
 
+    /// The old addresses of watches.
+    fn watches(&self) -> Vec<Operation> {
+        let below = "/watch";
+        let draft = |action, does, tail| Draft {
+            verb: "watch",
+            action,
+            does: [does; 2],
+            tail,
+            media: Media::Events,
+            query: &[SELECT, WATCH],
+            ..get(meta("WatchEvent"))
+        };
+        let list = || {
+            let tail = ". deprecated: use the 'watch' parameter with a list operation instead.";
+            draft("watchlist", "watch individual changes to a list of", tail)
+        };
+        let mut out = Vec::new();
+        if self.info.is_namespaced() {
+            out.push(self.everywhere(below, "List", list()));
+        }
+        let path = self.path(below);
+        out.push(self.make(Place { path, suffix: "List".to_owned(), gvk: self.gvk() }, list()));
+        let tail = ". deprecated: use the 'watch' parameter with a list operation instead, filtered to a single item with the 'fieldSelector' parameter.";
+        let draft = draft("watch", "watch changes to an object of kind", tail);
+        let path = self.path(below) + "/{name}";
+        out.push(self.make(Place { path, ..self.collection() }, draft));
+        out
+    }
+
     fn create(&self) -> Operation {
-        self.make(self.collection(false), "", post(self.schema()), &WRITE)
+        self.make(self.collection(), post(self.schema()))
     }
 
     fn delete_collection(&self) -> Operation {
         let draft = Draft {
-            verb: "deleteCollection",
             action: "deletecollection",
-            does: "delete collection of",
-            answers: &[200],
-            ..delete()
+            does: ["delete collection of"; 2],
+            codes: &[200],
+            query: &[DELETE, SELECT],
+            ..delete(meta("Status"))
         };
-        let parameters = [&DELETE[..], &SELECT[1..9]].concat();
-        self.make(self.collection(false), "", draft, &parameters)
+        let mut operation = self.make(self.collection(), draft);
+        let word = self.group_version_word();
+        operation.id = operation.id.replacen(&word, &format!("{word}Collection"), 1);
+        operation
     }
 
     fn read(&self) -> Operation {
-        self.make(self.object(), "", get(self.schema()), &[])
+        self.make(self.object(), get(self.schema()))
     }
 
     fn replace(&self) -> Operation {
-        self.make(self.object(), "", put(self.schema()), &WRITE)
+        self.make(self.object(), put(self.schema()))
     }
 
     fn patch(&self) -> Operation {
-        self.make(self.object(), "", patch(self.schema()), &APPLY)
+        self.make(self.object(), patch(self.schema()))
     }
 
     fn delete(&self) -> Operation {
-        self.make(self.object(), "", delete(), &DELETE)
+        // Upstream's namespaces have a storage around the common one, which hides from OpenAPI that
+        // it answers the object.
+        let shows = self.info.returns_deleted && self.info.verbs != Verbs::AllButDeleteCollection;
+        let answer = if shows { self.schema() } else { meta("Status") };
+        self.make(self.object(), delete(answer))
     }
 
     fn subresource(&self, subresource: Subresource) -> Vec<Operation> {
-        let path = format!("{}/{}", self.object(), subresource.name());
+        let form = subresource.form(self.info);
+        let schema = || form.schema.to_owned();
+        let place = || Place {
+            path: format!("{}/{}", self.object().path, subresource.name()),
+            suffix: capital(subresource.name()),
+            gvk: [form.group, form.version, form.kind],
+        };
         match subresource {
-            Subresource::Status => self.three(&path, "Status", &self.schema()),
-            Subresource::Approval => self.three(&path, "Approval", &self.schema()),
-            Subresource::EphemeralContainers => {
-                self.three(&path, "Ephemeralcontainers", &self.schema())
+            Subresource::Approval
+            | Subresource::EphemeralContainers
+            | Subresource::Resize
+            | Subresource::Scale
+            | Subresource::Status => vec![
+                self.make(place(), get(schema())),
+                self.make(place(), put(schema())),
+                self.make(place(), patch(schema())),
+            ],
+            Subresource::Binding | Subresource::Eviction | Subresource::Token => {
+                vec![self.make(place(), post(schema()))]
             }
-            Subresource::Resize => self.three(&path, "Resize", &self.schema()),
-            Subresource::Attach => self.connect(&path, subresource, &["get", "post"], false),
-            Subresource::Exec => self.connect(&path, subresource, &["get", "post"], false),
-            Subresource::PortForward => self.connect(&path, subresource, &["get", "post"], false),
-            Subresource::Token => {
-                let form = subresource.form(self.info);
-                let of = gvk(form.group, form.version, form.kind);
-                vec![self.post(path, "Token", form.schema, of)]
-            }
-            Subresource::Scale => {
-                let mut three = self.three(&path, "Scale", "io.k8s.api.autoscaling.v1.Scale");
-                for operation in &mut three {
-                    operation.gvk = gvk("autoscaling", "v1", "Scale");
-                }
-                three
-            }
+            Subresource::Finalize => vec![self.make(place(), put(schema()))],
             Subresource::Log => {
-                let does = "read log of the specified";
-                let draft = Draft { does, answer: None, ..get(self.schema()) };
-                vec![self.make(path, "Log", draft, &LOG)]
+                let draft = Draft { answer: Answer::Text, media: Media::Log, ..get(schema()) };
+                let mut log = self.make(place(), draft);
+                log.parameters.extend(options(subresource, self.info.kind));
+                vec![log]
             }
-            Subresource::Binding => {
-                let of = gvk("", "v1", "Binding");
-                vec![self.post(path, "Binding", "io.k8s.api.core.v1.Binding", of)]
+            Subresource::Attach | Subresource::Exec | Subresource::PortForward => {
+                self.connect(subresource, &["get", "post"], &place)
             }
-            Subresource::Eviction => {
-                let of = gvk("policy", "v1", "Eviction");
-                vec![self.post(path, "Eviction", "io.k8s.api.policy.v1.Eviction", of)]
+            Subresource::Proxy => {
+                let deep = || {
+                    let Place { path, suffix, gvk } = place();
+                    Place { path: path + "/{path}", suffix: suffix + "WithPath", gvk }
+                };
+                let mut out = self.connect(subresource, &METHODS, &place);
+                for mut operation in self.connect(subresource, &METHODS, &deep) {
+                    operation.parameters.push(in_path("path", PROXY_PATH));
+                    out.push(operation);
+                }
+                out
             }
-            Subresource::Finalize => vec![self.make(path, "Finalize", put(self.schema()), &WRITE)],
-            Subresource::Proxy => self.connect(&path, subresource, &METHODS, true),
         }
     }
 
-    fn three(&self, path: &str, suffix: &'static str, schema: &str) -> Vec<Operation> {
-        let schema = || schema.to_owned();
-        vec![
-            self.make(path.to_owned(), suffix, get(schema()), &[]),
-            self.make(path.to_owned(), suffix, put(schema()), &WRITE),
-            self.make(path.to_owned(), suffix, patch(schema()), &APPLY),
-        ]
-    }
-
-    fn post(&self, path: String, suffix: &'static str, schema: &str, of: [String; 3]) -> Operation {
-        Operation { gvk: of, ..self.make(path, suffix, post(schema.to_owned()), &WRITE) }
-    }
-
-    /// Each method, to the subresource's own address and, of a proxy, to any path behind it.
+    /// Each of the methods, at a place below the object.
     fn connect(
         &self,
-        path: &str,
         subresource: Subresource,
         methods: &[&'static str],
-        paths: bool,
+        place: &dyn Fn() -> Place,
     ) -> Vec<Operation> {
-        let mut out = Vec::new();
-        let name = capital(subresource.name());
-        let kind = subresource.form(self.info).kind;
-        for method in methods {
-            for deep in [false, true].into_iter().filter(|deep| paths || !deep) {
-                let (path, suffix) = if deep {
-                    (format!("{path}/{{path}}"), format!("{name}WithPath"))
-                } else {
-                    (path.to_owned(), name.clone())
-                };
-                let draft = Draft {
-                    verb: "connect",
-                    method,
-                    action: "connect",
-                    does: "connect requests to",
-                    body: None,
-                    answers: &[200],
-                    answer: None,
-                };
-                let mut operation = self.make(path, &suffix, draft, &[]);
-                operation.id =
-                    operation.id.replacen("connect", &format!("connect{}", capital(method)), 1);
-                kind.clone_into(&mut operation.gvk[2]);
-                if deep {
-                    operation.place_holders.push(PROXY_PATH);
-                }
-                out.push(operation);
-            }
-        }
-        out
+        let make = |method: &'static str| {
+            let draft = Draft {
+                verb: "connect",
+                method,
+                action: "connect",
+                does: ["connect"; 2],
+                tail: "",
+                body: None,
+                codes: &[200],
+                answer: Answer::Text,
+                media: Media::Anything,
+                query: &[],
+            };
+            let mut operation = self.make(place(), draft);
+            let (word, verb) = (capital(method), method.to_uppercase());
+            let before = self.group_version_word();
+            operation.id = operation.id.replacen(&before, &format!("{before}{word}"), 1);
+            let (kind, part) = (self.info.kind, subresource.name());
+            operation.description = format!("connect {verb} requests to {part} of {kind}");
+            operation.parameters.extend(options(subresource, kind));
+            operation
+        };
+        methods.iter().map(|method| make(method)).collect()
     }
 
-    fn make(
-        &self,
-        path: String,
-        suffix: &str,
-        draft: Draft,
-        parameters: &[Parameter],
-    ) -> Operation {
+    fn make(&self, place: Place, draft: Draft) -> Operation {
         let info = self.info;
+        let Place { path, suffix, gvk } = place;
         let scope = if info.is_namespaced() { "Namespaced" } else { "" };
-        let mut place_holders = Vec::new();
-        if path.contains("{namespace}") {
-            place_holders.push(NAMESPACE);
-        }
+        let mut parameters = Vec::new();
         if path.contains("{name}") {
-            place_holders.push(NAME);
+            parameters.push(in_path("name", format!("name of the {}", gvk[2])));
         }
-        let parameters = [&[PRETTY], parameters].concat();
+        if path.contains("{namespace}") {
+            parameters.push(in_path("namespace", NAMESPACE));
+        }
+        if draft.action != "connect" {
+            parameters.push(Parameter::from(&PRETTY));
+        }
+        parameters.extend(draft.query.iter().copied().flatten().map(Parameter::from));
+        let [whole, part] = draft.does;
+        let kind = info.kind;
+        let description = match suffix.as_str() {
+            "" | "List" => format!("{whole} {kind}"),
+            suffix => part.replace("PART", &suffix.to_lowercase()) + kind,
+        };
+        let description = description + draft.tail;
         Operation {
-            place_holders,
             method: draft.method,
-            action: draft.action,
-            id: format!("{}{}{scope}{}{suffix}", draft.verb, self.group_word(), info.kind),
-            tag: self.tag(),
-            description: match suffix {
-                "" => format!("{} {}", draft.does, info.kind),
-                suffix => format!("{} {} ({})", draft.does, info.kind, suffix.to_lowercase()),
-            },
-            gvk: gvk(info.group, info.version, info.kind),
+            id: format!("{}{}{scope}{kind}{suffix}", draft.verb, self.group_version_word()),
+            description,
+            tag: tag(info.group, info.version),
+            on: Some(On { action: draft.action, gvk }),
             parameters,
             body: draft.body,
-            answers: draft.answers.to_vec(),
+            codes: draft.codes,
             answer: draft.answer,
+            media: draft.media,
             path,
         }
     }
 
-    fn collection(&self, everywhere: bool) -> String {
+    /// Of the collection in one namespace, `below` something.
+    fn path(&self, below: &str) -> String {
         let info = self.info;
-        let base = match info.group {
-            "" => format!("/api/{}", info.version),
-            group => format!("/apis/{group}/{}", info.version),
-        };
-        if info.is_namespaced() && !everywhere {
+        let base = base(info.group, info.version) + below;
+        if info.is_namespaced() {
             format!("{base}/namespaces/{{namespace}}/{}", info.resource)
         } else {
             format!("{base}/{}", info.resource)
         }
     }
 
-    fn object(&self) -> String {
-        format!("{}/{{name}}", self.collection(false))
-    }
-
-    /// `core`, `apps`, `rbacAuthorization`: the group as upstream names it in tags and ids.
-    fn group(&self) -> String {
-        let group = match self.info.group {
-            "" => "core",
-            group => group.strip_suffix(".k8s.io").unwrap_or(group),
-        };
-        let mut words = group.split('.');
-        let first = words.next().unwrap_or_default().to_owned();
-        words.fold(first, |group, word| group + &capital(word))
-    }
-
-    fn group_word(&self) -> String {
-        capital(&self.group()) + &capital(self.info.version)
-    }
-
-    fn tag(&self) -> String {
-        format!("{}_{}", self.group(), self.info.version)
+    fn group_version_word(&self) -> String {
+        group_version_word(self.info.group, self.info.version)
     }
 }
 
@@ -395,10 +331,13 @@ fn get(schema: String) -> Draft {
         verb: "read",
         method: "get",
         action: "get",
-        does: "read the specified",
+        does: ["read the specified", "read PART of the specified "],
+        tail: "",
         body: None,
-        answers: &[200],
-        answer: Some(schema),
+        codes: &[200],
+        answer: Answer::Object(schema),
+        media: Media::Objects,
+        query: &[],
     }
 }
 
@@ -407,10 +346,11 @@ fn post(schema: String) -> Draft {
         verb: "create",
         method: "post",
         action: "post",
-        does: "create",
+        does: ["create", "create PART of a "],
         body: Some(Body::Object(schema.clone())),
-        answers: &[200, 201, 202],
-        answer: Some(schema),
+        codes: &[200, 201, 202],
+        query: &[WRITE],
+        ..get(schema)
     }
 }
 
@@ -419,10 +359,11 @@ fn put(schema: String) -> Draft {
         verb: "replace",
         method: "put",
         action: "put",
-        does: "replace the specified",
+        does: ["replace the specified", "replace PART of the specified "],
         body: Some(Body::Object(schema.clone())),
-        answers: &[200, 201],
-        answer: Some(schema),
+        codes: &[200, 201],
+        query: &[WRITE],
+        ..get(schema)
     }
 }
 
@@ -431,33 +372,23 @@ fn patch(schema: String) -> Draft {
         verb: "patch",
         method: "patch",
         action: "patch",
-        does: "partially update the specified",
+        does: ["partially update the specified", "partially update PART of the specified "],
         body: Some(Body::Patch),
-        answers: &[200, 201],
-        answer: Some(schema),
+        codes: &[200, 201],
+        query: &[PATCH],
+        ..get(schema)
     }
 }
 
-/// Upstream answers with the object for some kinds and with a status for the rest.
-fn delete() -> Draft {
+fn delete(answer: String) -> Draft {
     Draft {
         verb: "delete",
         method: "delete",
         action: "delete",
-        does: "delete",
+        does: ["delete"; 2],
         body: Some(Body::Options(meta("DeleteOptions"))),
-        answers: &[200, 202],
-        answer: Some(meta("Status")),
+        codes: &[200, 202],
+        query: &[DELETE],
+        ..get(answer)
     }
-}
-
-fn gvk(group: &str, version: &str, kind: &str) -> [String; 3] {
-    [group.to_owned(), version.to_owned(), kind.to_owned()]
-}
-
-fn capital(word: &str) -> String {
-    let mut letters = word.chars();
-    letters
-        .next()
-        .map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
 }

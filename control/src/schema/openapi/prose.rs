@@ -1,11 +1,13 @@
 //! Descriptions, from `k8s-openapi`'s JSON schemas.
 
+use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::Binding;
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
-    APIResourceList, DeleteOptions, ListMeta, Patch, Status,
+    APIGroupList, APIResourceList, APIVersions, DeleteOptions, ListMeta, Patch, Status, WatchEvent,
 };
+use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
@@ -23,7 +25,9 @@ impl Prose {
         for kind in kinds {
             kind.json_schema(&mut generator);
         }
+        generator.subschema_for::<APIGroupList>();
         generator.subschema_for::<APIResourceList>();
+        generator.subschema_for::<APIVersions>();
         generator.subschema_for::<Binding>();
         generator.subschema_for::<DeleteOptions>();
         generator.subschema_for::<Eviction>();
@@ -31,6 +35,8 @@ impl Prose {
         generator.subschema_for::<Patch>();
         generator.subschema_for::<Scale>();
         generator.subschema_for::<Status>();
+        generator.subschema_for::<TokenRequest>();
+        generator.subschema_for::<WatchEvent<RawExtension>>();
         Self { definitions: generator.take_definitions(false) }
     }
 

@@ -126,6 +126,7 @@ static DOCUMENT: Message = Message {
         ("info", 2, Form::Message(&INFO)),
         ("paths", 8, Form::In(2, &Form::Named(&Form::Message(&PATH_ITEM)))),
         ("definitions", 9, Form::In(1, &Form::Named(&Form::Message(&SCHEMA)))),
+        ("parameters", 10, Form::In(1, &Form::Named(&Form::Choice(own_parameter)))),
         // A requirement: each scheme's name with its scopes.
         ("security", 12, Form::Each(&Form::In(1, &Form::Named(&Form::In(1, &TEXTS))))),
         ("securityDefinitions", 13, Form::In(1, &Form::Named(&Form::Choice(security)))),
@@ -170,11 +171,21 @@ static OPERATION: Message = Message {
     extensions: 13,
 };
 
-/// `ParametersItem.parameter`, then `Parameter`, then for all but bodies `NonBodyParameter`.
+/// `ParametersItem`: a parameter, or a reference to one of the document's.
 fn parameter(value: &Value) -> Option<&'static Form> {
-    static BODY: Form = Form::In(1, &Form::In(1, &Form::Message(&BODY_PARAMETER)));
-    static QUERY: Form = Form::In(1, &Form::In(2, &Form::In(3, &Form::Message(&QUERY_PARAMETER))));
-    static PATH: Form = Form::In(1, &Form::In(2, &Form::In(4, &Form::Message(&PATH_PARAMETER))));
+    static OWN: Form = Form::In(1, &Form::Choice(own_parameter));
+    static REFERENCE: Form = Form::In(2, &Form::Message(&JSON_REFERENCE));
+    Some(if value.get("$ref").is_some() { &REFERENCE } else { &OWN })
+}
+
+static JSON_REFERENCE: Message =
+    Message { name: "JsonReference", fields: &[("$ref", 1, Form::Text)], extensions: 0 };
+
+/// `Parameter`, then for all but bodies `NonBodyParameter`.
+fn own_parameter(value: &Value) -> Option<&'static Form> {
+    static BODY: Form = Form::In(1, &Form::Message(&BODY_PARAMETER));
+    static QUERY: Form = Form::In(2, &Form::In(3, &Form::Message(&QUERY_PARAMETER)));
+    static PATH: Form = Form::In(2, &Form::In(4, &Form::Message(&PATH_PARAMETER)));
     match value["in"].as_str()? {
         "body" => Some(&BODY),
         "query" => Some(&QUERY),
@@ -392,7 +403,11 @@ mod tests {
         assert_eq!(gvks, json!([{ "group": "", "version": "v1", "kind": "Pod" }]));
 
         let path = named(&bytes, &[8, 2], "/api/v1/namespaces/{namespace}/pods/{name}");
-        assert_eq!(texts(path, &[9, 1, 2, 4, 4]), ["namespace", "name"]);
+        assert_eq!(texts(path, &[9, 1, 2, 4, 4]), ["name"]);
+        let references = texts(path, &[9, 2, 1]);
+        let namespace = references[0].strip_prefix("#/parameters/").expect("a reference");
+        let namespace = named(&bytes, &[10, 1], namespace);
+        assert_eq!(texts(namespace, &[2, 4, 4]), ["namespace"]);
         assert_eq!(texts(path, &[3, 8, 1, 1, 2]), ["body"]);
         assert_eq!(texts(path, &[2, 9, 1, 1]), ["200", "401"]);
         assert_eq!(

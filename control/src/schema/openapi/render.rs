@@ -1,70 +1,106 @@
 //! Operations as OpenAPI writes them.
+//!
+//! Source: `k8s.io/kube-openapi/pkg/{builder,builder3}/openapi.go`.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
 use super::Dialect;
 use super::components::reference;
-use super::operations::{Body, Operation, Parameter};
+use super::operation::{Answer, Body, Operation};
+use super::parameters::Parameter;
 
-const ANSWERS: [&str; 3] =
-    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 const PATCHES: [&str; 4] = [
-    "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 ];
-const STREAMS: [&str; 2] =
-    ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 
 pub(super) fn paths(operations: &[Operation], dialect: Dialect) -> Map<String, Value> {
-    let mut paths = Map::new();
+    let mut by_path: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
     for operation in operations {
-        let path = paths.entry(operation.path.as_str()).or_insert_with(|| json!({}));
-        path[operation.method] = render(operation, dialect);
-        if !operation.place_holders.is_empty() {
-            let list = operation.place_holders.iter();
-            path["parameters"] = list.map(|it| parameter(it, dialect)).collect();
-        }
+        by_path.entry(&operation.path).or_default().push(operation);
     }
-    paths
+    let written = by_path.into_iter().map(|(path, of)| (path.to_owned(), item(&of, dialect)));
+    written.collect()
 }
 
-fn render(operation: &Operation, dialect: Dialect) -> Value {
-    let [group, version, kind] = &operation.gvk;
-    let mut parameters: Vec<Value> =
-        operation.parameters.iter().map(|it| parameter(it, dialect)).collect();
+/// A path: what its operations have in common stands beside them.
+fn item(operations: &[&Operation], dialect: Dialect) -> Value {
+    let mut common: Vec<&Parameter> = Vec::new();
+    if let [first, others @ ..] = operations {
+        let everywhere = |it: &&Parameter| others.iter().all(|other| has(other, it));
+        common.extend(first.parameters.iter().filter(everywhere));
+    }
+    let mut out = json!({});
+    if !common.is_empty() {
+        out["parameters"] = parameters(common.iter().copied(), None, dialect);
+    }
+    for operation in operations {
+        out[operation.method] = render(operation, &common, dialect);
+    }
+    out
+}
+
+fn has(operation: &Operation, wanted: &Parameter) -> bool {
+    operation.parameters.iter().any(|it| it.name == wanted.name && it.in_path == wanted.in_path)
+}
+
+fn render(operation: &Operation, common: &[&Parameter], dialect: Dialect) -> Value {
     let mut out = json!({
-        "description": operation.description,
         "operationId": operation.id,
         "tags": [operation.tag],
-        "x-kubernetes-action": operation.action,
-        "x-kubernetes-group-version-kind": { "group": group, "version": version, "kind": kind },
         "responses": answers(operation, dialect),
     });
-    match dialect {
-        Dialect::V3 => {
-            if let Some(body) = &operation.body {
-                out["requestBody"] = request_body(body);
+    if !operation.description.is_empty() {
+        out["description"] = operation.description.as_str().into();
+    }
+    if let Some(on) = &operation.on {
+        let [group, version, kind] = on.gvk;
+        out["x-kubernetes-action"] = on.action.into();
+        out["x-kubernetes-group-version-kind"] =
+            json!({ "group": group, "version": version, "kind": kind });
+    }
+    let mut body = None;
+    match (dialect, &operation.body) {
+        (Dialect::V3, Some(it)) => out["requestBody"] = request_body(it),
+        (Dialect::V2, Some(it)) => body = Some(body_parameter(it)),
+        (Dialect::V2 | Dialect::V3, None) => {}
+    }
+    if dialect == Dialect::V2 {
+        out["schemes"] = json!(["https"]);
+        let consumed = match operation.body {
+            Some(Body::Patch) => &PATCHES[..],
+            Some(Body::Object(_) | Body::Options(_)) | None => operation.media.consumed(),
+        };
+        for (key, media) in [("consumes", consumed), ("produces", &operation.media.produced())] {
+            if !media.is_empty() {
+                out[key] = media.into();
             }
-        }
-        Dialect::V2 => {
-            if let Some(body) = &operation.body {
-                parameters.push(body_parameter(body));
-            }
-            out["schemes"] = json!(["https"]);
-            out["consumes"] = match operation.body {
-                Some(Body::Patch) => json!(PATCHES),
-                _ => json!(["*/*"]),
-            };
-            out["produces"] = match operation.answer {
-                Some(_) => produced(operation).into(),
-                None => json!(["text/plain"]),
-            };
         }
     }
-    out["parameters"] = parameters.into();
+    let own = operation.parameters.iter().filter(|it| {
+        !common.iter().any(|common| common.name == it.name && common.in_path == it.in_path)
+    });
+    let own = parameters(own, body, dialect);
+    if own.as_array().is_some_and(|list| !list.is_empty()) {
+        out["parameters"] = own;
+    }
     out
+}
+
+/// A list of parameters, by name.
+fn parameters<'a>(
+    list: impl Iterator<Item = &'a Parameter>,
+    body: Option<Value>,
+    dialect: Dialect,
+) -> Value {
+    let mut list: Vec<Value> = list.map(|it| parameter(it, dialect)).chain(body).collect();
+    let text = |it: &Value, key: &str| it[key].as_str().unwrap_or_default().to_owned();
+    list.sort_by_cached_key(|it| (text(it, "name"), text(it, "in")));
+    list.into()
 }
 
 fn parameter(parameter: &Parameter, dialect: Dialect) -> Value {
@@ -111,27 +147,23 @@ fn body_parameter(body: &Body) -> Value {
     out
 }
 
-fn produced(operation: &Operation) -> Vec<&'static str> {
-    let streams: &[&str] = if operation.action == "list" { &STREAMS } else { &[] };
-    ANSWERS.iter().chain(streams).copied().collect()
-}
-
 fn answers(operation: &Operation, dialect: Dialect) -> Value {
     let mut out = json!({ "401": { "description": "Unauthorized" } });
-    for code in &operation.answers {
+    let schema = match &operation.answer {
+        Answer::Object(name) => reference(name, dialect),
+        Answer::Text => json!({ "type": "string" }),
+        Answer::Nothing => return out,
+    };
+    for code in operation.codes {
         let mut answer = json!({ "description": reason(*code) });
-        match (&operation.answer, dialect) {
-            (Some(schema), Dialect::V2) => answer["schema"] = reference(schema, dialect),
-            (None, Dialect::V2) => answer["schema"] = json!({ "type": "string" }),
-            (Some(schema), Dialect::V3) => {
-                let schema = json!({ "schema": reference(schema, dialect) });
-                let media = produced(operation).into_iter();
+        match dialect {
+            Dialect::V2 => answer["schema"] = schema.clone(),
+            Dialect::V3 => {
+                let schema = json!({ "schema": schema });
+                let media = operation.media.produced().into_iter();
                 let content: Map<String, Value> =
                     media.map(|media| (media.to_owned(), schema.clone())).collect();
                 answer["content"] = content.into();
-            }
-            (None, Dialect::V3) => {
-                answer["content"] = json!({ "text/plain": { "schema": { "type": "string" } } });
             }
         }
         out[code.to_string()] = answer;

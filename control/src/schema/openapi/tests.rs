@@ -77,7 +77,7 @@ fn open_api() -> OpenApi {
 }
 
 fn v3(path: &str) -> Value {
-    let document = open_api().v3_group(path).expect("served");
+    let document = open_api().v3(path).expect("served");
     serde_json::from_slice(&document).expect("JSON")
 }
 
@@ -110,11 +110,24 @@ fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
 fn the_index_names_each_group_version_with_a_hash() {
     let index = open_api().v3_index();
     let paths: Vec<&String> = index["paths"].as_object().expect("paths").keys().collect();
-    assert_eq!(paths, ["api/v1", "apis/apps/v1"]);
+    assert_eq!(
+        paths,
+        [
+            ".well-known/openid-configuration",
+            "api",
+            "api/v1",
+            "apis",
+            "apis/apps",
+            "apis/apps/v1",
+            "logs",
+            "openid/v1/jwks",
+            "version"
+        ]
+    );
     let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().expect("url");
     let hash = url.strip_prefix("/openapi/v3/apis/apps/v1?hash=").expect("prefix");
     assert_eq!(open_api().v3_hash("apis/apps/v1").as_deref(), Some(hash));
-    assert!(open_api().v3_group("apis/none/v1").is_none());
+    assert!(open_api().v3("apis/none/v1").is_none());
 }
 
 #[test]
@@ -231,8 +244,26 @@ fn version_two_has_definitions_and_body_parameters() {
     assert_eq!(pod["properties"]["spec"]["$ref"], "#/definitions/io.k8s.api.core.v1.PodSpec");
     let path = "/api/v1/namespaces/{namespace}/configmaps/{name}";
     let put = &document["paths"][path]["put"];
-    assert_eq!(parameters(put), ["pretty", "dryRun", "fieldManager", "fieldValidation", "body"]);
+    // The others are referred to.
+    assert_eq!(parameters(put), ["body", "dryRun", "fieldValidation"]);
+    let mut found = Vec::new();
+    references(put, &mut found);
+    let manager = found.iter().find_map(|name| name.strip_prefix("#/parameters/")).expect("one");
+    assert_eq!(document["parameters"][manager]["name"], "fieldManager");
     assert_eq!(document["paths"][path]["parameters"][0]["type"], "string");
+}
+
+#[test]
+fn documents_that_nobody_asks_for_are_let_go() {
+    let open_api = open_api();
+    assert!(!open_api.begin_to_rest(), "there is nothing to let go");
+    let first = open_api.v3("api/v1").expect("served");
+    assert!(open_api.begin_to_rest() && !open_api.begin_to_rest(), "one does it");
+    assert!(open_api.rest(), "it was asked for of late");
+    assert!(!open_api.rest());
+    let again = open_api.v3("api/v1").expect("served");
+    assert_ne!(first.as_ptr(), again.as_ptr());
+    assert!(open_api.begin_to_rest());
 }
 
 #[test]
@@ -253,7 +284,7 @@ fn operation_ids_are_unique() {
 #[test]
 fn documents_are_made_once() {
     let open_api = open_api();
-    let (first, second) = (open_api.v3_group("api/v1"), open_api.v3_group("api/v1"));
+    let (first, second) = (open_api.v3("api/v1"), open_api.v3("api/v1"));
     let address = |document: &Option<bytes::Bytes>| document.as_ref().map(|bytes| bytes.as_ptr());
     assert_eq!(address(&first), address(&second));
     assert_eq!(open_api.v2().as_ptr(), open_api.v2().as_ptr());
