@@ -356,13 +356,17 @@ async fn an_event_has_one_list_of_managers_in_both_its_versions() {
 async fn what_any_kind_was_applied_with_is_applied_again_without_a_write() {
     let server = Server::start().await;
     with_service_account(&server).await;
-    for kind in registry().iter().filter(|kind| kind.info().storage != Storage::Virtual) {
+    let mut wrong = Vec::new();
+    for kind in registry().iter() {
         let info = kind.info();
+        if info.storage == Storage::Virtual || !info.verbs.names().contains(&"patch") {
+            continue;
+        }
         let mut object = golden::object(kind.as_ref());
         // Who applies nothing owns nothing, and is nobody by the next time.
         object["metadata"]["labels"]["of"] = "test".into();
-        // Only the server gives these.
-        object["metadata"]["uid"] = Value::Null;
+        // What does not exist has no uid.
+        object["metadata"].as_object_mut().expect("metadata").remove("uid");
         let mut name = object["metadata"]["name"].as_str().expect("a name").to_owned();
         if info.stored_resource() != info.group_resource() {
             // Another version of the same object would be an update of it.
@@ -379,17 +383,24 @@ async fn what_any_kind_was_applied_with_is_applied_again_without_a_write() {
         }
         let path = format!("{root}{place}/{}/{name}", info.resource);
         let first = apply(&server, &path, "fieldManager=me&force=true", &object).await;
-        assert!(first.status < 300, "{path}: {}", first.text);
-        // The status of some is told meanwhile: then once more.
+        if first.status >= 300 {
+            wrong.push(format!("{path}: {}", first.text));
+            continue;
+        }
+        // The server's own controllers may write in between, but not for ever.
+        let mut last = first.json();
         let mut settled = false;
-        for _ in 0..10 {
-            let before = server.get(&path).await.json();
-            let again = apply(&server, &path, "fieldManager=me", &object).await;
-            settled = again.ok() == before;
+        for _ in 0..3 {
+            let again = apply(&server, &path, "fieldManager=me", &object).await.json();
+            settled = again == last;
             if settled {
                 break;
             }
+            last = again;
         }
-        assert!(settled, "{path}");
+        if !settled {
+            wrong.push(format!("{path}:\n{}\n{last}", first.text));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
