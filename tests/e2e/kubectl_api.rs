@@ -237,3 +237,14 @@ async fn explain_shows_every_kind_to_its_leaves() {
     }
     fixture.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_creates_what_nothing_acts_on_yet_is_told() {
+    let fixture = Fixture::start().await;
+    let kubectl = &fixture.kubectl;
+    let (done, _, told) = kubectl.run("create job once --image=agent:1", "").await;
+    assert!(done && told.contains("Warning: the Job is stored, but no controller"), "{told}");
+    let (done, _, told) = kubectl.run("create deployment web --image=web:1", "").await;
+    assert!(done && !told.contains("stored, but"), "{told}");
+    fixture.stop().await;
+}

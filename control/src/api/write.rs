@@ -150,7 +150,10 @@ async fn insert_once(
     // A kind may name the nameless: limit ranges.
     let name = object::name(&value).to_owned();
     invalid_unless_empty(call, &name, &errors)?;
-    let done = |object: Object| Ok(Written { object, warnings: findings.warnings });
+    let mut warnings = findings.warnings;
+    let missing = info.not_yet.map(|why| format!("the {} is stored, but {why}", info.kind));
+    warnings.extend(missing);
+    let done = |object: Object| Ok(Written { object, warnings });
     let namespace = object::namespace(&value).to_owned();
     let key = key(call, &namespace, &name);
     if dry_run {

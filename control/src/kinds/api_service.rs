@@ -25,6 +25,7 @@ impl Kind for ApiServices {
         subresources: &[Subresource::Status],
         unconditional_update: false,
         fixed_by_status: USER_METADATA,
+        not_yet: Some("requests are not passed on to it yet"),
         ..KindInfo::cluster(
             "apiregistration.k8s.io",
             "v1",

@@ -15,6 +15,7 @@ impl Kind for ClusterRoles {
     const INFO: KindInfo = KindInfo {
         names: NameRule::PathSegment,
         create_on_update: true,
+        not_yet: Some("access is not decided by it yet"),
         ..KindInfo::cluster(
             rbac::GROUP,
             "v1",

@@ -25,6 +25,7 @@ impl Kind for CronJobs {
         categories: &["all"],
         subresources: &[Subresource::Status],
         generation: Generation::Raised,
+        not_yet: Some("no controller acts on it yet"),
         ..KindInfo::namespaced(
             "batch",
             "v1",

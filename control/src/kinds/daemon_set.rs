@@ -31,6 +31,7 @@ impl Kind for DaemonSets {
         categories: &["all"],
         subresources: &[Subresource::Status],
         generation: Generation::Raised,
+        not_yet: Some("no controller acts on it yet"),
         ..KindInfo::namespaced(
             "apps",
             "v1",

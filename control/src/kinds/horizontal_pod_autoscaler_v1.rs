@@ -24,6 +24,7 @@ impl Kind for HorizontalPodAutoscalersV1 {
         categories: &["all"],
         storage: Storage::As { resource: "horizontalpodautoscalers.autoscaling" },
         subresources: &[Subresource::Status],
+        not_yet: Some("no controller acts on it yet"),
         ..KindInfo::namespaced(
             "autoscaling",
             "v1",

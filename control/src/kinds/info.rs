@@ -138,6 +138,8 @@ pub struct KindInfo {
     pub time_to_live: Option<Duration>,
     /// Names that selectable fields bore once, and bear today (AddFieldLabelConversionFunc).
     pub field_aliases: &'static [(&'static str, &'static str)],
+    /// What is missing of the kind besides its API: whoever creates one is told.
+    pub not_yet: Option<&'static str>,
     /// What everyone is told who uses the kind: it has a successor (APILifecycleDeprecated).
     pub deprecation: Option<&'static str>,
     /// What everyone is told who deletes one without saying what becomes of its dependents.
@@ -184,6 +186,7 @@ impl KindInfo {
             resets: &[],
             time_to_live: None,
             field_aliases: &[],
+            not_yet: None,
             deprecation: None,
             deletion_warning: None,
             row_order: None,

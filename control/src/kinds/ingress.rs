@@ -23,6 +23,7 @@ impl Kind for Ingresses {
         short_names: &["ing"],
         subresources: &[Subresource::Status],
         generation: Generation::Raised,
+        not_yet: Some("nothing serves it yet"),
         ..KindInfo::namespaced(
             "networking.k8s.io",
             "v1",

@@ -21,6 +21,7 @@ impl Kind for MutatingAdmissionPolicies {
         categories: &["api-extensions"],
         generation: Generation::Raised,
         unconditional_update: false,
+        not_yet: Some("it is not evaluated yet"),
         ..KindInfo::cluster(
             "admissionregistration.k8s.io",
             "v1",

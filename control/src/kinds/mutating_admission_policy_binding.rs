@@ -18,6 +18,7 @@ impl Kind for MutatingAdmissionPolicyBindings {
         categories: &["api-extensions"],
         generation: Generation::Raised,
         unconditional_update: false,
+        not_yet: Some("it is not evaluated yet"),
         ..KindInfo::cluster(
             "admissionregistration.k8s.io",
             "v1",

@@ -20,6 +20,7 @@ impl Kind for MutatingWebhookConfigurations {
         categories: &["api-extensions"],
         generation: Generation::Raised,
         unconditional_update: false,
+        not_yet: Some("its webhooks are not called yet"),
         ..KindInfo::cluster(
             "admissionregistration.k8s.io",
             "v1",

@@ -24,6 +24,7 @@ impl Kind for NetworkPolicies {
     const INFO: KindInfo = KindInfo {
         short_names: &["netpol"],
         generation: Generation::Raised,
+        not_yet: Some("it is not enforced yet"),
         ..KindInfo::namespaced(
             "networking.k8s.io",
             "v1",

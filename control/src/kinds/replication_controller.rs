@@ -24,6 +24,7 @@ impl Kind for ReplicationControllers {
         subresources: &[Subresource::Status, Subresource::Scale],
         generation: Generation::Raised,
         dependents: Dependents::Orphaned,
+        not_yet: Some("no controller acts on it yet"),
         ..KindInfo::namespaced(
             "",
             "v1",

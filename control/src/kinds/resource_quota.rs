@@ -38,6 +38,7 @@ impl Kind for ResourceQuotas {
         short_names: &["quota"],
         subresources: &[Subresource::Status],
         returns_deleted: true,
+        not_yet: Some("it is not counted yet"),
         ..KindInfo::namespaced(
             "",
             "v1",

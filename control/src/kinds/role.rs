@@ -14,6 +14,7 @@ impl Kind for Roles {
     const INFO: KindInfo = KindInfo {
         names: NameRule::PathSegment,
         create_on_update: true,
+        not_yet: Some("access is not decided by it yet"),
         ..KindInfo::namespaced(
             rbac::GROUP,
             "v1",

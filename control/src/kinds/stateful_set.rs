@@ -39,6 +39,7 @@ impl Kind for StatefulSets {
         names: NameRule::Label,
         subresources: &[Subresource::Status, Subresource::Scale],
         generation: Generation::Raised,
+        not_yet: Some("no controller acts on it yet"),
         ..KindInfo::namespaced(
             "apps",
             "v1",

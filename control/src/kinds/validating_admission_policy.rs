@@ -30,6 +30,7 @@ impl Kind for ValidatingAdmissionPolicies {
         generation: Generation::Raised,
         unconditional_update: false,
         fixed_by_status: USER_METADATA,
+        not_yet: Some("it is not evaluated yet"),
         ..KindInfo::cluster(
             "admissionregistration.k8s.io",
             "v1",

@@ -28,6 +28,7 @@ impl Kind for VolumeAttachments {
         unconditional_update: false,
         returns_deleted: true,
         fixed_by_status: USER_METADATA,
+        not_yet: Some("nothing attaches it yet"),
         ..KindInfo::cluster(
             "storage.k8s.io",
             "v1",

@@ -42,6 +42,7 @@ impl Kind for CertificateSigningRequests {
                 paths: &["spec", "status.certificate"],
             },
         ],
+        not_yet: Some("nothing signs it yet"),
         ..KindInfo::cluster(
             "certificates.k8s.io",
             "v1",

@@ -33,6 +33,7 @@ impl Kind for CustomResourceDefinitions {
         subresources: &[Subresource::Status],
         generation: Generation::Raised,
         unconditional_update: false,
+        not_yet: Some("its resources are not served yet"),
         ..KindInfo::cluster(
             "apiextensions.k8s.io",
             "v1",

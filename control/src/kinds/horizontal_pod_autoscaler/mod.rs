@@ -44,6 +44,7 @@ impl Kind for HorizontalPodAutoscalers {
         short_names: &["hpa"],
         categories: &["all"],
         subresources: &[Subresource::Status],
+        not_yet: Some("no controller acts on it yet"),
         ..KindInfo::namespaced(
             "autoscaling",
             "v2",

@@ -37,6 +37,7 @@ impl Kind for Jobs {
         deletion_warning: Some(
             "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
         ),
+        not_yet: Some("no controller acts on it yet"),
         ..KindInfo::namespaced(
             "batch",
             "v1",

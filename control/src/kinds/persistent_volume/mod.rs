@@ -29,6 +29,7 @@ impl Kind for PersistentVolumes {
         short_names: &["pv"],
         subresources: &[Subresource::Status],
         returns_deleted: true,
+        not_yet: Some("it is not bound yet"),
         ..KindInfo::cluster(
             "",
             "v1",
