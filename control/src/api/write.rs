@@ -163,8 +163,8 @@ async fn insert_once(
         };
     }
     let ttl = info.time_to_live;
-    let stored = stored_form(call, &value, managers);
-    size::check(info, &stored)?;
+    let tracked = matches!(create.managers, Managers::Tracked);
+    let (stored, managers) = fitting(call, &value, managers, tracked)?;
     let write = Write::Create { key: key.clone(), value: stored.clone(), ttl };
     match call.api.store.commit(write).await {
         Ok(revision) => {
@@ -173,6 +173,21 @@ async fn insert_once(
         }
         Err(StoreError::Exists { .. }) => Err(exists_in_store(call, &key, &value).await),
         Err(error) => Err(store_failed(error)),
+    }
+}
+
+/// What is stored of an object, and the managers that are kept with it. Where it is too large with
+/// those that were tracked, it does without, as upstream; an apply does not.
+fn fitting<'m>(
+    call: &Call,
+    value: &Value,
+    managers: Option<&'m str>,
+    tracked: bool,
+) -> Result<(Bytes, Option<&'m str>), ApiError> {
+    let stored = stored_form(call, value, managers);
+    match size::check(call.info(), &stored) {
+        Err(_) if tracked && managers.is_some() => fitting(call, value, None, tracked),
+        checked => checked.map(|()| (stored, managers)),
     }
 }
 
@@ -421,6 +436,7 @@ async fn attempt(
     check_preconditions(call, edit, &new, old)?;
     object::set_revision(&mut new, current.cached.revision);
     let mut new = prepare(call, edit, new, &before)?;
+    let tracked = matches!(managers, Managers::Tracked);
     let managers = match managers {
         Managers::Known(managers) => managers,
         Managers::Tracked => ownership::updated(call, edit.rules, current, &given, &new),
@@ -457,7 +473,7 @@ async fn attempt(
     let attempt = if vanishes(call, &new, old) {
         remove(call, cached, &new, managers, edit.dry_run).await?
     } else {
-        commit(call, cached, new, managers, edit.dry_run, reservations).await?
+        commit(call, cached, new, managers, tracked, edit.dry_run, reservations).await?
     };
     Ok(match attempt {
         Attempt::Done(object) => Attempt::Done(Written { object, warnings }),
@@ -624,6 +640,7 @@ async fn commit(
     current: &Cached,
     new: Value,
     managers: Option<&str>,
+    tracked: bool,
     dry_run: bool,
     reservations: Vec<Reservation>,
 ) -> Result<Attempt<Object>, ApiError> {
@@ -631,8 +648,7 @@ async fn commit(
         return Ok(Attempt::Done(shown(&new, managers)));
     }
     let key = key(call, object::namespace(&new), object::name(&new));
-    let stored = stored_form(call, &new, managers);
-    size::check(call.info(), &stored)?;
+    let (stored, managers) = fitting(call, &new, managers, tracked)?;
     let ttl = call.info().time_to_live;
     let (value, expected) = (stored.clone(), current.revision);
     let write = Write::Update { key, value, expected, ttl };
@@ -681,7 +697,9 @@ pub async fn end(
         let attempt = match fate {
             Fate::Keep => return Ok(Removed::Pending(current.object())),
             Fate::Mark(new) if new == *old => return Ok(Removed::Pending(current.object())),
-            Fate::Mark(new) => commit(call, cached, new, managers, dry_run, Vec::new()).await?,
+            Fate::Mark(new) => {
+                commit(call, cached, new, managers, true, dry_run, Vec::new()).await?
+            }
             Fate::Remove(last) if dry_run => return Ok(Removed::Gone(shown(&last, managers))),
             Fate::Remove(mut last) => match delete(call, cached).await? {
                 Attempt::Done(revision) => {

@@ -483,6 +483,26 @@ async fn a_request_that_takes_too_long_is_given_up() {
 }
 
 #[tokio::test]
+async fn what_is_too_large_with_its_managers_does_without_unless_it_is_applied() {
+    let server = Server::start().await;
+    // Each key stands in the managers once more.
+    let keys: serde_json::Map<String, Value> =
+        (0..4500).map(|number| (format!("{number:0>220}"), "".into())).collect();
+    let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "wide" }, "data": keys });
+    let made = server.post(MAPS, map.clone()).await.ok();
+    assert_eq!(made["data"].as_object().map(serde_json::Map::len), Some(4500));
+    assert_eq!(made["metadata"].get("managedFields"), None);
+    let patch = json!({ "metadata": { "labels": { "of": "test" } } });
+    let patched = server.patch(&format!("{MAPS}/wide"), MERGE, patch).await.ok();
+    assert_eq!(patched["metadata"]["labels"]["of"], "test");
+    let apply = format!("{MAPS}/applied?fieldManager=me");
+    let mut map = map;
+    map["metadata"]["name"] = "applied".into();
+    let refused = server.patch(&apply, "application/apply-patch+yaml", map).await;
+    assert_eq!(refused.refused(500), "etcdserver: request is too large");
+}
+
+#[tokio::test]
 async fn what_is_too_large_for_etcd_is_refused_in_etcds_words() {
     let server = Server::start().await;
     let path = "/apis/apps/v1/namespaces/default/controllerrevisions";
