@@ -115,17 +115,7 @@ impl Kind for ReplicationControllers {
     }
 
     fn columns() -> &'static [Column] {
-        const COLUMNS: &[Column] = &[
-            Column::NAME,
-            Column::new("Desired", "integer", 0, "How many pods are wanted."),
-            Column::new("Current", "integer", 0, "How many pods there are."),
-            Column::new("Ready", "integer", 0, "How many pods are ready."),
-            Column::AGE,
-            workload::CONTAINERS,
-            workload::IMAGES,
-            workload::SELECTOR,
-        ];
-        COLUMNS
+        workload::REPLICAS
     }
 
     fn cells(object: &Object, now: Timestamp) -> Vec<Value> {

@@ -24,6 +24,18 @@ pub const IMAGES: Column =
 pub const SELECTOR: Column =
     Column::new("Selector", "string", 1, "Which pods belong to the object, by their labels.");
 
+/// The columns of what keeps a number of equal pods.
+pub const REPLICAS: &[Column] = &[
+    Column::NAME,
+    Column::new("Desired", "integer", 0, "How many pods are wanted."),
+    Column::new("Current", "integer", 0, "How many pods there are."),
+    Column::new("Ready", "integer", 0, "How many pods are ready."),
+    Column::AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
+
 /// All problems of `spec.selector`.
 ///
 /// The decoded type cannot tell an absent selector from an empty one, and upstream refuses both;
