@@ -4,9 +4,12 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use super::super::apply::{Keep, Shape, Versions};
+use proptest::prelude::*;
+
+use super::super::apply::{Keep, Shape, Versions, check};
 use super::*;
-use crate::schema::schema;
+use crate::schema::sample::{self, Chooser};
+use crate::schema::{prune, schema};
 
 /// `apps/v1` and a `v0` that is the same but for its name.
 struct Two(Shape);
@@ -451,4 +454,73 @@ fn the_managers_of_a_scale_are_those_of_the_replicas() {
     let scale = of_parent(Some(timed), "apps/v1");
     assert_eq!(entries(scale.as_deref())[0]["time"], "2020-01-01T00:00:00Z");
     assert_eq!(to_parent(Some(timed), scale.as_deref(), "apps/v1").as_deref(), Some(timed));
+}
+
+/// One version, of one kind.
+struct Only<'a>(&'a str, Shape);
+
+impl Versions for Only<'_> {
+    fn shape(&self, api_version: &str) -> Option<Shape> {
+        (api_version == self.0).then_some(self.1)
+    }
+
+    fn convert<'v>(&self, value: &'v Value, from: &str, to: &str) -> Option<Cow<'v, Value>> {
+        (from == to).then_some(Cow::Borrowed(value))
+    }
+}
+
+/// Leaves one element of each list, so that no key stands twice.
+fn keep_firsts(value: &mut Value) {
+    match value {
+        Value::Array(items) => {
+            items.truncate(1);
+            items.iter_mut().for_each(keep_firsts);
+        }
+        Value::Object(fields) => fields.values_mut().for_each(keep_firsts),
+        _ => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn an_apply_of_any_kind_that_is_done_again_changes_nothing(live in sample::seeds(), config in sample::seeds()) {
+        let mut seen = 0;
+        for kind in crate::kinds::registry().iter() {
+            let info = kind.info();
+            let ty = schema().by_name(info.schema).expect("a type");
+            let sampled = |seed| {
+                let mut object = sample::object(ty, &mut Chooser::new(seed), 0);
+                object["apiVersion"] = info.api_version().into();
+                object["kind"] = info.kind.into();
+                prune(ty, &mut object);
+                object
+            };
+            let (live, mut config) = (sampled(live), sampled(config));
+            keep_firsts(&mut config);
+            let shape = Shape::of(ty);
+            // Elements without their keys are refused.
+            if check(shape, &config).is_err() {
+                continue;
+            }
+            let api_version = info.api_version();
+            let versions = Only(&api_version, shape);
+            let keep = Keep::AllBut(&[]);
+            let setting = Setting { api_version: &api_version, shape, versions: &versions, keep };
+            let write = Write { setting, manager: "me", subresource: "", now: at(0) };
+            let Ok(first) = applied(write, Some((&live, None)), &config, true) else { continue };
+            let mut object = first.object;
+            prune(ty, &mut object);
+            let known = first.managers.as_deref();
+            // Nobody is in the way of oneself.
+            let again = applied(write, Some((&object, known)), &config, false).expect("no conflict");
+            let mut after = again.object;
+            prune(ty, &mut after);
+            prop_assert_eq!(&after, &object, "{}", info.kind);
+            prop_assert!(same_but_for_times(again.managers.as_deref(), known), "{}", info.kind);
+            seen += 1;
+        }
+        prop_assert!(seen > 30, "only {} kinds were applied", seen);
+    }
 }
