@@ -94,7 +94,7 @@ fn now(call: &Call) -> jiff::Timestamp {
 pub fn whole(output: &Output, status: StatusCode, ty: &str, object: &Object) -> Response {
     match output.media {
         Media::Json if !output.pretty => respond(status, JSON, line(&object.bytes)),
-        Media::Protobuf => match to_protobuf(ty, object.value()) {
+        Media::Protobuf => match to_protobuf(ty, object) {
             Some(bytes) => respond(status, PROTOBUF, bytes),
             None => respond(status, JSON, line(&object.bytes)),
         },
@@ -103,10 +103,8 @@ pub fn whole(output: &Output, status: StatusCode, ty: &str, object: &Object) -> 
 }
 
 /// The protobuf form, where the schema knows the type.
-pub fn to_protobuf(ty: &str, value: &Value) -> Option<Vec<u8>> {
-    let ty = schema().by_name(ty)?;
-    let text = |field: &str| value[field].as_str().unwrap_or_default();
-    Some(protobuf::encode(ty, text("apiVersion"), text("kind"), value))
+pub fn to_protobuf(ty: &str, object: &Object) -> Option<Vec<u8>> {
+    schema().by_name(ty).map(|ty| protobuf::encode_text(ty, &object.bytes))
 }
 
 /// A value that names its own type, in the form that was asked for. What has no protobuf form is

@@ -112,7 +112,7 @@ impl Encoder {
         let is_protobuf = output.media == Media::Protobuf;
         match output.shape {
             Shape::Whole if is_protobuf => {
-                let message = to_protobuf(kind.info().schema, object.value());
+                let message = to_protobuf(kind.info().schema, object);
                 protobuf_frame(what, &message.unwrap_or_default())
             }
             Shape::Whole => json_frame(what, &object.bytes),

@@ -109,15 +109,21 @@ impl Pieces {
         let head = |size| protobuf::list_head(meta, &api_version, &kind, &self.metadata, size);
         let held: usize = self.items.as_slice().iter().map(|item| item.stored().len()).sum();
         if held <= HELD_MAX {
-            let items = self.items.by_ref().map(|item| protobuf::list_item(ty, &form.value(&item)));
-            let items = items.collect::<Vec<_>>().concat();
+            let mut items = Vec::with_capacity(held);
+            for item in self.items.by_ref() {
+                form.put_protobuf(ty, &item, &mut items);
+            }
             out.extend(head(items.len()));
             out.extend(items);
             out.extend(protobuf::LIST_TAIL);
             return Step::Done;
         }
-        let items = self.items.as_slice().iter();
-        let size = items.map(|item| protobuf::list_item(ty, &form.value(item)).len()).sum();
+        let (mut size, mut item_bytes) = (0, Vec::new());
+        for item in self.items.as_slice() {
+            item_bytes.clear();
+            form.put_protobuf(ty, item, &mut item_bytes);
+            size += item_bytes.len();
+        }
         out.extend(head(size));
         Step::Items { first: true }
     }
@@ -209,7 +215,7 @@ impl Form {
 
     fn put(&self, item: &Cached, first: bool, out: &mut Vec<u8>) {
         if let Some(ty) = self.ty {
-            return out.extend(protobuf::list_item(ty, &self.value(item)));
+            return self.put_protobuf(ty, item, out);
         }
         if self.output.media == Media::Yaml {
             return out.extend_from_slice(yaml::item(&self.value(item)).as_bytes());
@@ -227,6 +233,14 @@ impl Form {
             return encode::put_item(out, item.stored(), item.revision);
         }
         self.put_json(&self.value(item), "\n    ", out);
+    }
+
+    fn put_protobuf(&self, ty: &Type, item: &Cached, out: &mut Vec<u8>) {
+        if self.output.shape == Shape::Whole && self.kind.info().storage == Storage::Own {
+            protobuf::put_list_item(ty, &item.bytes(), out);
+        } else {
+            out.extend(protobuf::list_item(ty, &self.value(item)));
+        }
     }
 
     fn value(&self, item: &Cached) -> Value {

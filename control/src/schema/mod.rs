@@ -9,6 +9,7 @@
 //! `protobuf`, `openapi`.
 
 pub mod check;
+pub mod key;
 pub mod openapi;
 mod path;
 pub mod protobuf;

@@ -30,8 +30,12 @@ pub struct Type {
 
 impl Type {
     pub fn field(&self, json: &str) -> Option<&Field> {
-        let at = self.fields.binary_search_by(|field| field.json.cmp(json)).ok()?;
-        Some(&self.fields[at])
+        self.place(json).map(|at| &self.fields[at])
+    }
+
+    /// Where a field stands in `fields`.
+    pub(super) fn place(&self, json: &str) -> Option<usize> {
+        self.fields.binary_search_by(|field| field.json.cmp(json)).ok()
     }
 
     /// `Pod`: the last part of the name.

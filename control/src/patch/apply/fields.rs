@@ -2,13 +2,13 @@
 //!
 //! Source: `fieldpath/serialize.go`.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use super::element::Element;
 use super::set::{Node, Set};
+use crate::schema::key::Key;
 
 /// Appends the set's JSON.
 pub fn write(set: &Set<'_>, out: &mut Vec<u8>) {
@@ -98,30 +98,5 @@ impl<'de> Visitor<'de> for Level {
         let set = Set::of_nodes(nodes);
         let member = member || set.is_empty();
         Ok((set, member))
-    }
-}
-
-/// A key that is borrowed where the text has it without escapes.
-struct Key<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> serde::Deserialize<'de> for Key<'a> {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'de> Visitor<'de> for Text {
-            type Value = Cow<'de, str>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Cow::Borrowed(text))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Cow::Owned(text.to_owned()))
-            }
-        }
-        json.deserialize_str(Text).map(Key)
     }
 }

@@ -14,12 +14,21 @@ use crate::schema::types::{Alternative, Field, FieldKind, JSON_SCHEMA_PROPS, Par
 
 /// Writes an object in its envelope.
 pub fn encode(ty: &Type, api_version: &str, kind: &str, value: &Value) -> Vec<u8> {
+    enveloped(api_version, kind, |out| message(ty, value, out))
+}
+
+/// The envelope around a message.
+pub(super) fn enveloped(
+    api_version: &str,
+    kind: &str,
+    message: impl FnOnce(&mut Vec<u8>),
+) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     put_message(&mut out, 1, |out| {
         put_bytes(out, 1, api_version.as_bytes());
         put_bytes(out, 2, kind.as_bytes());
     });
-    put_message(&mut out, 2, |out| message(ty, value, out));
+    put_message(&mut out, 2, message);
     // Upstream writes these two though they are empty.
     put_bytes(&mut out, 3, b"");
     put_bytes(&mut out, 4, b"");
@@ -78,7 +87,7 @@ fn put_field(ty: &Type, field: &Field, value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-fn put(ty: &Type, tag: u32, kind: &FieldKind, value: &Value, out: &mut Vec<u8>) {
+pub(super) fn put(ty: &Type, tag: u32, kind: &FieldKind, value: &Value, out: &mut Vec<u8>) {
     match (kind, value) {
         (FieldKind::String, Value::String(text)) => put_bytes(out, tag, text.as_bytes()),
         (FieldKind::Bool, Value::Bool(value)) => put_number(out, tag, u64::from(*value)),
@@ -105,10 +114,15 @@ fn put(ty: &Type, tag: u32, kind: &FieldKind, value: &Value, out: &mut Vec<u8>) 
             put_message(out, tag, |out| put_bytes(out, 1, number.to_string().as_bytes()));
         }
         (FieldKind::IntOrString, value) => {
-            put_message(out, tag, |out| put_int_or_string(value, out));
+            let (is_string, number, text) = match value {
+                Value::String(text) => (1, 0, text.as_str()),
+                Value::Number(number) => (0, number.as_i64().unwrap_or_default(), ""),
+                _ => (0, 0, ""),
+            };
+            put_message(out, tag, |out| put_int_or_string(is_string, number, text, out));
         }
         (FieldKind::RawExtension, value) => {
-            let object = ty.holds_objects().then(|| enveloped(value)).flatten();
+            let object = ty.holds_objects().then(|| known(value)).flatten();
             let raw = object.unwrap_or_else(|| value.to_string().into_bytes());
             put_message(out, tag, |out| put_bytes(out, 1, &raw));
         }
@@ -146,13 +160,13 @@ fn put(ty: &Type, tag: u32, kind: &FieldKind, value: &Value, out: &mut Vec<u8>) 
 }
 
 /// An object of a known kind in an envelope of its own.
-fn enveloped(value: &Value) -> Option<Vec<u8>> {
+fn known(value: &Value) -> Option<Vec<u8>> {
     let (api_version, kind) = (value["apiVersion"].as_str()?, value["kind"].as_str()?);
     let ty = schema().by_api_version(api_version, kind)?;
     Some(encode(ty, api_version, kind, value))
 }
 
-fn put_time(tag: u32, text: &str, micros: bool, out: &mut Vec<u8>) {
+pub(super) fn put_time(tag: u32, text: &str, micros: bool, out: &mut Vec<u8>) {
     let Ok(at) = text.parse::<Timestamp>() else { return };
     // Times before 1970 count up from their second, as Go's do.
     let (mut seconds, mut nanos) = (at.as_second(), at.subsec_nanosecond());
@@ -167,12 +181,7 @@ fn put_time(tag: u32, text: &str, micros: bool, out: &mut Vec<u8>) {
     });
 }
 
-fn put_int_or_string(value: &Value, out: &mut Vec<u8>) {
-    let (is_string, number, text) = match value {
-        Value::String(text) => (1, 0, text.as_str()),
-        Value::Number(number) => (0, number.as_i64().unwrap_or_default(), ""),
-        _ => (0, 0, ""),
-    };
+pub(super) fn put_int_or_string(is_string: u64, number: i64, text: &str, out: &mut Vec<u8>) {
     put_number(out, 1, is_string);
     put_number(out, 2, number as u64);
     put_bytes(out, 3, text.as_bytes());

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::MAGIC;
 use super::encode::encode_message;
+use super::transcode::put_text;
 use super::wire::{put_bytes, put_key, put_message, put_varint};
 use crate::schema::types::Type;
 
@@ -39,6 +40,11 @@ pub fn list_item(ty: &Type, item: &Value) -> Vec<u8> {
     let mut field = Vec::with_capacity(message.len() + 8);
     put_bytes(&mut field, 2, &message);
     field
+}
+
+/// The same for an item whose JSON is at hand, appended.
+pub fn put_list_item(ty: &Type, text: &[u8], out: &mut Vec<u8>) {
+    put_message(out, 2, |out| put_text(ty, text, out));
 }
 
 #[cfg(test)]

@@ -10,11 +10,13 @@
 mod decode;
 mod encode;
 mod list;
+mod transcode;
 pub(in crate::schema) mod wire;
 
 pub use decode::{decode, decode_as};
 pub use encode::{encode, encode_message};
-pub use list::{LIST_TAIL, list_head, list_item};
+pub use list::{LIST_TAIL, list_head, list_item, put_list_item};
+pub use transcode::{encode_text, put_text};
 
 /// What stands before every object.
 pub const MAGIC: &[u8; 4] = b"k8s\0";

@@ -193,6 +193,32 @@ fn a_watch_event_holds_its_object_in_protobuf() {
 }
 
 #[test]
+fn text_becomes_what_its_value_becomes() {
+    let pod = ty("v1", "Pod");
+    for text in [
+        // Not in the order of the tags; inlined types; escapes; nulls; unknown fields.
+        r#"{"status":{"phase":"Running"},"apiVersion":"v1","kind":"Pod","spec":{"volumes":[{"secret":{"secretName":"s"},"name":"a\u00e4"},{"name":"b"}],"containers":[{"ports":[{"containerPort":80}],"name":"c","livenessProbe":{"periodSeconds":3,"httpGet":{"port":"http"}},"env":null}]},"metadata":{"name":"p","labels":{"a":"b"},"none":[1,{}],"managedFields":[{"fieldsV1":{"f:spec":{"f:x":{}}}}]}}"#,
+        // What is not of its type is left out.
+        r#"{"metadata":{"name":7,"labels":["a"],"generation":1.5},"spec":{"hostNetwork":"yes","containers":{}}}"#,
+        "{}",
+    ] {
+        let value = serde_json::from_str(text).expect("JSON");
+        let mut fast = Vec::new();
+        put_text(pod, text.as_bytes(), &mut fast);
+        assert_eq!(fast, encode_message(pod, &value), "{text}");
+        assert_eq!(
+            encode_text(pod, text.as_bytes()),
+            encode(
+                pod,
+                value["apiVersion"].as_str().unwrap_or_default(),
+                value["kind"].as_str().unwrap_or_default(),
+                &value
+            )
+        );
+    }
+}
+
+#[test]
 fn what_is_no_object_is_refused() {
     let none = envelope("v1", "Nothing", b"");
     assert!(matches!(decode(&none), Err(ProtobufError::UnknownKind { .. })));
@@ -265,6 +291,11 @@ proptest! {
             let (_, _, mut read) = decode(&sent).expect("decodes");
             settle(ty, &mut read);
             prop_assert_eq!(encode(ty, &api_version, gvk.kind, &read), sent, "{}", ty.name);
+
+            let text = serde_json::to_vec(&object).expect("JSON");
+            let mut fast = Vec::new();
+            put_text(ty, &text, &mut fast);
+            prop_assert_eq!(fast, encode_message(ty, &object), "{}", ty.name);
         }
     }
 }

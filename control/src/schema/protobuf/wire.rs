@@ -1,5 +1,7 @@
 //! The wire format: varints, tags, lengths.
 
+use std::convert::Infallible;
+
 use super::ProtobufError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,18 +112,32 @@ pub(in crate::schema) fn put_message(
     tag: u32,
     write: impl FnOnce(&mut Vec<u8>),
 ) {
+    let done: Result<(), Infallible> = try_put_message(out, tag, |out| {
+        write(out);
+        Ok(())
+    });
+    done.unwrap_or_else(|never| match never {});
+}
+
+/// The same for what may fail; then `out` is of no use.
+pub(in crate::schema) fn try_put_message<E>(
+    out: &mut Vec<u8>,
+    tag: u32,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
     put_key(out, tag, 2);
     let at = out.len();
     out.push(0);
-    write(out);
+    write(out)?;
     let length = out.len() - at - 1;
     if length < 0x80 {
         out[at] = length as u8;
-        return;
+        return Ok(());
     }
     let mut prefix = Vec::with_capacity(5);
     put_varint(&mut prefix, length as u64);
     out.splice(at..=at, prefix);
+    Ok(())
 }
 
 #[cfg(test)]
