@@ -261,9 +261,14 @@ fn is_symbol(letter: char) -> bool {
     matches!(letter, '=' | '!' | '(' | ')' | ',' | '>' | '<')
 }
 
+/// No other space parts words: a form feed is part of one, which is then wrong.
+fn is_space(letter: char) -> bool {
+    matches!(letter, ' ' | '\t' | '\r' | '\n')
+}
+
 fn tokens(text: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
-    let mut rest = text.trim_start_matches([' ', '\t', '\r', '\n']);
+    let mut rest = text.trim_start_matches(is_space);
     while let Some(first) = rest.chars().next() {
         let taken = if is_symbol(first) {
             let symbol = SYMBOLS.iter().find(|symbol| rest.starts_with(**symbol));
@@ -271,7 +276,7 @@ fn tokens(text: &str) -> Vec<Token> {
             tokens.push(Token::Symbol(symbol));
             symbol.len().max(1)
         } else {
-            let end = rest.find(|letter: char| is_symbol(letter) || letter.is_ascii_whitespace());
+            let end = rest.find(|letter: char| is_symbol(letter) || is_space(letter));
             let end = end.unwrap_or(rest.len());
             tokens.push(match &rest[..end] {
                 "in" => Token::Keyword("in"),
@@ -280,7 +285,7 @@ fn tokens(text: &str) -> Vec<Token> {
             });
             end
         };
-        rest = rest[taken..].trim_start_matches([' ', '\t', '\r', '\n']);
+        rest = rest[taken..].trim_start_matches(is_space);
     }
     tokens.push(Token::End);
     tokens
@@ -552,6 +557,14 @@ mod tests {
         ];
         for (selector, expected) in table {
             assert_eq!(parse_labels(selector), Err(expected.to_owned()), "{selector}");
+        }
+    }
+
+    #[test]
+    fn other_spaces_part_no_words() {
+        for selector in ["a\u{c}", "a\u{c}=b", "a=b\u{c}c", "a in (\u{c})", "\u{c}"] {
+            let problem = parse_labels(selector).expect_err(selector);
+            assert!(problem.contains("alphanumeric characters"), "{problem}");
         }
     }
 
