@@ -31,8 +31,8 @@ pub async fn create(call: &Call, body: Body) -> Result<Response, ApiError> {
     metadata::wipe_system_fields(&mut value);
     metadata::settle_namespace(&mut value, requested_namespace(call))?;
     warnings.extend(owner_warning(&mut value));
-    let written = write::insert(call, value, options.dry_run).await?;
-    finish(call, StatusCode::CREATED, written, &warnings)
+    let written = write::insert(call, value, options.dry_run).await;
+    finish(call, StatusCode::CREATED, written.map_err(|error| error.warned(&warnings))?, &warnings)
 }
 
 /// The namespace an object must be in; namespaces and other cluster objects are in none.

@@ -139,8 +139,8 @@ impl WriteOptions {
 }
 
 fn check_dry_run(values: &[&str]) -> Option<FieldError> {
-    let other = values.iter().find(|value| **value != "All")?;
-    Some(FieldError::not_supported("dryRun", *other, &["All"]))
+    values.iter().find(|value| **value != "All")?;
+    Some(FieldError::not_supported("dryRun", Value::from(values.to_vec()), &["All"]))
 }
 
 fn invalid_options(kind: &str, errors: &[FieldError]) -> ApiError {
@@ -236,7 +236,7 @@ pub struct ListOptions {
     pub version_match: Option<VersionMatch>,
     pub limit: usize,
     pub continued: Option<String>,
-    pub timeout_seconds: Option<u64>,
+    pub timeout_seconds: Option<i64>,
     pub bookmarks: bool,
     pub send_initial_events: Option<bool>,
 }
@@ -274,7 +274,7 @@ impl ListOptions {
             },
             limit: positive(query.integer("limit")?).unwrap_or(0) as usize,
             continued,
-            timeout_seconds: positive(query.integer("timeoutSeconds")?),
+            timeout_seconds: query.integer("timeoutSeconds")?,
             bookmarks: query.flag("allowWatchBookmarks"),
             send_initial_events: initial,
         })
@@ -388,7 +388,7 @@ mod tests {
         };
         assert_eq!(
             message("dryRun=Some"),
-            r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "Some": supported values: "All""#
+            r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: supported values: "All""#
         );
         assert_eq!(
             message("fieldValidation=x"),

@@ -35,7 +35,10 @@ pub async fn update(call: &Call, body: Body, rules: Rules) -> Result<Response, A
         Err(missing) if missing.code == 404 && creates(call, rules) => {
             create(call, value, options.dry_run, &warnings).await
         }
-        result => finish(call, StatusCode::OK, result?, &warnings),
+        result => {
+            let written = result.map_err(|error| error.warned(&warnings))?;
+            finish(call, StatusCode::OK, written, &warnings)
+        }
     }
 }
 
@@ -58,6 +61,6 @@ async fn create(
     metadata::wipe_system_fields(&mut value);
     // Upstream compares it with that of an existing object alone.
     object::metadata_mut(&mut value).remove("resourceVersion");
-    let written = write::insert(call, value, dry_run).await?;
-    finish(call, StatusCode::CREATED, written, warnings)
+    let written = write::insert(call, value, dry_run).await;
+    finish(call, StatusCode::CREATED, written.map_err(|error| error.warned(warnings))?, warnings)
 }

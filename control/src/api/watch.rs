@@ -85,7 +85,8 @@ pub async fn watch(call: &Call) -> Result<Response, ApiError> {
 
 fn timeout(options: &ListOptions, ambient: &Ambient) -> Duration {
     match options.timeout_seconds {
-        Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
+        // One that is over before it begins.
+        Some(seconds) if seconds != 0 => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
         _ => TIMEOUT_MIN + Duration::from_secs(ambient.u64() % TIMEOUT_MIN.as_secs()),
     }
 }

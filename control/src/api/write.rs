@@ -125,7 +125,7 @@ async fn insert_once(
 ) -> Result<Written, ApiError> {
     let info = call.info();
     let dry_run = create.dry_run;
-    begin(call, value)?;
+    begin(call, value);
     let name = object::name(value).to_owned();
     let begun = call.kind.begin(value, None, Part::Main, &call.context(&name));
     let mut draft = begun.map_err(|why| undecodable(call, &why))?;
@@ -143,7 +143,7 @@ async fn insert_once(
     };
     let reservations = call.admit(admission).await?;
     let finished = call.kind.finish(draft, None, Part::Main);
-    let (value, findings) = finished.map_err(|why| undecodable(call, &why))?;
+    let (mut value, findings) = finished.map_err(|why| undecodable(call, &why))?;
     let mut errors = meta::validate(&value, info);
     errors.extend(manager_problems(&create.given, managers));
     errors.extend(findings.errors);
@@ -162,6 +162,12 @@ async fn insert_once(
             None => done(shown(&value, managers)),
         };
     }
+    // A store that is only asked what it would do does not look at it, and the answer shows it.
+    if object::revision_of(&value).is_some_and(|revision| revision != Revision(0)) {
+        let message = "resourceVersion should not be set on objects to be created";
+        return Err(ApiError::new(500, "", message));
+    }
+    object::metadata_mut(&mut value).remove("resourceVersion");
     let ttl = info.time_to_live;
     let tracked = matches!(create.managers, Managers::Tracked);
     let (stored, managers) = fitting(call, &value, managers, tracked)?;
@@ -240,19 +246,12 @@ fn manager_problems(given: &Given, managers: Option<&str>) -> Vec<FieldError> {
 }
 
 /// Sets what the server sets on a new object.
-fn begin(call: &Call, value: &mut Value) -> Result<(), ApiError> {
+fn begin(call: &Call, value: &mut Value) {
     let info = call.info();
-    if !matches!(object::resource_version(value), "" | "0") {
-        let message = "resourceVersion should not be set on objects to be created";
-        return Err(ApiError::new(500, "", message));
-    }
     let ambient = call.api.ambient();
     let metadata = object::metadata_mut(value);
     metadata.insert("uid".into(), ambient.uuid().to_string().into());
     metadata.insert("creationTimestamp".into(), metadata::timestamp(ambient.now()));
-    for field in ["resourceVersion", "generation"] {
-        metadata.remove(field);
-    }
     if matches!(info.generation, Generation::Raised | Generation::Once) {
         metadata.insert("generation".into(), 1.into());
     }
@@ -262,7 +261,6 @@ fn begin(call: &Call, value: &mut Value) -> Result<(), ApiError> {
     {
         object.remove("status");
     }
-    Ok(())
 }
 
 fn undecodable(call: &Call, why: &str) -> ApiError {
@@ -345,6 +343,8 @@ pub struct Edit<'a> {
     pub name: &'a str,
     pub rules: Rules,
     pub dry_run: bool,
+    /// Whether the new object's uid says which object is meant. Elsewhere it is a field like others.
+    pub checks_uid: bool,
     pub make: Make<'a>,
 }
 
@@ -400,7 +400,7 @@ pub async fn newest(call: &Call, name: &str) -> Result<Arc<Cached>, ApiError> {
 pub async fn modify(call: &Call, change: &Change<'_>) -> Result<Written, ApiError> {
     let Change { name, rules, dry_run, transform } = *change;
     let make = |current: &Current| transform(&current.value).map(New::tracked);
-    edit(call, &Edit { name, rules, dry_run, make: &make }).await
+    edit(call, &Edit { name, rules, dry_run, checks_uid: true, make: &make }).await
 }
 
 /// The same, with its managers.
@@ -489,14 +489,19 @@ fn check_preconditions(
 ) -> Result<(), ApiError> {
     let about = call.about(edit.name);
     let (given, actual) = (object::uid(new), object::uid(old));
-    if !given.is_empty() && given != actual {
+    if edit.checks_uid && !given.is_empty() && given != actual {
         let why = format!(
-            "Precondition failed: UID in precondition: {given}, UID in object meta: {actual}"
+            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {actual}",
+            upstream_key(call, edit.name)
         );
         return Err(ApiError::conflict(about, &why));
     }
     let unconditional = call.info().unconditional_update || edit.rules == Rules::Raw;
-    match object::resource_version(new) {
+    let given = object::resource_version(new);
+    if !given.is_empty() && given.parse::<u64>().is_err() {
+        return Err(ApiError::new(500, "", unparsed(given)));
+    }
+    match given {
         "" | "0" if unconditional => Ok(()),
         "" | "0" => {
             let why = "must be specified for an update";
@@ -507,6 +512,24 @@ fn check_preconditions(
         given if given == object::resource_version(old) => Ok(()),
         _ => Err(ApiError::modified(about)),
     }
+}
+
+/// Where upstream keeps an object.
+fn upstream_key(call: &Call, name: &str) -> String {
+    let info = call.info();
+    let resource = info.stored_resource();
+    let resource = resource.split('.').next().unwrap_or_default();
+    match call.namespace() {
+        "" => format!("/registry/{resource}/{name}"),
+        namespace => format!("/registry/{resource}/{namespace}/{name}"),
+    }
+}
+
+/// What Go says of a number that is none.
+fn unparsed(text: &str) -> String {
+    let digits = text.bytes().all(|letter| letter.is_ascii_digit());
+    let why = if digits { "value out of range" } else { "invalid syntax" };
+    format!("strconv.ParseUint: parsing {text:?}: {why}")
 }
 
 /// Restores what this update may not touch.

@@ -86,14 +86,16 @@ pub async fn patch(call: &Call, body: Body) -> Result<Response, ApiError> {
     }
     let (patch, options) = Patch::read(call, body).await?;
     let warnings = Mutex::new(Vec::new());
+    let expected = Expected::new(API_VERSION, KIND, SCALE);
     let make = |current: &Current| {
-        let (scale, told) = patch.apply(SCALE, &of(&current.value))?;
+        let (scale, told) = patch.apply(&expected, &of(&current.value))?;
         metadata::check_name(&scale, &call.address.name)?;
         *warnings.lock() = told;
         managed(call, current, &scale)
     };
-    let written = edit(call, options.dry_run, &make).await?;
-    finish(call, &written, &warnings.into_inner())
+    let written = edit(call, options.dry_run, &make).await;
+    let warnings = warnings.into_inner();
+    finish(call, &written.map_err(|error| error.warned(&warnings))?, &warnings)
 }
 
 async fn apply(call: &Call, body: Body) -> Result<Response, ApiError> {
@@ -145,7 +147,7 @@ fn of_scale(current: &Current, scale: Option<&str>, api_version: &str) -> Manage
 
 async fn edit(call: &Call, dry_run: bool, make: write::Make<'_>) -> Result<Written, ApiError> {
     let name = &call.address.name;
-    write::edit(call, &Edit { name, rules: Rules::Main, dry_run, make }).await
+    write::edit(call, &Edit { name, rules: Rules::Main, dry_run, checks_uid: false, make }).await
 }
 
 /// `warnings`: those about the request, before those about the object.
