@@ -40,15 +40,17 @@ pub fn object(call: &Call, status: StatusCode, object: &Object) -> Result<Respon
             let table = table::of_object(&call.output, kind, object, options, now(call));
             Ok(value(&call.output, status, &table))
         }
-        Shape::Partial if call.output.of_list => {
-            let ty = internal_type(call.info());
-            Err(ApiError::not_acceptable(format!(
-                "you requested PartialObjectMetadataList, but the requested object is not a list (*{ty})"
-            )))
-        }
+        Shape::Partial if call.output.of_list => Err(no_list(&internal_type(call.info()))),
         Shape::Partial => Ok(partial(&call.output, status, object)),
         Shape::Whole => Ok(whole(&call.output, status, call.kind.info().schema, object)),
     }
+}
+
+/// Refuses to show an object of a type as a list of metadata.
+pub fn no_list(ty: &str) -> ApiError {
+    ApiError::not_acceptable(format!(
+        "you requested PartialObjectMetadataList, but the requested object is not a list (*{ty})"
+    ))
 }
 
 /// Refuses to show a list as one object's metadata.

@@ -83,7 +83,7 @@ impl Config {
             ),
         })?;
         let mut value = applied.object;
-        schema::check_conversion(target.ty, &value).map_err(|why| {
+        schema::convert_to(target.ty, &mut value).map_err(|why| {
             let gvk = gvk(target.api_version, target.kind);
             ApiError::new(
                 500,

@@ -5,7 +5,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, VARY};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, VARY,
+};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use jiff::SignedDuration;
 
@@ -108,8 +110,8 @@ pub fn answer(
 
 /// What upstream answers without a word.
 fn empty(status: StatusCode) -> Response {
-    let mut response = Response::default();
-    *response.status_mut() = status;
+    let mut response = respond(status, JSON, Bytes::new());
+    response.headers_mut().remove(CONTENT_TYPE);
     response
 }
 
@@ -196,7 +198,6 @@ mod tests {
     use std::net::IpAddr;
     use std::sync::Arc;
 
-    use http::header::CONTENT_TYPE;
     use http_body_util::BodyExt as _;
     use tower::ServiceExt as _;
 

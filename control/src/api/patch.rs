@@ -126,7 +126,7 @@ impl Patch {
         let mut patched = self.patched(ty, current)?;
         let fits = match self.form {
             // It goes into the type at hand, whatever it says that it is.
-            Form::Strategic => schema::check_conversion(ty, &patched),
+            Form::Strategic => schema::convert_to(ty, &mut patched),
             Form::Json | Form::Merge => {
                 is_expected(expected, &patched).and_then(|()| schema::check_types(ty, &patched))
             }

@@ -27,6 +27,7 @@ use super::query::{self, Query};
 use super::readers::{Bounds, Hangup};
 use super::request::{Address, Path, Verb, is_long_running};
 use super::state::Api;
+use super::websocket::Socket;
 use super::write::Rules;
 use super::{
     body, compress, create, delete, get, health, list, openapi, patch, route, subresources, tokens,
@@ -348,12 +349,14 @@ async fn handle(
     route::check(request.headers(), &address, verb)?;
     let shapes = if kind.info().verbs == Verbs::Create { Shapes::Partial } else { Shapes::All };
     let call = call(api, kind, address, user, query, &request, shapes)?;
+    let mut request = request;
+    let socket = Socket::of(&mut request).filter(|_| verb == Verb::Watch);
     let body = request.into_body();
     match verb {
         Verb::Create => create::create(&call, body).await,
         Verb::Get => get::get(&call).await,
         Verb::List => list::list(&call).await,
-        Verb::Watch => watch::watch(&call).await,
+        Verb::Watch => watch::watch(&call, socket).await,
         Verb::Update => update::update(&call, body, Rules::Main).await,
         Verb::Patch => patch::patch(&call, body, Rules::Main).await,
         Verb::Delete => delete::delete(&call, body).await,

@@ -22,8 +22,9 @@ pub async fn update(call: &Call, body: Body, rules: Rules) -> Result<Response, A
     let expected = Expected::of(call.info());
     let decoded = decode::object(&expected, media, &body, options.validation)?;
     let (mut value, mut warnings) = (decoded.value, decoded.warnings);
-    metadata::settle_namespace(&mut value, requested_namespace(call))?;
-    metadata::check_name(&value, &call.address.name)?;
+    metadata::settle_namespace(&mut value, requested_namespace(call))
+        .and_then(|()| metadata::check_name(&value, &call.address.name))
+        .map_err(|error| error.warned(&warnings))?;
     warnings.extend(owner_warning(&mut value));
     let change = Change {
         name: &call.address.name,

@@ -24,11 +24,13 @@ use super::answer::respond;
 use super::call::Call;
 use super::frames::Encoder;
 use super::list;
+use super::negotiate::JSON;
 use super::object::Object;
 use super::query::ListOptions;
 use super::readers::Bounds;
 use super::selectors::Selectors;
 use super::state::Api;
+use super::websocket::Socket;
 
 /// As upstream's `--min-request-timeout`; a watch that names no timeout gets one to two of it.
 const TIMEOUT_MIN: Duration = Duration::from_secs(1800);
@@ -40,7 +42,7 @@ const CHUNK: usize = 64 * 1024;
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 const NOT_READ: &str = "the events of this watch were not read in time; list again";
 
-pub async fn watch(call: &Call) -> Result<Response, ApiError> {
+pub async fn watch(call: &Call, socket: Option<Socket>) -> Result<Response, ApiError> {
     let options = ListOptions::parse(&call.query, true)?;
     let mut selectors = Selectors::parse(&call.query, call.kind.as_ref())?;
     if !call.address.name.is_empty() {
@@ -80,7 +82,11 @@ pub async fn watch(call: &Call) -> Result<Response, ApiError> {
         let chunk = watching.next_chunk().await?;
         Some((Ok(chunk), watching))
     });
-    Ok(respond(StatusCode::OK, content_type, call.api.readers.body(frames, bounds)))
+    let events = call.api.readers.body(frames, bounds);
+    Ok(match socket {
+        Some(socket) => socket.serve(call, content_type == JSON, events),
+        None => respond(StatusCode::OK, content_type, events),
+    })
 }
 
 fn timeout(options: &ListOptions, ambient: &Ambient) -> Duration {

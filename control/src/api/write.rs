@@ -492,7 +492,7 @@ fn check_preconditions(
     if edit.checks_uid && !given.is_empty() && given != actual {
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {actual}",
-            upstream_key(call, edit.name)
+            upstream_key(call, edit)
         );
         return Err(ApiError::conflict(about, &why));
     }
@@ -514,14 +514,16 @@ fn check_preconditions(
     }
 }
 
-/// Where upstream keeps an object.
-fn upstream_key(call: &Call, name: &str) -> String {
+/// Where upstream keeps an object, as the store calls it that is asked: what would happen is found out
+/// above the one that has a prefix.
+fn upstream_key(call: &Call, edit: &Edit<'_>) -> String {
+    let (root, name) = (if edit.dry_run { "" } else { "/registry" }, edit.name);
     let info = call.info();
     let resource = info.stored_resource();
     let resource = resource.split('.').next().unwrap_or_default();
     match call.namespace() {
-        "" => format!("/registry/{resource}/{name}"),
-        namespace => format!("/registry/{resource}/{namespace}/{name}"),
+        "" => format!("{root}/{resource}/{name}"),
+        namespace => format!("{root}/{resource}/{namespace}/{name}"),
     }
 }
 

@@ -1,28 +1,27 @@
-//! Whether a value that was decoded without a type fits one, in the words of upstream's converter:
+//! A value that was decoded without a type becomes one of a type, as upstream's converter does it:
 //! what strategic merge patches and applied configurations become. Pure.
 //!
 //! Source: `k8s.io/apimachinery/pkg/runtime/converter.go` (FromUnstructured).
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::check::{check_types, spelling, word};
 use super::types::{FieldKind, Type};
 
-/// Says what upstream's converter would complain about first, such as
-/// `cannot restore slice from string`.
-pub fn check_conversion(ty: &Type, value: &Value) -> Result<(), String> {
+/// Makes numbers what their fields hold. The error is what upstream's converter would complain about
+/// first, such as `cannot restore slice from string`.
+pub fn convert_to(ty: &Type, value: &mut Value) -> Result<(), String> {
     object(ty, value)?;
-    // What the converter takes and no value of the type can hold: numbers out of range.
     check_types(ty, value)
 }
 
-fn object(ty: &Type, value: &Value) -> Result<(), String> {
+fn object(ty: &Type, value: &mut Value) -> Result<(), String> {
     let map = match value {
         Value::Null => return Ok(()),
         Value::Object(map) => map,
         other => return Err(format!("cannot restore struct from: {}", kind(other))),
     };
-    for (key, value) in map {
+    for (key, value) in map.iter_mut() {
         if let Some(field) = ty.field(key) {
             convert(&field.kind, field.go, value)?;
         }
@@ -31,8 +30,7 @@ fn object(ty: &Type, value: &Value) -> Result<(), String> {
 }
 
 /// `go`: Go's spelling of the type where it is not the kind's own.
-fn convert(target: &FieldKind, go: Option<&str>, value: &Value) -> Result<(), String> {
-    let number = value.is_number();
+fn convert(target: &FieldKind, go: Option<&str>, value: &mut Value) -> Result<(), String> {
     let spelled = || go.map_or_else(|| spelling(target), str::to_owned);
     match (target, value) {
         (_, Value::Null)
@@ -40,8 +38,9 @@ fn convert(target: &FieldKind, go: Option<&str>, value: &Value) -> Result<(), St
         | (FieldKind::Bool, Value::Bool(_))
         | (FieldKind::Double, Value::Number(_)) => Ok(()),
         (FieldKind::Int32 | FieldKind::Int64, Value::Number(number)) => {
-            let is_whole = number.as_f64().is_none_or(|number| number.trunc() == number);
-            if is_whole { Ok(()) } else { Err(format!("cannot convert float64 to {}", spelled())) }
+            let whole = whole(number, *target == FieldKind::Int32);
+            *number = whole.ok_or_else(|| format!("cannot convert float64 to {}", spelled()))?;
+            Ok(())
         }
         // Go converts whole numbers to letters; the converter does not.
         (FieldKind::String, Value::Number(number)) if !number.is_f64() => {
@@ -58,11 +57,11 @@ fn convert(target: &FieldKind, go: Option<&str>, value: &Value) -> Result<(), St
         (FieldKind::Object(ty), value) => object(ty.get(), value),
         (FieldKind::List(item), Value::Array(items)) => {
             let go = go.and_then(|go| go.strip_prefix("[]"));
-            items.iter().try_for_each(|value| convert(item, go, value))
+            items.iter_mut().try_for_each(|value| convert(item, go, value))
         }
         (FieldKind::Map(item), Value::Object(map)) => {
             let go = go.and_then(|go| go.split_once(']')).map(|(_, go)| go);
-            map.values().try_for_each(|value| convert(item, go, value))
+            map.values_mut().try_for_each(|value| convert(item, go, value))
         }
         (FieldKind::Bytes, Value::String(_)) => Ok(()),
         (FieldKind::List(_) | FieldKind::Bytes, other) => {
@@ -73,7 +72,7 @@ fn convert(target: &FieldKind, go: Option<&str>, value: &Value) -> Result<(), St
         (FieldKind::Time | FieldKind::MicroTime, other) if !other.is_string() => {
             Err(unmarshal(other, "string"))
         }
-        (FieldKind::IntOrString, other) if !other.is_string() && !number => {
+        (FieldKind::IntOrString, other) if !other.is_string() && !other.is_number() => {
             Err(unmarshal(other, "int32"))
         }
         (
@@ -88,6 +87,16 @@ fn convert(target: &FieldKind, go: Option<&str>, value: &Value) -> Result<(), St
             _,
         ) => Ok(()),
     }
+}
+
+/// The whole number that Go makes of a number: what does not fit loses its high bits.
+fn whole(number: &Number, is_short: bool) -> Option<Number> {
+    let whole = match (number.as_i64(), number.as_f64()) {
+        (Some(whole), _) => whole,
+        (None, Some(number)) if number.trunc() == number => number as i64,
+        (None, _) => return None,
+    };
+    Some(if is_short { Number::from(whole as i32) } else { Number::from(whole) })
 }
 
 fn unmarshal(value: &Value, go: &str) -> String {
@@ -134,8 +143,20 @@ mod tests {
                 "json: cannot unmarshal number into Go value of type string",
             ),
         ] {
-            let complaint = object(ty, &value).err().unwrap_or_default();
-            assert_eq!(complaint, expected, "{value}");
+            let shown = value.to_string();
+            let mut value = value;
+            let complaint = object(ty, &mut value).err().unwrap_or_default();
+            assert_eq!(complaint, expected, "{shown}");
+        }
+    }
+
+    #[test]
+    fn numbers_become_what_their_fields_hold() {
+        let ty = schema().by_api_version("apps/v1", "Deployment").expect("it is known");
+        for (given, held) in [(json!(2.0), 2), (json!(2), 2), (json!(4_294_967_299_i64), 3)] {
+            let mut value = json!({ "spec": { "replicas": given } });
+            convert_to(ty, &mut value).expect("it fits");
+            assert_eq!(value, json!({ "spec": { "replicas": held } }));
         }
     }
 }

@@ -25,7 +25,7 @@ mod time;
 mod types;
 
 pub use check::check_types;
-pub use convert::check_conversion;
+pub use convert::convert_to;
 pub use go_json::complaint as json_complaint;
 pub use prune::{Pruned, prune};
 pub use settle::settle;
