@@ -67,7 +67,7 @@ fn details(info: &KindInfo, object: &Object) -> Value {
 
 pub async fn delete_collection(call: &Call, body: Body) -> Result<Response, ApiError> {
     let options = read_options(call, body).await?;
-    let mut listing = ListOptions::parse(&call.query, call.query.flag("watch"))?;
+    let mut listing = ListOptions::parse(&call.query, false)?;
     // It goes through the collection page by page, and a page at a revision is one of exactly that.
     if listing.resource_version.is_some_and(|version| version > 0) {
         listing.version_match.get_or_insert(VersionMatch::Exact);

@@ -38,6 +38,7 @@ mod openapi;
 pub(crate) mod ownership;
 mod patch;
 mod pieces;
+mod preconditions;
 mod query;
 mod readers;
 mod request;

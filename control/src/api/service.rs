@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
-use http::header::{AUTHORIZATION, X_CONTENT_TYPE_OPTIONS};
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Body as _;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ use super::query::{self, Query};
 use super::readers::{Bounds, Hangup};
 use super::request::{Address, Path, Verb, is_long_running};
 use super::state::Api;
-use super::websocket::Socket;
+use super::websocket::{self, Socket};
 use super::write::Rules;
 use super::{
     body, compress, create, delete, get, health, list, openapi, patch, route, subresources, tokens,
@@ -115,12 +115,22 @@ async fn answer(
         return health::answer(api, &path, &query).await;
     }
     let identity = request.extensions().get::<Identity>().cloned();
-    let token = tokens::bearer(request.headers()).map(str::to_owned);
+    let mut token = tokens::bearer(request.headers()).map(str::to_owned);
+    let mut protocols = None;
+    if identity.is_none()
+        && token.is_none()
+        && let Some((brought, others)) = websocket::token(request.headers())
+    {
+        (token, protocols) = (Some(brought), Some(others));
+    }
     let user = authenticate(api, identity, token).await?;
     let user = impersonated(request.headers(), &user)?.unwrap_or(user);
     // Who asks is known by now: what proves it goes no further.
     let mut request = request;
     request.headers_mut().remove(AUTHORIZATION);
+    if let Some(protocols) = protocols {
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocols);
+    }
     let parsed = Path::parse(&path);
     let in_process = request.extensions().get::<InProcess>().is_some();
     let method = request.method().clone();
@@ -182,6 +192,20 @@ async fn authenticate(
 
 fn not_allowed() -> ApiError {
     ApiError::method_not_allowed("the server does not allow this method on the requested resource")
+}
+
+/// Source: `k8s.io/apimachinery/pkg/api/errors` (NewMethodNotSupported).
+fn unwatched(kind: &Arc<dyn AnyKind>) -> ApiError {
+    let (group, resource) = (kind.info().group, kind.info().resource);
+    let full = kind.info().group_resource();
+    let error = ApiError::method_not_allowed(format!(
+        "watch is not supported on resources of kind {full:?}"
+    ));
+    let mut details = json!({ "kind": resource });
+    if !group.is_empty() {
+        details["group"] = group.into();
+    }
+    ApiError { details: Some(details), ..error }
 }
 
 /// Whatever is not under `/api` or `/apis`. What upstream routes by method is read with GET alone;
@@ -267,9 +291,12 @@ async fn resource(
     if !route::stands(kind.as_ref(), &address, watch_prefix) {
         return Err(ApiError::page_not_found());
     }
-    let verb = address.verb(request.method(), &query, watch_prefix);
-    let verb = verb.filter(|verb| route::takes(kind.info(), &address, *verb));
-    let verb = verb.ok_or_else(not_allowed)?;
+    let verb = address.verb(request.method(), &query, watch_prefix).ok_or_else(not_allowed)?;
+    if !route::takes(kind.info(), &address, verb) {
+        // What can be listed has a handler, which says it itself.
+        let can_list = route::takes(kind.info(), &address, Verb::List);
+        return Err(if verb == Verb::Watch && can_list { unwatched(&kind) } else { not_allowed() });
+    }
     *labels = RequestLabels {
         verb: if passes_through(&address) { "connect" } else { verb.name() },
         group: address.group.clone(),

@@ -119,7 +119,7 @@ async fn begin(call: &Call, options: &ListOptions, namespace: Option<&str>) -> S
     let cache = call.cache();
     let waited = match (options.resource_version, options.send_initial_events) {
         (None, _) => cache.latest().await.map_err(|error| match error {
-            StoreError::Future { asked, current } => list::too_new(asked, current, Some(1)),
+            StoreError::Future { asked, current } => list::too_new(asked, current),
             error => super::write::store_failed(error),
         }),
         (Some(0), _) => Ok(()),

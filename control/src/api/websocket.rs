@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
@@ -25,6 +25,8 @@ use super::upgrade::is_upgrade;
 
 /// What RFC 6455 puts behind a client's key.
 const MAGIC: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/// What a subprotocol begins with that is a token.
+const TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
 /// A client that does not take a message for so long is cut.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Pongs that wait to be sent; a client that sends more pings meanwhile gets no answer to them.
@@ -44,11 +46,33 @@ pub struct Socket {
     handshake: Result<Response, Response>,
 }
 
+/// The token that a page brings among its subprotocols, since it can set no other header, and the
+/// subprotocols without it, of which there must be one.
+///
+/// Source: `k8s.io/apiserver/pkg/authentication/request/websocket/protocol.go`.
+pub fn token(headers: &HeaderMap) -> Option<(String, HeaderValue)> {
+    if !is_asked(headers) {
+        return None;
+    }
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let offered = offered.filter_map(|value| value.to_str().ok()).flat_map(|it| it.split(','));
+    let (tokens, others): (Vec<&str>, Vec<&str>) =
+        offered.map(str::trim).partition(|protocol| protocol.starts_with(TOKEN));
+    let [token] = tokens[..] else { return None };
+    let token = URL_SAFE_NO_PAD.decode(token.strip_prefix(TOKEN)?).ok()?;
+    let others = HeaderValue::from_str(&others.join(",")).ok().filter(|others| !others.is_empty());
+    Some((String::from_utf8(token).ok()?, others?))
+}
+
+fn is_asked(headers: &HeaderMap) -> bool {
+    let upgrade = headers.get(header::UPGRADE).and_then(|upgrade| upgrade.to_str().ok());
+    upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket")) && is_upgrade(headers)
+}
+
 impl Socket {
     /// `None` where the request asks for none, or came over what cannot be upgraded.
     pub fn of(request: &mut Request<Body>) -> Option<Self> {
-        let upgrade = request.headers().get(header::UPGRADE)?.to_str().ok()?;
-        if !upgrade.eq_ignore_ascii_case("websocket") || !is_upgrade(request.headers()) {
+        if !is_asked(request.headers()) {
             return None;
         }
         let client = request.extensions_mut().remove::<OnUpgrade>()?;
@@ -246,6 +270,31 @@ mod tests {
         assert_eq!(refused(&[version, origin]), 400);
         assert_eq!(refused(&[key, origin, ("sec-websocket-version", "8")]), 400);
         assert_eq!(refused(&[key, version, origin, ("sec-websocket-protocol", "a, b")]), 400);
+    }
+
+    #[test]
+    fn a_page_brings_its_token_among_its_protocols() {
+        let of = |protocols: &'static str| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [
+                ("upgrade", "websocket"),
+                ("connection", "Upgrade"),
+                ("sec-websocket-protocol", protocols),
+            ] {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            token(&headers)
+        };
+        let found = of("v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.c2VjcmV0");
+        assert_eq!(found, Some(("secret".into(), HeaderValue::from_static("v5.channel.k8s.io"))));
+        for none in [
+            "v5.channel.k8s.io",
+            "base64url.bearer.authorization.k8s.io.c2VjcmV0",
+            "a, base64url.bearer.authorization.k8s.io.???",
+        ] {
+            assert_eq!(of(none), None, "{none}");
+        }
+        assert_eq!(token(&HeaderMap::new()), None);
     }
 
     #[test]

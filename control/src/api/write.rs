@@ -20,12 +20,12 @@ use crate::encode;
 use crate::kinds::{Draft, FieldError, Generation, Old, Part, Storage, Subresource, meta};
 use crate::patch::managers::{self, Given};
 use crate::schema::{self, schema};
-use crate::status::{About, ApiError};
+use crate::status::ApiError;
 use crate::store::{Revision, StoreError, Write};
 
 use super::call::{Admission, Call};
 use super::object::{self, Object};
-use super::{metadata, ownership, size, special};
+use super::{metadata, ownership, preconditions, size, special};
 
 /// As upstream's maxNameGenerationCreateAttempts.
 const GENERATE_ATTEMPTS: usize = 8;
@@ -433,7 +433,7 @@ async fn attempt(
     let before = Old::new(old);
     let New { value: mut new, managers } = (edit.make)(current)?;
     let given = Given::take(&mut new);
-    check_preconditions(call, edit, &new, old)?;
+    preconditions::check(call, edit, &new, old)?;
     object::set_revision(&mut new, current.cached.revision);
     let mut new = prepare(call, edit, new, &before)?;
     let tracked = matches!(managers, Managers::Tracked);
@@ -479,59 +479,6 @@ async fn attempt(
         Attempt::Done(object) => Attempt::Done(Written { object, warnings }),
         Attempt::Lost(winner) => Attempt::Lost(winner),
     })
-}
-
-fn check_preconditions(
-    call: &Call,
-    edit: &Edit<'_>,
-    new: &Value,
-    old: &Value,
-) -> Result<(), ApiError> {
-    let about = call.about(edit.name);
-    let (given, actual) = (object::uid(new), object::uid(old));
-    if edit.checks_uid && !given.is_empty() && given != actual {
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {actual}",
-            upstream_key(call, edit)
-        );
-        return Err(ApiError::conflict(about, &why));
-    }
-    let unconditional = call.info().unconditional_update || edit.rules == Rules::Raw;
-    let given = object::resource_version(new);
-    if !given.is_empty() && given.parse::<u64>().is_err() {
-        return Err(ApiError::new(500, "", unparsed(given)));
-    }
-    match given {
-        "" | "0" if unconditional => Ok(()),
-        "" | "0" => {
-            let why = "must be specified for an update";
-            let error = FieldError::invalid("metadata.resourceVersion", 0, why);
-            let about = About { resource: call.info().resource, ..about };
-            Err(ApiError::invalid(about, &[error]))
-        }
-        given if given == object::resource_version(old) => Ok(()),
-        _ => Err(ApiError::modified(about)),
-    }
-}
-
-/// Where upstream keeps an object, as the store calls it that is asked: what would happen is found out
-/// above the one that has a prefix.
-fn upstream_key(call: &Call, edit: &Edit<'_>) -> String {
-    let (root, name) = (if edit.dry_run { "" } else { "/registry" }, edit.name);
-    let info = call.info();
-    let resource = info.stored_resource();
-    let resource = resource.split('.').next().unwrap_or_default();
-    match call.namespace() {
-        "" => format!("{root}/{resource}/{name}"),
-        namespace => format!("{root}/{resource}/{namespace}/{name}"),
-    }
-}
-
-/// What Go says of a number that is none.
-fn unparsed(text: &str) -> String {
-    let digits = text.bytes().all(|letter| letter.is_ascii_digit());
-    let why = if digits { "value out of range" } else { "invalid syntax" };
-    format!("strconv.ParseUint: parsing {text:?}: {why}")
 }
 
 /// Restores what this update may not touch.

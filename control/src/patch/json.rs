@@ -44,8 +44,9 @@ pub fn json(object: &Value, patch: &Value) -> Result<Value, PatchError> {
     Ok(patched)
 }
 
-/// The operation with indices that count from the end counted from the front, as upstream reads
-/// them: -1 is the last element, and where something is added, the end.
+/// The operation with its indices as this crate's patches write them. Upstream reads them as Go reads
+/// numbers, `+1` and `01` too, and counts from the end where they are negative: -1 is the last
+/// element, and where something is added, the end.
 fn from_front(object: &Value, mut operation: PatchOperation) -> PatchOperation {
     let resolve = |path: &mut PointerBuf, adds: bool| {
         let tokens: Vec<String> = path.tokens().map(|token| token.decoded().into_owned()).collect();
@@ -53,9 +54,12 @@ fn from_front(object: &Value, mut operation: PatchOperation) -> PatchOperation {
         for (at, token) in tokens.iter().enumerate() {
             let list = PointerBuf::from_tokens(&resolved);
             let list = object.pointer(list.as_str()).and_then(Value::as_array);
-            let back = list.and(token.strip_prefix('-')).and_then(|back| back.parse().ok());
             let length = list.map_or(0, Vec::len) + usize::from(adds && at + 1 == tokens.len());
-            let front = back.filter(|back| *back > 0).and_then(|back| length.checked_sub(back));
+            let index = list.and_then(|_| token.parse::<isize>().ok());
+            let front = index.and_then(|index| match index {
+                0.. => usize::try_from(index).ok(),
+                _ => length.checked_sub(index.unsigned_abs()),
+            });
             resolved.push(front.map_or_else(|| token.clone(), |front| front.to_string()));
         }
         *path = PointerBuf::from_tokens(&resolved);
@@ -124,13 +128,13 @@ mod tests {
             (json!([{ "op": "add", "path": "/list/-1", "value": 4 }]), json!([1, 2, 3, 4])),
             (json!([{ "op": "add", "path": "/list/-2", "value": 4 }]), json!([1, 2, 4, 3])),
             (json!([{ "op": "remove", "path": "/list/-1" }]), json!([1, 2])),
+            (json!([{ "op": "remove", "path": "/list/-0" }]), json!([2, 3])),
+            (json!([{ "op": "add", "path": "/list/01", "value": 4 }]), json!([1, 4, 2, 3])),
             (json!([{ "op": "replace", "path": "/list/-3", "value": 0 }]), json!([0, 2, 3])),
         ] {
             assert_eq!(apply(patch).expect("it applies")["list"], list);
         }
-        for path in ["/list/-4", "/list/-0"] {
-            apply(json!([{ "op": "remove", "path": path }])).expect_err("out of range");
-        }
+        apply(json!([{ "op": "remove", "path": "/list/-4" }])).expect_err("out of range");
     }
 
     #[test]

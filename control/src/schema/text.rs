@@ -109,7 +109,9 @@ fn go_yaml(error: &serde_yaml::Error) -> String {
     if let Some((begun, _)) = place(context).filter(|(begun, _)| *begun > 1) {
         line = begun;
     }
-    let scans = context.starts_with("while scanning") || problem.starts_with("found ");
+    let scans = context.starts_with("while scanning")
+        || problem.starts_with("found ")
+        || problem.ends_with("not allowed in this context");
     match (line, scans) {
         (0 | 1, _) => problem,
         (line, true) => format!("line {line}: {problem}"),
