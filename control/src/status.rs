@@ -17,6 +17,8 @@ pub struct ApiError {
     pub details: Option<Value>,
     /// `metadata.continue`: where a list whose revision is gone may go on, inconsistently.
     pub continued: Option<String>,
+    /// What else the client is to be told.
+    pub warnings: Vec<String>,
 }
 
 /// The object that an error speaks of: group and resource (or kind), and its name.
@@ -37,7 +39,10 @@ impl About<'_> {
     }
 
     fn details(&self) -> Value {
-        let mut details = json!({ "kind": self.resource });
+        let mut details = json!({});
+        if !self.resource.is_empty() {
+            details["kind"] = self.resource.into();
+        }
         if !self.group.is_empty() {
             details["group"] = self.group.into();
         }
@@ -50,7 +55,19 @@ impl About<'_> {
 
 impl ApiError {
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, continued: None }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+            continued: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The same error, with what was to be told of the request before it failed.
+    pub fn warned(self, warnings: &[String]) -> Self {
+        Self { warnings: warnings.to_vec(), ..self }
     }
 
     pub fn bad_request(message: impl Into<String>) -> Self {

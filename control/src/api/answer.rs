@@ -8,6 +8,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
+use crate::kinds::KindInfo;
 use crate::schema::{protobuf, schema};
 use crate::status::ApiError;
 
@@ -39,15 +40,17 @@ pub fn object(call: &Call, status: StatusCode, object: &Object) -> Result<Respon
             let table = table::of_object(&call.output, kind, object, options, now(call));
             Ok(value(&call.output, status, &table))
         }
-        Shape::Partial if call.output.of_list => {
-            let ty = internal_type(call);
-            Err(ApiError::not_acceptable(format!(
-                "you requested PartialObjectMetadataList, but the requested object is not a list (*{ty})"
-            )))
-        }
+        Shape::Partial if call.output.of_list => Err(no_list(&internal_type(call.info()))),
         Shape::Partial => Ok(partial(&call.output, status, object)),
         Shape::Whole => Ok(whole(&call.output, status, call.kind.info().schema, object)),
     }
+}
+
+/// Refuses to show an object of a type as a list of metadata.
+pub fn no_list(ty: &str) -> ApiError {
+    ApiError::not_acceptable(format!(
+        "you requested PartialObjectMetadataList, but the requested object is not a list (*{ty})"
+    ))
 }
 
 /// Refuses to show a list as one object's metadata.
@@ -55,15 +58,14 @@ pub fn not_a_list_form(call: &Call) -> Result<(), ApiError> {
     if call.output.shape != Shape::Partial || call.output.of_list {
         return Ok(());
     }
-    let ty = internal_type(call);
+    let ty = internal_type(call.info());
     Err(ApiError::not_acceptable(format!(
         "you requested PartialObjectMetadata, but the requested object is a list (*{ty}List)"
     )))
 }
 
 /// How upstream calls the type of a kind: by its group's package.
-fn internal_type(call: &Call) -> String {
-    let info = call.info();
+pub fn internal_type(info: &KindInfo) -> String {
     let stored = info.stored_resource();
     let group = stored.split_once('.').map_or("core", |(_, group)| group);
     let package = group.split('.').next().unwrap_or_default();
@@ -173,6 +175,7 @@ impl ApiError {
         if let Some(seconds) = retry.as_u64() {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
+        warn(&mut response, &self.warnings);
         response
     }
 }

@@ -50,7 +50,8 @@ impl Config {
 
     fn parse(body: &Bytes, options: WriteOptions) -> Result<Self, ApiError> {
         let refuse = |why: String| ApiError::bad_request(format!("error decoding YAML: {why}"));
-        let (value, doubled) = schema::decode_yaml(body).map_err(refuse)?;
+        let (value, doubled) = schema::decode_yaml(body)
+            .map_err(|why| refuse(format!("error converting YAML to JSON: {why}")))?;
         let value = match value {
             Value::Null => Value::Object(serde_json::Map::new()),
             Value::Object(fields) => Value::Object(fields),
@@ -82,7 +83,7 @@ impl Config {
             ),
         })?;
         let mut value = applied.object;
-        schema::check_types(target.ty, &value).map_err(|why| {
+        schema::convert_to(target.ty, &mut value).map_err(|why| {
             let gvk = gvk(target.api_version, target.kind);
             ApiError::new(
                 500,
@@ -101,7 +102,9 @@ impl Config {
     fn check(&self, target: &Target<'_>) -> Result<(), ApiError> {
         let (api_version, kind) = self.gvk();
         if (api_version, kind) != (target.api_version, target.kind) {
-            let gvk = gvk(api_version, kind);
+            // What is no version at all has no kind either.
+            let is_version = api_version.matches('/').count() < 2;
+            let gvk = if is_version { gvk(api_version, kind) } else { gvk("", "") };
             return Err(ApiError::bad_request(format!("invalid object type: {gvk}")));
         }
         if self.value["metadata"]["managedFields"].is_array() {
@@ -175,8 +178,10 @@ async fn update(call: &Call, config: &Config, rules: Rules) -> Result<Response, 
         Ok(new)
     };
     let (name, dry_run) = (&call.address.name, config.options.dry_run);
-    let written = write::edit(call, &Edit { name, rules, dry_run, make: &make }).await?;
-    finish(call, StatusCode::OK, written, &warnings.into_inner())
+    let edit = Edit { name, rules, dry_run, checks_uid: false, make: &make };
+    let written = write::edit(call, &edit).await;
+    let warnings = warnings.into_inner();
+    finish(call, StatusCode::OK, written.map_err(|error| error.warned(&warnings))?, &warnings)
 }
 
 async fn create(call: &Call, config: &Config) -> Result<Response, ApiError> {
@@ -191,8 +196,8 @@ async fn create(call: &Call, config: &Config) -> Result<Response, ApiError> {
     metadata::wipe_system_fields(&mut new.value);
     // Upstream compares it with that of an existing object alone.
     object::metadata_mut(&mut new.value).remove("resourceVersion");
-    let written = write::insert_new(call, new, config.options.dry_run).await?;
-    finish(call, StatusCode::CREATED, written, &warnings)
+    let written = write::insert_new(call, new, config.options.dry_run).await;
+    finish(call, StatusCode::CREATED, written.map_err(|error| error.warned(&warnings))?, &warnings)
 }
 
 /// The object after the apply, under the name in the path, and warnings.

@@ -4,13 +4,23 @@
 
 use base64::DecodeError;
 use base64::Engine as _;
+use base64::alphabet;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Value, json};
 
+use crate::schema::json_complaint;
 use crate::status::ApiError;
 use crate::store::Revision;
 
 const VERSION: &str = "meta.k8s.io/v1";
+/// As Go reads it: bits behind the last byte may be set.
+const TOKENS: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone),
+);
 
 /// Upstream's token; but that it also says how many objects are left, where nothing is selected, so
 /// that nobody has to count them for each page.
@@ -29,15 +39,16 @@ impl Continue {
             let message = format!("invalid continue token: continue key is not valid: {why}");
             ApiError::bad_request(message)
         };
-        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|error| {
+        let bytes = TOKENS.decode(token).map_err(|error| {
             let at = match error {
                 DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
-                DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => token.len(),
+                // Where the group of letters begins that is too short.
+                DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => token.len() / 4 * 4,
             };
             refuse(format!("illegal base64 data at input byte {at}"))
         })?;
-        let token: Value =
-            serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
+        let token: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| refuse(json_complaint(&bytes).unwrap_or_else(|| error.to_string())))?;
         let version = token["v"].as_str().unwrap_or_default();
         if version != VERSION {
             return Err(refuse(format!(
@@ -114,6 +125,9 @@ mod tests {
         };
         let table = [
             ("%%%".to_owned(), "illegal base64 data at input byte 0"),
+            ("x".to_owned(), "illegal base64 data at input byte 0"),
+            ("eyJ".to_owned(), "unexpected end of JSON input"),
+            ("abc".to_owned(), "invalid character 'i' looking for beginning of value"),
             (
                 encoded(r#"{"v":"v9","rv":1,"start":"a"}"#),
                 "server does not recognize this encoded version v9",

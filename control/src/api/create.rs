@@ -29,10 +29,11 @@ pub async fn create(call: &Call, body: Body) -> Result<Response, ApiError> {
         return Ok(response);
     }
     metadata::wipe_system_fields(&mut value);
-    metadata::settle_namespace(&mut value, requested_namespace(call))?;
+    metadata::settle_namespace(&mut value, requested_namespace(call))
+        .map_err(|error| error.warned(&warnings))?;
     warnings.extend(owner_warning(&mut value));
-    let written = write::insert(call, value, options.dry_run).await?;
-    finish(call, StatusCode::CREATED, written, &warnings)
+    let written = write::insert(call, value, options.dry_run).await;
+    finish(call, StatusCode::CREATED, written.map_err(|error| error.warned(&warnings))?, &warnings)
 }
 
 /// The namespace an object must be in; namespaces and other cluster objects are in none.

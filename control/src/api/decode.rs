@@ -2,12 +2,16 @@
 //!
 //! Source: `k8s.io/apiserver/pkg/endpoints/handlers/{create,rest}.go`.
 
-use serde_json::Value;
+use std::fmt::Display;
+
+use serde_json::{Map, Value};
 
 use crate::kinds::KindInfo;
 use crate::schema::{self, protobuf, schema};
 use crate::status::ApiError;
 
+use super::answer;
+use super::identify::{self, Misfit};
 use super::negotiate::Media;
 use super::query::FieldValidation;
 
@@ -20,27 +24,62 @@ pub struct Expected<'a> {
     pub schema: &'a str,
     /// Other versions that are as good: an eviction of `policy/v1beta1`.
     pub also: &'a [&'a str],
+    /// How upstream calls the type that all versions are converted to.
+    pub internal: String,
+    /// Whether these are options: all groups have them in whatever version, and what is wrong is
+    /// told as it is, not as something about the body.
+    pub bare: bool,
 }
 
 impl<'a> Expected<'a> {
     pub fn of(info: &KindInfo) -> Self {
-        Self { api_version: info.api_version(), kind: info.kind, schema: info.schema, also: &[] }
+        let internal = answer::internal_type(info);
+        Self { internal, ..Self::new(&info.api_version(), info.kind, info.schema) }
     }
 
     pub fn new(api_version: &str, kind: &'a str, schema: &'a str) -> Self {
-        Self { api_version: api_version.to_owned(), kind, schema, also: &[] }
+        let group = api_version.split_once('/').map_or("core", |(group, _)| group);
+        let package = group.split('.').next().unwrap_or_default();
+        Self {
+            api_version: api_version.to_owned(),
+            kind,
+            schema,
+            also: &[],
+            internal: format!("{package}.{kind}"),
+            bare: false,
+        }
     }
 
     fn version(&self) -> &str {
         self.api_version.rsplit('/').next().unwrap_or_default()
     }
 
-    fn refuse(&self, why: impl std::fmt::Display) -> ApiError {
+    pub fn is_version(&self, api_version: &str) -> bool {
+        self.bare || api_version == self.api_version || self.also.contains(&api_version)
+    }
+
+    fn refuse(&self, why: impl Display) -> ApiError {
+        self.refuse_other(self.kind, self.version(), why)
+    }
+
+    fn refuse_other(&self, kind: &str, version: &str, why: impl Display) -> ApiError {
+        if self.bare {
+            return ApiError::bad_request(why.to_string());
+        }
         ApiError::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: {why}",
-            self.kind,
-            self.version(),
+            "{kind} in version {version:?} cannot be handled as a {}: {why}",
             self.kind
+        ))
+    }
+
+    fn unrecognized(&self, why: impl Display, body: &[u8]) -> ApiError {
+        if self.bare {
+            return ApiError::bad_request(why.to_string());
+        }
+        ApiError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): {why} ({})",
+            self.kind,
+            summary(body)
         ))
     }
 }
@@ -60,7 +99,7 @@ pub fn object(
     validation: FieldValidation,
 ) -> Result<Decoded, ApiError> {
     let (mut value, mut problems) = parse(expected, media, body)?;
-    check_type(expected, &mut value)?;
+    check_type(expected, &mut value, body)?;
     let unknown = prune(expected, &mut value)?;
     match media {
         Media::Json => problems = schema::in_order(body, problems, unknown),
@@ -89,20 +128,13 @@ fn parse(
     media: Media,
     body: &[u8],
 ) -> Result<(Value, Vec<String>), ApiError> {
-    let unrecognized = |why: String| {
-        ApiError::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): {why} ({})",
-            expected.kind,
-            summary(body)
-        ))
-    };
-    match media {
+    let unrecognized = |why: String| expected.unrecognized(why, body);
+    let (value, doubled) = match media {
         Media::Json => schema::decode_json(body).map_err(|why| {
             unrecognized(format!("couldn't get version/kind; json parse error: {why}"))
-        }),
-        Media::Yaml => {
-            schema::decode_yaml(body).map_err(|why| unrecognized(format!("yaml: {why}")))
-        }
+        })?,
+        Media::Yaml => schema::decode_yaml(body).map_err(unrecognized)?,
+        Media::Protobuf if body.is_empty() => return Err(unrecognized("empty data".into())),
         Media::Protobuf => {
             let (api_version, kind, mut value) =
                 protobuf::decode(body).map_err(|why| unrecognized(why.to_string()))?;
@@ -110,49 +142,43 @@ fn parse(
                 object.insert("apiVersion".into(), api_version.into());
                 object.insert("kind".into(), kind.into());
             }
-            Ok((value, Vec::new()))
+            (value, Vec::new())
         }
-    }
+    };
+    // Nothing at all is an object without fields.
+    let value = if value.is_null() { Value::Object(Map::new()) } else { value };
+    Ok((value, doubled))
 }
 
 /// The object must be what the path says; what it does not say of itself is filled in.
-fn check_type(expected: &Expected<'_>, value: &mut Value) -> Result<(), ApiError> {
-    let Some(object) = value.as_object_mut() else {
-        return Err(ApiError::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): it is not an object",
-            expected.kind
-        )));
-    };
-    let own =
-        |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (api_version, kind) = (own("apiVersion"), own("kind"));
-    let version_fits = api_version.is_empty()
-        || api_version == expected.api_version
-        || expected.also.contains(&api_version.as_str());
-    if !kind.is_empty() && kind != expected.kind {
-        let version = if api_version.is_empty() { &expected.api_version } else { &api_version };
-        let short = version.rsplit('/').next().unwrap_or_default();
-        return Err(ApiError::bad_request(format!(
-            "{kind} in version {short:?} cannot be handled as a {}: no kind {kind:?} is registered for version {version:?} at this path",
-            expected.kind
-        )));
-    }
-    if !version_fits {
-        return Err(ApiError::bad_request(format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({})",
+fn check_type(expected: &Expected<'_>, value: &mut Value, body: &[u8]) -> Result<(), ApiError> {
+    identify::check(expected, value).map_err(|misfit| match misfit {
+        Misfit::Unrecognized(why) => expected.unrecognized(why, body),
+        Misfit::Other { kind, version, why } => expected.refuse_other(&kind, &version, why),
+        Misfit::Version(given) => ApiError::bad_request(format!(
+            "the API version in the data ({given}) does not match the expected API version ({})",
             expected.api_version
-        )));
+        )),
+    })?;
+    if let Some(object) = value.as_object_mut() {
+        object.insert("apiVersion".into(), expected.api_version.as_str().into());
+        object.insert("kind".into(), expected.kind.into());
     }
-    object.insert("apiVersion".into(), expected.api_version.as_str().into());
-    object.insert("kind".into(), expected.kind.into());
     Ok(())
 }
 
-/// The beginning of a body that could not be read.
+/// The beginning of a body that could not be read: as it is where it looks like JSON.
+///
+/// Source: `k8s.io/apiserver/pkg/endpoints/handlers/rest.go` (summarizeData).
 fn summary(body: &[u8]) -> String {
     const SHOWN: usize = 30;
-    let text = String::from_utf8_lossy(&body[..body.len().min(SHOWN)]).into_owned();
-    if body.len() > SHOWN { format!("{text:?} ...") } else { format!("{text:?}") }
+    let shown = &body[..body.len().min(SHOWN)];
+    let text = match body.first() {
+        None => return "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(shown).into_owned(),
+        Some(_) => shown.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if body.len() > SHOWN { format!("{text} ...") } else { text }
 }
 
 #[cfg(test)]
@@ -209,16 +235,48 @@ mod tests {
 
     #[test]
     fn another_version_or_kind_is_refused() {
+        let message = |body: &str| json(body, FieldValidation::Warn).expect_err("refused");
         assert_eq!(
-            json(r#"{"kind":"Pod","apiVersion":"v2"}"#, FieldValidation::Warn)
-                .expect_err("refused"),
-            "the API version in the data (v2) does not match the expected API version (v1)"
+            message(r#"{"kind":"Service","apiVersion":"v1"}"#),
+            r#"Service in version "v1" cannot be handled as a Pod: converting (v1.Service) to (core.Pod): unknown conversion"#
         );
-        let error = json(r#"{"kind":"Service","apiVersion":"v1"}"#, FieldValidation::Warn);
-        let error = error.expect_err("refused");
-        assert!(
-            error.starts_with("Service in version \"v1\" cannot be handled as a Pod: "),
-            "{error}"
+        assert_eq!(
+            message(r#"{"kind":"Pod","apiVersion":"v2"}"#),
+            r#"Pod in version "v2" cannot be handled as a Pod: no kind "Pod" is registered for version "v2" in scheme "pkg/api/legacyscheme/scheme.go:30""#
         );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_shown() {
+        let message = |media, body: &str| {
+            object(&pod(), media, body.as_bytes(), FieldValidation::Warn)
+                .map(|decoded| decoded.value["kind"].clone())
+                .map_err(|error| error.message)
+        };
+        let unrecognized = |why: &str| {
+            Err(format!("the object provided is unrecognized (must be of type Pod): {why}"))
+        };
+        let parse = "couldn't get version/kind; json parse error:";
+        assert_eq!(
+            message(Media::Json, "{"),
+            unrecognized(&format!("{parse} unexpected end of JSON input ({{)"))
+        );
+        assert_eq!(
+            message(Media::Json, ""),
+            unrecognized(&format!("{parse} unexpected end of JSON input (<empty>)"))
+        );
+        assert_eq!(
+            message(Media::Json, "a: b"),
+            unrecognized(&format!(
+                "{parse} invalid character 'a' looking for beginning of value (613a2062)"
+            ))
+        );
+        assert_eq!(
+            message(Media::Yaml, "{"),
+            unrecognized("yaml: line 1: did not find expected node content ({)")
+        );
+        assert_eq!(message(Media::Protobuf, ""), unrecognized("empty data (<empty>)"));
+        assert_eq!(message(Media::Json, "null"), Ok("Pod".into()));
+        assert_eq!(message(Media::Yaml, ""), Ok("Pod".into()));
     }
 }

@@ -16,7 +16,7 @@ use super::call::Call;
 use super::decode::{self, Expected};
 use super::negotiate::Media;
 use super::object::{self, Object};
-use super::query::{DeleteOptions, FieldValidation, ListOptions, Propagation};
+use super::query::{DeleteOptions, FieldValidation, ListOptions, Propagation, VersionMatch};
 use super::selectors::Selectors;
 use super::write::{self, Fate, Removed};
 use super::{answer, body, list, metadata, special};
@@ -67,7 +67,11 @@ fn details(info: &KindInfo, object: &Object) -> Value {
 
 pub async fn delete_collection(call: &Call, body: Body) -> Result<Response, ApiError> {
     let options = read_options(call, body).await?;
-    let listing = ListOptions::parse(&call.query, false)?;
+    let mut listing = ListOptions::parse(&call.query, false)?;
+    // It goes through the collection page by page, and a page at a revision is one of exactly that.
+    if listing.resource_version.is_some_and(|version| version > 0) {
+        listing.version_match.get_or_insert(VersionMatch::Exact);
+    }
     let selectors = Selectors::parse(&call.query, call.kind.as_ref())?;
     let page = list::collect(call, &listing, &selectors).await?;
     for item in &page.items {
@@ -115,11 +119,8 @@ async fn read_options(call: &Call, body: Body) -> Result<DeleteOptions, ApiError
         return DeleteOptions::from_query(&call.query);
     }
     let media = Media::of_body(&call.headers)?;
-    // Clients send it in version v1, in meta's, or in that of the object's own group.
-    let own = call.info().api_version();
-    let also = ["meta.k8s.io/v1", own.as_str()];
     let ty = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
-    let expected = Expected { also: &also, ..Expected::new("v1", "DeleteOptions", ty) };
+    let expected = Expected { bare: true, ..Expected::new("v1", "DeleteOptions", ty) };
     let decoded = decode::object(&expected, media, &body, FieldValidation::Ignore)?;
     DeleteOptions::from_body(&decoded.value)
 }

@@ -15,10 +15,11 @@ use crate::kinds::{AnyKind, KindInfo, Registry, Storage};
 use crate::status::ApiError;
 
 use super::answer::{self, json_text, respond};
-use super::negotiate::{Clause, Media, Output, clauses};
+use super::negotiate::{Clause, Media, Output, Shapes, clauses};
 use super::object::Object;
 use super::query::Query;
 use super::request::Path;
+use super::route::{self, OBJECTS};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
@@ -115,6 +116,10 @@ impl Discovery {
             let document = document.ok_or_else(ApiError::page_not_found)?;
             plain(document, query, headers)
         };
+        // The lists of groups and a group's versions stand in no router's table.
+        if matches!(path, Path::CoreVersions | Path::Version { .. }) {
+            route::accepts(headers, OBJECTS)?;
+        }
         match path {
             Path::CoreVersions if wants_aggregated(headers) => Ok(self.core.respond(headers)),
             Path::CoreVersions => plain(&core_versions(headers), query, headers),
@@ -157,10 +162,11 @@ fn wants_aggregated(headers: &HeaderMap) -> bool {
 
 /// A document in the plain form, in the encoding that was asked for.
 fn plain(document: &Value, query: &Query, headers: &HeaderMap) -> Result<Response, ApiError> {
-    let output = Output::negotiate(headers, query, false)?;
+    let output = Output::negotiate(headers, query, Shapes::None)?;
     let kind = document["kind"].as_str().unwrap_or_default();
     let ty = format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}");
-    let object = Object::of_value(document.clone());
+    let text = serde_json::to_vec(document).map_err(ApiError::internal)?;
+    let object = Object::of_parts(document.clone(), text.into());
     let mut response = answer::whole(&output, StatusCode::OK, &ty, &object);
     if output.media == Media::Json {
         response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));

@@ -15,11 +15,9 @@ use crate::status::ApiError;
 
 use super::answer::{partial_protobuf, self_described, to_protobuf};
 use super::call::Call;
-use super::negotiate::{JSON, Media, Output, Shape};
+use super::negotiate::{JSON, JSON_STREAM, Media, Output, PROTOBUF_STREAM, Shape};
 use super::object::Object;
 use super::table;
-
-const PROTOBUF_STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 
 /// Puts events into the form that was asked for.
 pub struct Encoder {
@@ -131,7 +129,7 @@ impl Encoder {
 /// Source: `k8s.io/apiserver/pkg/endpoints/handlers/negotiation` (NegotiateOutputMediaTypeStream).
 fn no_stream() -> ApiError {
     ApiError::not_acceptable(format!(
-        "only the following media types are accepted: {JSON};stream=watch, {PROTOBUF_STREAM}"
+        "only the following media types are accepted: {JSON_STREAM}, {PROTOBUF_STREAM}"
     ))
 }
 

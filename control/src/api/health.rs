@@ -62,7 +62,7 @@ impl Check {
 
 /// Whether the path is one of health's, which need no authentication.
 pub fn is_health(path: &str) -> bool {
-    checks(path.trim_end_matches('/')).is_some()
+    checks(path).is_some()
 }
 
 /// The checks of a path, and the name that its answer bears.
@@ -83,7 +83,6 @@ fn checks(path: &str) -> Option<(&'static str, Vec<Check>)> {
 }
 
 pub async fn answer(api: &Api, path: &str, query: &Query) -> Result<Response, ApiError> {
-    let path = path.trim_end_matches('/');
     let (name, checks) = checks(path).ok_or_else(ApiError::page_not_found)?;
     let mut excluded: Vec<&str> = query.all("exclude").collect();
     excluded.sort_unstable();

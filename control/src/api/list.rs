@@ -66,7 +66,7 @@ pub async fn collect(
             let begin = Position { at, ..Position::default() };
             let page = from_store(call, options.limit, selectors, &begin).await;
             return page.map_err(|error| match error {
-                StoreError::Future { asked, current } => too_new(asked, current, None),
+                StoreError::Future { asked, current } => too_new(asked, current),
                 error => write::store_failed(error),
             });
         }
@@ -108,22 +108,19 @@ fn exactness(options: &ListOptions) -> Option<VersionMatch> {
 pub async fn wait_for(call: &Call, revision: Revision) -> Result<(), ApiError> {
     let cache = call.cache();
     cache.caught_up(revision).await.map_err(|error| match error {
-        StoreError::Future { current, .. } => too_new(revision, current, Some(1)),
+        StoreError::Future { current, .. } => too_new(revision, current),
         error => write::store_failed(error),
     })
 }
 
 /// Source: `k8s.io/apiserver/pkg/storage/errors.go` (NewTooLargeResourceVersionError).
-pub fn too_new(asked: Revision, current: Revision, retry_seconds: Option<u32>) -> ApiError {
+pub fn too_new(asked: Revision, current: Revision) -> ApiError {
     let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
     let mut error = ApiError::new(504, "Timeout", message);
-    let mut details = json!({
+    error.details = Some(json!({
         "causes": [{ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" }],
-    });
-    if let Some(seconds) = retry_seconds {
-        details["retryAfterSeconds"] = seconds.into();
-    }
-    error.details = Some(details);
+        "retryAfterSeconds": 1,
+    }));
     error
 }
 

@@ -1,10 +1,12 @@
 //! The API server: one generic handler for each verb, over [`AnyKind`](crate::kinds::AnyKind).
 //!
-//! The walk of a request: `service` finds out who asks and what (`request`) → the verb's file
+//! The walk of a request: `service` finds out who asks and what (`request`), and whether anything
+//! stands there (`route`) → the verb's file
 //! (`create`, `get`, `list`, `watch`, `update`, `patch`, `delete`) or a subresource's → reads come
 //! out of the caches, writes go through `write` (default, prepare, admission, validate, commit) →
 //! `answer` gives the result the form that `negotiate` found, lists piece by piece (`pieces`), watches
-//! in `frames`; `compress` packs what is large, `readers` cuts those who do not read. `selectors`, `request`, `query`,
+//! in `frames`, over HTTP or a
+//! `websocket`; `compress` packs what is large, `readers` cuts those who do not read. `selectors`, `request`, `query`,
 //! `negotiate` and `metadata` are pure.
 //!
 //! This module never names a kind but where upstream has a rule for that kind alone: such rules
@@ -25,6 +27,7 @@ pub(crate) mod fair;
 mod frames;
 mod get;
 mod health;
+mod identify;
 pub mod kubelet;
 mod list;
 mod metadata;
@@ -35,9 +38,11 @@ mod openapi;
 pub(crate) mod ownership;
 mod patch;
 mod pieces;
+mod preconditions;
 mod query;
 mod readers;
 mod request;
+mod route;
 mod selectors;
 mod service;
 mod size;
@@ -52,6 +57,7 @@ mod update;
 mod upgrade;
 mod warnings;
 mod watch;
+mod websocket;
 mod write;
 mod yaml;
 

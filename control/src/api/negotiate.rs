@@ -12,6 +12,8 @@ use super::query::Query;
 pub const JSON: &str = "application/json";
 pub const YAML: &str = "application/yaml";
 pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+pub const JSON_STREAM: &str = "application/json;stream=watch";
+pub const PROTOBUF_STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Media {
@@ -54,6 +56,15 @@ pub fn unsupported(accepted: &[&str]) -> ApiError {
     ))
 }
 
+/// Which shapes there are of what stands at a path, besides the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shapes {
+    None,
+    /// The metadata alone.
+    Partial,
+    All,
+}
+
 /// How an object is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -85,8 +96,7 @@ impl Output {
         of_list: false,
     };
 
-    /// `shapes`: whether the answer is an object that can become a table or its metadata.
-    pub fn negotiate(headers: &HeaderMap, query: &Query, shapes: bool) -> Result<Self, ApiError> {
+    pub fn negotiate(headers: &HeaderMap, query: &Query, shapes: Shapes) -> Result<Self, ApiError> {
         let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let pretty = wants_pretty(headers, query);
         if accept.is_empty() {
@@ -122,7 +132,7 @@ impl Clause<'_> {
         self.parameters.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value)
     }
 
-    fn accepts(&self, media: Media, shapes: bool) -> Option<Output> {
+    fn accepts(&self, media: Media, shapes: Shapes) -> Option<Output> {
         let (kind, subtype) = media.name().split_once('/').unwrap_or_default();
         let fits = match (self.kind, self.subtype) {
             ("*", "*") => true,
@@ -143,16 +153,19 @@ impl Clause<'_> {
     }
 
     /// `None`: this clause asks for something that cannot be had.
-    fn shape(&self, media: Media, shapes: bool) -> Option<Shape> {
+    fn shape(&self, media: Media, shapes: Shapes) -> Option<Shape> {
         let (shape, group) = (self.parameter("as"), self.parameter("g"));
         if shape.is_empty() && group.is_empty() && self.parameter("v").is_empty() {
             return Some(Shape::Whole);
         }
-        if !shapes || group != "meta.k8s.io" || !matches!(self.parameter("v"), "v1" | "v1beta1") {
+        if shapes == Shapes::None
+            || group != "meta.k8s.io"
+            || !matches!(self.parameter("v"), "v1" | "v1beta1")
+        {
             return None;
         }
         match shape {
-            "Table" if media != Media::Protobuf => Some(Shape::Table),
+            "Table" if media != Media::Protobuf && shapes == Shapes::All => Some(Shape::Table),
             "PartialObjectMetadata" | "PartialObjectMetadataList" => Some(Shape::Partial),
             _ => None,
         }
@@ -205,7 +218,7 @@ mod tests {
     fn negotiate(accept: &'static str) -> Result<(Media, Shape), u16> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.parse().expect("a header value"));
-        Output::negotiate(&headers, &Query::default(), true)
+        Output::negotiate(&headers, &Query::default(), Shapes::All)
             .map(|output| (output.media, output.shape))
             .map_err(|error| error.code)
     }

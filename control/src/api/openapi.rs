@@ -5,17 +5,21 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, VARY};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, VARY,
+};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use jiff::SignedDuration;
 
 use crate::status::ApiError;
 
 use super::answer::{json_text, respond};
-use super::negotiate::{Clause, JSON, clauses, not_acceptable};
+use super::negotiate::{Clause, JSON, clauses};
 use super::query::Query;
 use super::state::Api;
 
+/// What Go takes the index for.
+const INDEX: &str = "text/plain; charset=utf-8";
 const GNOSTIC: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// What a document is written as.
@@ -66,26 +70,34 @@ const YEAR_SECONDS: i64 = 365 * 24 * 3600;
 /// Answers a path below `/openapi/`.
 ///
 /// Source: `k8s.io/kube-openapi/pkg/handler3/handler.go`.
-pub fn answer(api: &Api, path: &str, request: &Request<Body>) -> Result<Response, ApiError> {
+pub fn answer(
+    api: &Api,
+    path: &str,
+    request: &Request<Body>,
+) -> Result<Option<Response>, ApiError> {
     let headers = request.headers();
-    let form = negotiate(headers, Form::of(path))?;
     if path == "v3" {
-        // The index is made of all that version two is made of.
+        // The index is made of all that version two is made of. It has one form for everybody.
         let tag = quoted(&api.openapi.v2_hash())?;
-        return tagged(headers, tag, form, || Ok(json_text(&api.openapi.v3_index(), false)));
+        let index = || Ok(json_text(&api.openapi.v3_index(), false));
+        return tagged(headers, tag, INDEX, index).map(Some);
     }
     let hash = match path.strip_prefix("v3/") {
         Some(version) => api.openapi.v3_hash(version),
-        None => (path == "v2").then(|| api.openapi.v2_hash()),
+        None if path == "v2" => Some(api.openapi.v2_hash()),
+        None => return Ok(None),
     };
-    let hash = hash.ok_or_else(ApiError::page_not_found)?;
+    let Some(hash) = hash else { return Ok(Some(empty(StatusCode::NOT_FOUND))) };
+    let Some(form) = negotiate(headers, Form::of(path)) else {
+        return Ok(Some(empty(StatusCode::NOT_ACCEPTABLE)));
+    };
     let tag = quoted(&hash)?;
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let wanted = query.text("hash").filter(|_| path.starts_with("v3/"));
     if wanted.is_some_and(|wanted| wanted != hash) {
-        return moved(path, &hash, tag);
+        return moved(path, &hash, tag).map(Some);
     }
-    let mut response = tagged(headers, tag, form, || document(api, path, form))?;
+    let mut response = tagged(headers, tag, form.content_type(), || document(api, path, form))?;
     if wanted.is_some() {
         let expires = api.ambient().now() + SignedDuration::from_secs(YEAR_SECONDS);
         let expires = expires.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
@@ -93,7 +105,14 @@ pub fn answer(api: &Api, path: &str, request: &Request<Body>) -> Result<Response
         headers.insert(CACHE_CONTROL, IMMUTABLE);
         headers.insert(EXPIRES, expires.try_into().map_err(ApiError::internal)?);
     }
-    Ok(response)
+    Ok(Some(response))
+}
+
+/// What upstream answers without a word.
+fn empty(status: StatusCode) -> Response {
+    let mut response = respond(status, JSON, Bytes::new());
+    response.headers_mut().remove(CONTENT_TYPE);
+    response
 }
 
 /// Has the documents let go of again when nobody has asked for them for a while.
@@ -135,7 +154,7 @@ fn moved(path: &str, hash: &str, tag: HeaderValue) -> Result<Response, ApiError>
 fn tagged(
     headers: &HeaderMap,
     tag: HeaderValue,
-    form: Form,
+    content_type: &'static str,
     document: impl FnOnce() -> Result<Bytes, ApiError>,
 ) -> Result<Response, ApiError> {
     let known =
@@ -144,9 +163,9 @@ fn tagged(
         known == "*" || known.strip_prefix("W/").unwrap_or(known).as_bytes() == tag.as_bytes()
     });
     let mut response = if known {
-        respond(StatusCode::NOT_MODIFIED, form.content_type(), Bytes::new())
+        respond(StatusCode::NOT_MODIFIED, content_type, Bytes::new())
     } else {
-        respond(StatusCode::OK, form.content_type(), document()?)
+        respond(StatusCode::OK, content_type, document()?)
     };
     response.headers_mut().insert(ETAG, tag);
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
@@ -163,19 +182,14 @@ fn document(api: &Api, path: &str, form: Form) -> Result<Bytes, ApiError> {
     document
 }
 
-/// A client that names only forms that do not exist is told so, rather than sent what it cannot
-/// read.
-fn negotiate(headers: &HeaderMap, forms: &[Form]) -> Result<Form, ApiError> {
+/// `None` for a client that names only forms that do not exist: it is told so, rather than sent what
+/// it cannot read.
+fn negotiate(headers: &HeaderMap, forms: &[Form]) -> Option<Form> {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let clauses = clauses(accept);
-    if clauses.is_empty() {
-        return Ok(Form::Json);
+    if accept.is_empty() {
+        return Some(Form::Json);
     }
-    clauses
-        .iter()
-        .find_map(|clause| forms.iter().find(|form| form.fits(clause)))
-        .copied()
-        .ok_or_else(not_acceptable)
+    clauses(accept).iter().find_map(|clause| forms.iter().find(|form| form.fits(clause))).copied()
 }
 
 #[cfg(test)]
@@ -184,7 +198,6 @@ mod tests {
     use std::net::IpAddr;
     use std::sync::Arc;
 
-    use http::header::CONTENT_TYPE;
     use http_body_util::BodyExt as _;
     use tower::ServiceExt as _;
 
@@ -196,28 +209,28 @@ mod tests {
 
     const OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
-    fn form(path: &str, accept: &str) -> Result<Form, u16> {
+    fn form(path: &str, accept: &str) -> Option<Form> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.parse().expect("a header value"));
-        negotiate(&headers, Form::of(path)).map_err(|error| error.code)
+        negotiate(&headers, Form::of(path))
     }
 
     #[test]
     fn version_two_is_written_as_the_client_asks() {
-        assert_eq!(form("v2", OLD), Ok(Form::Gnostic));
-        assert_eq!(form("v2", GNOSTIC), Ok(Form::Gnostic));
-        assert_eq!(form("v2", &format!("{GNOSTIC};q=0.5, application/json")), Ok(Form::Json));
-        assert_eq!(form("v2", &format!("*/*, {OLD}")), Ok(Form::Gnostic));
+        assert_eq!(form("v2", OLD), Some(Form::Gnostic));
+        assert_eq!(form("v2", GNOSTIC), Some(Form::Gnostic));
+        assert_eq!(form("v2", &format!("{GNOSTIC};q=0.5, application/json")), Some(Form::Json));
+        assert_eq!(form("v2", &format!("*/*, {OLD}")), Some(Form::Gnostic));
         for any in ["", "*/*", "application/*", "application/json"] {
-            assert_eq!(form("v2", any), Ok(Form::Json), "{any}");
+            assert_eq!(form("v2", any), Some(Form::Json), "{any}");
         }
-        assert_eq!(form("v2", "text/html"), Err(406));
+        assert_eq!(form("v2", "text/html"), None);
     }
 
     #[test]
     fn version_three_has_no_gnostic_message() {
-        assert_eq!(form("v3/api/v1", OLD), Err(406));
-        assert_eq!(form("v3", &format!("{OLD}, application/json")), Ok(Form::Json));
+        assert_eq!(form("v3/api/v1", OLD), None);
+        assert_eq!(form("v3", &format!("{OLD}, application/json")), Some(Form::Json));
     }
 
     struct NoNodes;

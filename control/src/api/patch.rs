@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::kinds::FieldError;
 use crate::patch;
@@ -20,14 +20,16 @@ use crate::status::{About, ApiError};
 
 use super::call::Call;
 use super::create::{finish, owner_warning, requested_namespace};
+use super::decode::Expected;
+use super::identify::{self, Misfit};
 use super::negotiate::unsupported;
 use super::query::{FieldValidation, WriteOptions};
 use super::write::{self, Current, Edit, New, Rules};
 use super::{apply, body, metadata};
 
-const JSON_PATCH: &str = "application/json-patch+json";
-const MERGE: &str = "application/merge-patch+json";
-const STRATEGIC: &str = "application/strategic-merge-patch+json";
+pub const JSON_PATCH: &str = "application/json-patch+json";
+pub const MERGE: &str = "application/merge-patch+json";
+pub const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
 /// A patch, decoded but not applied.
 pub struct Patch {
@@ -70,12 +72,26 @@ impl Patch {
         let form = Form::of(&call.headers)?;
         let body = body::read(body).await?;
         let options = WriteOptions::of_patch(&call.query, false)?;
-        Ok((Self::parse(form, &body, options.validation)?, options))
+        match Self::parse(form, &body, options.validation) {
+            Ok(patch) => Ok((patch, options)),
+            // Upstream reads a patch when it has the object.
+            Err(why) => write::newest(call, &call.address.name).await.and(Err(why)),
+        }
     }
 
     fn parse(form: Form, body: &Bytes, validation: FieldValidation) -> Result<Self, ApiError> {
-        let (value, doubled) = schema::decode_json(body)
-            .map_err(|why| ApiError::bad_request(format!("error decoding patch: {why}")))?;
+        let (value, doubled) = schema::decode_json(body).map_err(|why| {
+            ApiError::bad_request(match form {
+                Form::Json | Form::Merge => format!("error decoding patch: {why}"),
+                Form::Strategic => why,
+            })
+        })?;
+        let value = match (form, value) {
+            // A list or a map of nothing.
+            (Form::Json, Value::Null) => Value::Array(Vec::new()),
+            (Form::Strategic, Value::Null) => Value::Object(Map::new()),
+            (_, value) => value,
+        };
         if let Some(why) = misfit(form, &value, validation) {
             return Err(ApiError::bad_request(why));
         }
@@ -98,13 +114,28 @@ impl Patch {
         if self.sees_managers { Cow::Owned(current.whole()) } else { Cow::Borrowed(&current.value) }
     }
 
-    /// The patched object, pruned by its type, and warnings. `ty`: the type's name in the schema.
-    pub fn apply(&self, ty: &str, current: &Value) -> Result<(Value, Vec<String>), ApiError> {
+    /// The patched object, pruned by its type, and warnings.
+    pub fn apply(
+        &self,
+        expected: &Expected<'_>,
+        current: &Value,
+    ) -> Result<(Value, Vec<String>), ApiError> {
         let ty = schema()
-            .by_name(ty)
-            .ok_or_else(|| ApiError::internal(format!("no schema for {ty}")))?;
+            .by_name(expected.schema)
+            .ok_or_else(|| ApiError::internal(format!("no schema for {}", expected.schema)))?;
         let mut patched = self.patched(ty, current)?;
-        schema::check_types(ty, &patched).map_err(|why| self.invalid(&patched, &why))?;
+        let fits = match self.form {
+            // It goes into the type at hand, whatever it says that it is.
+            Form::Strategic => schema::convert_to(ty, &mut patched),
+            Form::Json | Form::Merge => {
+                is_expected(expected, &patched).and_then(|()| schema::check_types(ty, &patched))
+            }
+        };
+        fits.map_err(|why| self.invalid(&patched, &why))?;
+        if let Some(object) = patched.as_object_mut() {
+            object.insert("apiVersion".into(), expected.api_version.as_str().into());
+            object.insert("kind".into(), expected.kind.into());
+        }
         let mut problems = self.doubled.clone();
         problems.extend(schema::prune(ty, &mut patched).unknown);
         match self.validation {
@@ -134,6 +165,14 @@ impl Patch {
         };
         let error = FieldError::invalid("patch", shown, why);
         ApiError::invalid(About { group: "", resource: "", name: "" }, &[error])
+    }
+}
+
+/// Whether what was patched is still what it was. Another version of the same kind is converted.
+fn is_expected(expected: &Expected<'_>, patched: &Value) -> Result<(), String> {
+    match identify::check(expected, patched) {
+        Ok(()) | Err(Misfit::Version(_)) => Ok(()),
+        Err(Misfit::Unrecognized(why) | Misfit::Other { why, .. }) => Err(why),
     }
 }
 
@@ -180,9 +219,12 @@ pub async fn patch(call: &Call, body: Body, rules: Rules) -> Result<Response, Ap
         return apply::apply(call, body, rules).await;
     }
     let (patch, options) = Patch::read(call, body).await?;
-    let warnings = Mutex::new(Vec::new());
+    let (warnings, expected) = (Mutex::new(Vec::new()), Expected::of(call.info()));
     let make = |current: &Current| {
-        let (mut value, mut told) = patch.apply(call.info().schema, &patch.base(current))?;
+        let patched = patch.apply(&expected, &patch.base(current));
+        // An error shows all of the object.
+        let patched = patched.or_else(|_| patch.apply(&expected, &current.whole()));
+        let (mut value, mut told) = patched?;
         metadata::settle_namespace(&mut value, requested_namespace(call))?;
         metadata::check_name(&value, &call.address.name)?;
         told.extend(owner_warning(&mut value));
@@ -190,8 +232,10 @@ pub async fn patch(call: &Call, body: Body, rules: Rules) -> Result<Response, Ap
         Ok(New::tracked(value))
     };
     let (name, dry_run) = (&call.address.name, options.dry_run);
-    let written = write::edit(call, &Edit { name, rules, dry_run, make: &make }).await?;
-    finish(call, StatusCode::OK, written, &warnings.into_inner())
+    let edit = Edit { name, rules, dry_run, checks_uid: false, make: &make };
+    let written = write::edit(call, &edit).await;
+    let warnings = warnings.into_inner();
+    finish(call, StatusCode::OK, written.map_err(|error| error.warned(&warnings))?, &warnings)
 }
 
 #[cfg(test)]
@@ -199,6 +243,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn maps() -> Expected<'static> {
+        Expected::new("v1", "ConfigMap", "io.k8s.api.core.v1.ConfigMap")
+    }
 
     #[test]
     fn what_is_no_patch_is_refused_in_upstreams_words() {
@@ -252,8 +300,7 @@ mod tests {
         let told =
             [r#"json patch duplicate field "[0].op""#, r#"json patch unknown field "[0].at""#];
         assert_eq!(patch.doubled, told);
-        let (_, warnings) =
-            patch.apply("io.k8s.api.core.v1.ConfigMap", &json!({ "metadata": {} })).expect("fits");
+        let (_, warnings) = patch.apply(&maps(), &json!({ "metadata": {} })).expect("fits");
         assert_eq!(warnings, told);
     }
 
@@ -263,7 +310,7 @@ mod tests {
             let patch = Patch::parse(form, &patch.to_string().into(), FieldValidation::Strict);
             let patch = patch.map_err(|error| error.message).expect("it is a patch");
             let object = json!({ "metadata": { "name": "a" } });
-            let error = patch.apply("io.k8s.api.core.v1.ConfigMap", &object).expect_err("strict");
+            let error = patch.apply(&maps(), &object).expect_err("strict");
             (error.code, error.message)
         };
         let why = r#"strict decoding error: unknown field "odd""#;

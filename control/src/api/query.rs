@@ -2,6 +2,7 @@
 //!
 //! Source: `k8s.io/apimachinery/pkg/apis/meta/{v1,internalversion}/validation`.
 
+use std::num::{IntErrorKind, ParseIntError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -51,8 +52,12 @@ impl Query {
 
     pub fn integer(&self, name: &str) -> Result<Option<i64>, ApiError> {
         let Some(value) = self.text(name) else { return Ok(None) };
-        value.parse().map(Some).map_err(|_| {
-            ApiError::bad_request(format!("strconv.ParseInt: parsing {value:?}: invalid syntax"))
+        value.parse().map(Some).map_err(|error: ParseIntError| {
+            let why = match error.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            ApiError::bad_request(format!("strconv.ParseInt: parsing {value:?}: {why}"))
         })
     }
 }
@@ -139,8 +144,8 @@ impl WriteOptions {
 }
 
 fn check_dry_run(values: &[&str]) -> Option<FieldError> {
-    let other = values.iter().find(|value| **value != "All")?;
-    Some(FieldError::not_supported("dryRun", *other, &["All"]))
+    values.iter().find(|value| **value != "All")?;
+    Some(FieldError::not_supported("dryRun", Value::from(values.to_vec()), &["All"]))
 }
 
 fn invalid_options(kind: &str, errors: &[FieldError]) -> ApiError {
@@ -236,24 +241,27 @@ pub struct ListOptions {
     pub version_match: Option<VersionMatch>,
     pub limit: usize,
     pub continued: Option<String>,
-    pub timeout_seconds: Option<u64>,
+    pub timeout_seconds: Option<i64>,
     pub bookmarks: bool,
     pub send_initial_events: Option<bool>,
 }
 
 impl ListOptions {
+    /// `watch`: whether they are a watch's. By the old `/watch/` prefix it can be one whose options say
+    /// nothing of that, and are checked as a list's.
     pub fn parse(query: &Query, watch: bool) -> Result<Self, ApiError> {
+        let says_watch = query.flag("watch");
         let continued = query.text("continue").map(str::to_owned);
         let mut given_match = query.text("resourceVersionMatch");
         let mut initial = query.option("sendInitialEvents");
         let version = query.text("resourceVersion");
         // A watch that begins with the state, as they all did once, says where the state ends too.
         let begins_with_state = matches!(version, None | Some("0"));
-        if watch && begins_with_state && given_match.is_none() && initial.is_none() {
+        if says_watch && begins_with_state && given_match.is_none() && initial.is_none() {
             initial = Some(true);
             given_match = Some("NotOlderThan");
         }
-        let errors = if watch {
+        let errors = if says_watch {
             check_watch(given_match, initial, continued.is_some())
         } else {
             check_list(given_match, version, initial, continued.is_some())
@@ -274,7 +282,7 @@ impl ListOptions {
             },
             limit: positive(query.integer("limit")?).unwrap_or(0) as usize,
             continued,
-            timeout_seconds: positive(query.integer("timeoutSeconds")?),
+            timeout_seconds: query.integer("timeoutSeconds")?,
             bookmarks: query.flag("allowWatchBookmarks"),
             send_initial_events: initial,
         })
@@ -289,12 +297,14 @@ pub fn version_of_get(query: &Query) -> Result<Option<u64>, ApiError> {
 
 /// A resourceVersion as clients send it.
 fn parse_version(text: &str) -> Result<u64, FieldError> {
-    text.parse().map_err(|_| {
-        let digits = !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit());
-        let why = if digits { "value out of range" } else { "invalid syntax" };
-        let why = format!("strconv.ParseUint: parsing {text:?}: {why}");
-        FieldError::invalid("resourceVersion", text, why)
-    })
+    text.parse().map_err(|_| FieldError::invalid("resourceVersion", text, no_number(text)))
+}
+
+/// What Go says of a resourceVersion that is no number.
+pub fn no_number(text: &str) -> String {
+    let digits = !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit());
+    let why = if digits { "value out of range" } else { "invalid syntax" };
+    format!("strconv.ParseUint: parsing {text:?}: {why}")
 }
 
 fn bad_version(error: &FieldError) -> ApiError {
@@ -379,6 +389,9 @@ mod tests {
         assert!(query.flag("watch"));
         assert_eq!(query.integer("limit"), Ok(Some(5)));
         assert_eq!(query.integer("nothing"), Ok(None));
+        let query = Query::parse("limit=9999999999999999999");
+        let why = query.integer("limit").expect_err("it is too much").message;
+        assert!(why.ends_with("value out of range"), "{why}");
     }
 
     #[test]
@@ -388,7 +401,7 @@ mod tests {
         };
         assert_eq!(
             message("dryRun=Some"),
-            r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "Some": supported values: "All""#
+            r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: supported values: "All""#
         );
         assert_eq!(
             message("fieldValidation=x"),
@@ -447,10 +460,12 @@ mod tests {
             let options = ListOptions::parse(&Query::parse(query), true).expect("fine");
             options.send_initial_events
         };
-        assert_eq!(initial(""), Some(true));
-        assert_eq!(initial("resourceVersion=0"), Some(true));
-        assert_eq!(initial("resourceVersion=5"), None);
-        let not = "sendInitialEvents=false&resourceVersionMatch=NotOlderThan";
+        assert_eq!(initial("watch=1"), Some(true));
+        assert_eq!(initial("watch=1&resourceVersion=0"), Some(true));
+        assert_eq!(initial("watch=1&resourceVersion=5"), None);
+        // By the prefix alone.
+        assert_eq!(initial(""), None);
+        let not = "watch=1&sendInitialEvents=false&resourceVersionMatch=NotOlderThan";
         assert_eq!(initial(not), Some(false));
     }
 
@@ -477,8 +492,9 @@ mod tests {
             ("resourceVersionMatch=Exact", false),
             ("resourceVersionMatch=Exact&resourceVersion=0", false),
             ("sendInitialEvents=true", false),
-            ("sendInitialEvents=true", true),
-            ("resourceVersionMatch=NotOlderThan&resourceVersion=5", true),
+            ("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", true),
+            ("watch=1&sendInitialEvents=true", true),
+            ("watch=1&resourceVersionMatch=NotOlderThan&resourceVersion=5", true),
         ] {
             let parsed = ListOptions::parse(&Query::parse(query), watch);
             assert_eq!(parsed.expect_err(query).code, 422);

@@ -67,8 +67,8 @@ pub enum Path {
 
 impl Path {
     pub fn parse(path: &str) -> Self {
-        let segments: Vec<&str> =
-            path.trim_matches('/').split('/').filter(|part| !part.is_empty()).collect();
+        // A segment of nothing is a segment: `namespaces//pods` are those of all namespaces.
+        let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         let (group, version, rest) = match segments.as_slice() {
             ["api"] => return Self::CoreVersions,
             ["apis"] => return Self::Groups,
@@ -124,6 +124,10 @@ fn in_group(mut address: Address, rest: &[&str], ends_in_slash: bool) -> Address
     };
     if let Some(name) = rest.first() {
         address.name = decode(name);
+        // There is no such path.
+        if name.is_empty() {
+            address.resource.clear();
+        }
     }
     if let Some(subresource) = rest.get(1) {
         address.subresource = decode(subresource);
@@ -141,6 +145,7 @@ impl Address {
     /// What the method means here.
     pub fn verb(&self, method: &Method, query: &Query, watch_prefix: bool) -> Option<Verb> {
         let verb = match *method {
+            ref method if watch_prefix && method != Method::GET => return None,
             Method::POST => Verb::Create,
             Method::PUT => Verb::Update,
             Method::PATCH => Verb::Patch,
@@ -217,7 +222,7 @@ mod tests {
 
     #[test]
     fn paths_fall_into_their_parts() {
-        let table: [(&str, [&str; 7]); 9] = [
+        let table: [(&str, [&str; 7]); 12] = [
             ("/api/v1/pods", ["", "v1", "", "pods", "", "", ""]),
             ("/api/v1/namespaces", ["", "v1", "", "namespaces", "", "", ""]),
             ("/api/v1/namespaces/a", ["", "v1", "a", "namespaces", "a", "", ""]),
@@ -230,6 +235,9 @@ mod tests {
             ),
             ("/api/v1/nodes/n/proxy/a/b%20c/", ["", "v1", "", "nodes", "n", "proxy", "a/b%20c/"]),
             ("/api/v1/watch/namespaces/a/pods", ["", "v1", "a", "pods", "", "", ""]),
+            ("/api/v1/namespaces//pods", ["", "v1", "", "pods", "", "", ""]),
+            ("/api/v1/pods//status", ["", "v1", "", "", "", "status", ""]),
+            ("/api/v1/nodes/n/proxy/a//b", ["", "v1", "", "nodes", "n", "proxy", "a//b"]),
         ];
         for (path, expected) in table {
             assert_eq!(resource(path), expected.map(str::to_owned), "{path}");
@@ -267,5 +275,6 @@ mod tests {
         assert_eq!(verb(Method::DELETE, "/api/v1/pods", ""), Some(Verb::DeleteCollection));
         assert_eq!(verb(Method::DELETE, "/api/v1/nodes/a", ""), Some(Verb::Delete));
         assert_eq!(verb(Method::OPTIONS, "/api/v1/nodes/a", ""), None);
+        assert_eq!(verb(Method::DELETE, "/api/v1/watch/nodes/a", ""), None);
     }
 }

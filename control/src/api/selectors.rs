@@ -404,21 +404,53 @@ impl Parser {
             return Err(format!("found '{}' expected: '('", self.ahead.literal()));
         }
         self.next();
+        let mut values = match self.ahead {
+            Token::Word(_) | Token::Keyword(_) | Token::Symbol(",") => self.identifiers()?,
+            Token::Symbol(")") => vec![String::new()],
+            _ => {
+                return Err(format!(
+                    "found '{}', expected: ',', ')' or identifier",
+                    self.ahead.literal()
+                ));
+            }
+        };
+        self.next();
+        values.sort();
+        values.dedup();
+        Ok(values)
+    }
+
+    /// What stands in parentheses, up to the closing one.
+    fn identifiers(&mut self) -> Result<Vec<String>, String> {
         let mut values = Vec::new();
         loop {
-            let value =
-                if self.at_word() { self.next().literal().to_owned() } else { String::new() };
-            if !values.contains(&value) {
-                values.push(value);
-            }
             match self.next() {
-                Token::Symbol(")") => {
-                    values.sort();
-                    return Ok(values);
+                Token::Symbol(",") => {
+                    if values.is_empty() || self.at(")") || self.at(",") {
+                        values.push(String::new());
+                    }
+                    if self.at(")") {
+                        return Ok(values);
+                    }
+                    if self.at(",") {
+                        self.next();
+                    }
                 }
-                Token::Symbol(",") => {}
+                word @ (Token::Word(_) | Token::Keyword(_)) => {
+                    values.push(word.literal().to_owned());
+                    if self.at(")") {
+                        return Ok(values);
+                    }
+                    if !self.at(",") {
+                        let found = self.ahead.literal();
+                        return Err(format!("found '{found}', expected: ',' or ')'"));
+                    }
+                }
                 other => {
-                    return Err(format!("found '{}', expected: ',' or ')'", other.literal()));
+                    return Err(format!(
+                        "found '{}', expected: ',', or identifier",
+                        other.literal()
+                    ));
                 }
             }
         }
@@ -553,6 +585,8 @@ mod tests {
             ),
             ("a in b", "unable to parse requirement: found 'b' expected: '('"),
             ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
+            ("a in (", "unable to parse requirement: found '', expected: ',', ')' or identifier"),
+            ("a in (b,=", "unable to parse requirement: found '=', expected: ',', or identifier"),
             ("a=b c", "found 'c', expected: ',' or 'end of string'"),
         ];
         for (selector, expected) in table {

@@ -9,28 +9,29 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
-use http::header::{AUTHORIZATION, X_CONTENT_TYPE_OPTIONS};
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Body as _;
 use serde_json::{Value, json};
 
 use crate::auth::{Identity, UserInfo, impersonated};
-use crate::kinds::{AnyKind, Scope, Subresource, Verbs};
+use crate::kinds::{AnyKind, Subresource, Verbs};
 use crate::status::ApiError;
 
 use super::answer::{json_text, respond, warn};
 use super::call::Call;
 use super::fair::{self, InProcess, Turn};
 use super::metrics::RequestLabels;
-use super::negotiate::{JSON, Output};
+use super::negotiate::{JSON, Output, Shapes};
 use super::query::{self, Query};
 use super::readers::{Bounds, Hangup};
 use super::request::{Address, Path, Verb, is_long_running};
 use super::state::Api;
+use super::websocket::{self, Socket};
 use super::write::Rules;
 use super::{
-    body, compress, create, delete, get, health, list, openapi, patch, special, subresources,
-    tokens, update, watch,
+    body, compress, create, delete, get, health, list, openapi, patch, route, subresources, tokens,
+    update, watch,
 };
 
 /// How long a write may take, as upstream's requestTimeoutUpperBound: less than what clients wait.
@@ -72,7 +73,9 @@ async fn serve(State(api): State<Arc<Api>>, request: Request<Body>) -> Response 
             rest.drain().await;
             let query = Query::parse(uri.query().unwrap_or_default());
             // Whoever takes no form that there is gets JSON: the error must not get lost.
-            error.respond(&Output::negotiate(&headers, &query, false).unwrap_or(Output::PLAIN))
+            error.respond(
+                &Output::negotiate(&headers, &query, Shapes::None).unwrap_or(Output::PLAIN),
+            )
         }
         Err(_) => {
             tracing::error!("a handler panicked");
@@ -112,12 +115,22 @@ async fn answer(
         return health::answer(api, &path, &query).await;
     }
     let identity = request.extensions().get::<Identity>().cloned();
-    let token = tokens::bearer(request.headers()).map(str::to_owned);
+    let mut token = tokens::bearer(request.headers()).map(str::to_owned);
+    let mut protocols = None;
+    if identity.is_none()
+        && token.is_none()
+        && let Some((brought, others)) = websocket::token(request.headers())
+    {
+        (token, protocols) = (Some(brought), Some(others));
+    }
     let user = authenticate(api, identity, token).await?;
     let user = impersonated(request.headers(), &user)?.unwrap_or(user);
     // Who asks is known by now: what proves it goes no further.
     let mut request = request;
     request.headers_mut().remove(AUTHORIZATION);
+    if let Some(protocols) = protocols {
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocols);
+    }
     let parsed = Path::parse(&path);
     let in_process = request.extensions().get::<InProcess>().is_some();
     let method = request.method().clone();
@@ -139,10 +152,13 @@ async fn answer(
         }
         discovery => {
             query::timeout(&query)?;
-            if request.method() != Method::GET {
-                return Err(not_allowed());
+            let answered = api.discovery.answer(&discovery, &query, request.headers());
+            let is_routed = matches!(discovery, Path::CoreVersions | Path::Version { .. });
+            match answered {
+                Err(missing) if missing.code == 404 => Err(missing),
+                _ if is_routed && request.method() != Method::GET => Err(not_allowed()),
+                answered => answered,
             }
-            api.discovery.answer(&discovery, &query, request.headers())
         }
     }
 }
@@ -174,41 +190,63 @@ async fn authenticate(
     }
 }
 
-fn read_only(method: &Method) -> Result<(), ApiError> {
-    match *method {
-        Method::GET | Method::HEAD => Ok(()),
-        _ => Err(not_allowed()),
-    }
-}
-
 fn not_allowed() -> ApiError {
     ApiError::method_not_allowed("the server does not allow this method on the requested resource")
 }
 
-/// Whatever is not under `/api` or `/apis`.
+/// Source: `k8s.io/apimachinery/pkg/api/errors` (NewMethodNotSupported).
+fn unwatched(kind: &Arc<dyn AnyKind>) -> ApiError {
+    let (group, resource) = (kind.info().group, kind.info().resource);
+    let full = kind.info().group_resource();
+    let error = ApiError::method_not_allowed(format!(
+        "watch is not supported on resources of kind {full:?}"
+    ));
+    let mut details = json!({ "kind": resource });
+    if !group.is_empty() {
+        details["group"] = group.into();
+    }
+    ApiError { details: Some(details), ..error }
+}
+
+/// Whatever is not under `/api` or `/apis`. What upstream routes by method is read with GET alone;
+/// the rest does not look at the method.
 fn other(
     api: &Api,
     path: &str,
     query: &Query,
     request: &Request<Body>,
 ) -> Result<Response, ApiError> {
-    read_only(request.method())?;
     match path.trim_end_matches('/') {
         "" => Ok(respond(
             StatusCode::OK,
             JSON,
             json_text(&json!({ "paths": api.discovery.paths() }), true),
         )),
-        "/version" => Ok(respond(StatusCode::OK, JSON, json_text(&version(), true))),
+        "/version" => {
+            routed(request, JSON)?;
+            Ok(respond(StatusCode::OK, JSON, json_text(&version(), true)))
+        }
         "/metrics" => api.metrics.answer(request.headers()),
         path => match (path.strip_prefix("/openapi/"), path.strip_prefix(DUMPS)) {
-            (Some(document), _) => openapi::answer(api, document, request),
+            (Some(document), _) => {
+                Ok(openapi::answer(api, document, request)?.unwrap_or_else(page_not_found))
+            }
             (None, Some(dump)) => {
                 Ok(fair::dump(&api.fairness, dump, query).unwrap_or_else(page_not_found))
             }
-            (None, None) => Ok(tokens::published(api, path).unwrap_or_else(page_not_found)),
+            (None, None) => match tokens::published(api, path) {
+                Some((media, response)) => routed(request, media).map(|()| response),
+                None => Ok(page_not_found()),
+            },
         },
     }
+}
+
+fn routed(request: &Request<Body>, media: &str) -> Result<(), ApiError> {
+    if request.method() != Method::GET {
+        return Err(not_allowed());
+    }
+    route::accepts(request.headers(), &[media])
 }
 
 /// What `/version` says: the API that is served, and that another server serves it.
@@ -250,7 +288,15 @@ async fn resource(
 ) -> Result<Response, ApiError> {
     let kind = api.kinds.at(&address.group, &address.version, &address.resource);
     let kind = kind.ok_or_else(ApiError::page_not_found)?.clone();
+    if !route::stands(kind.as_ref(), &address, watch_prefix) {
+        return Err(ApiError::page_not_found());
+    }
     let verb = address.verb(request.method(), &query, watch_prefix).ok_or_else(not_allowed)?;
+    if !route::takes(kind.info(), &address, verb) {
+        // What can be listed has a handler, which says it itself.
+        let can_list = route::takes(kind.info(), &address, Verb::List);
+        return Err(if verb == Verb::Watch && can_list { unwatched(&kind) } else { not_allowed() });
+    }
     *labels = RequestLabels {
         verb: if passes_through(&address) { "connect" } else { verb.name() },
         group: address.group.clone(),
@@ -259,7 +305,6 @@ async fn resource(
         subresource: address.subresource.clone(),
         code: 0,
     };
-    check_scope(kind.as_ref(), &address, verb)?;
     let deprecation = kind.info().deprecation;
     let mut response = if is_long_running(&address, verb) {
         handle(api, kind, address, verb, user, query, request).await?
@@ -324,51 +369,26 @@ async fn handle(
 ) -> Result<Response, ApiError> {
     if !address.subresource.is_empty() {
         let subresource = subresources::find(kind.as_ref(), &address)?;
-        let call = call(api, kind, address, user, query, &request, true)?;
+        route::check(request.headers(), &address, verb)?;
+        let call = call(api, kind, address, user, query, &request, Shapes::All)?;
         return subresources::serve(&call, subresource, verb, request).await;
     }
-    let shapes = kind.info().verbs != Verbs::Create;
+    route::check(request.headers(), &address, verb)?;
+    let shapes = if kind.info().verbs == Verbs::Create { Shapes::Partial } else { Shapes::All };
     let call = call(api, kind, address, user, query, &request, shapes)?;
+    let mut request = request;
+    let socket = Socket::of(&mut request).filter(|_| verb == Verb::Watch);
     let body = request.into_body();
     match verb {
         Verb::Create => create::create(&call, body).await,
         Verb::Get => get::get(&call).await,
         Verb::List => list::list(&call).await,
-        Verb::Watch => watch::watch(&call).await,
+        Verb::Watch => watch::watch(&call, socket).await,
         Verb::Update => update::update(&call, body, Rules::Main).await,
         Verb::Patch => patch::patch(&call, body, Rules::Main).await,
         Verb::Delete => delete::delete(&call, body).await,
         Verb::DeleteCollection => delete::delete_collection(&call, body).await,
     }
-}
-
-/// Whether this verb can be done at this address: writes of namespaced objects need a namespace.
-fn check_scope(kind: &dyn AnyKind, address: &Address, verb: Verb) -> Result<(), ApiError> {
-    let info = kind.info();
-    let is_namespace_path = !address.namespace.is_empty() && !special::is_namespaces(info);
-    match info.scope {
-        Scope::Cluster if is_namespace_path => Err(ApiError::page_not_found()),
-        Scope::Namespaced if address.namespace.is_empty() => match verb {
-            Verb::List | Verb::Watch if address.name.is_empty() => Ok(()),
-            // A collection of all namespaces can be listed and watched, nothing else.
-            _ if address.name.is_empty() => Err(not_allowed()),
-            _ => Err(ApiError::page_not_found()),
-        },
-        Scope::Cluster | Scope::Namespaced => match verb {
-            Verb::Create if !address.name.is_empty() && address.subresource.is_empty() => {
-                Err(not_allowed())
-            }
-            Verb::Update | Verb::Patch if address.name.is_empty() => Err(not_allowed()),
-            verb if !allows(info.verbs, verb) && address.subresource.is_empty() => {
-                Err(not_allowed())
-            }
-            _ => Ok(()),
-        },
-    }
-}
-
-fn allows(verbs: Verbs, verb: Verb) -> bool {
-    verbs.names().contains(&verb.name())
 }
 
 fn passes_through(address: &Address) -> bool {
@@ -382,7 +402,7 @@ fn call(
     user: UserInfo,
     query: Query,
     request: &Request<Body>,
-    shapes: bool,
+    shapes: Shapes,
 ) -> Result<Call, ApiError> {
     let output = if passes_through(&address) {
         Output::PLAIN

@@ -112,7 +112,7 @@ pub fn row(
 fn carrying(output: &Output, cells: Vec<Value>, object: &Object, options: Options) -> Value {
     let mut row = json!({ "cells": cells });
     match options.include {
-        Include::None => {}
+        Include::None => row["object"] = Value::Null,
         Include::Metadata => row["object"] = partial(output, object),
         Include::Object => row["object"] = Value::clone(object.value()),
     }

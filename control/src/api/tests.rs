@@ -3,6 +3,7 @@
 mod access;
 mod apply;
 mod deletions;
+mod forms;
 mod lists;
 mod paths;
 mod pods;

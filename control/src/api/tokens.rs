@@ -383,7 +383,7 @@ pub async fn review(api: &Api, mut review: Value) -> Result<Value, ApiError> {
 }
 
 /// What others need to know the tokens by: `None` for other paths.
-pub fn published(api: &Api, path: &str) -> Option<Response> {
+pub fn published(api: &Api, path: &str) -> Option<(&'static str, Response)> {
     let (media, text) = match path {
         "/.well-known/openid-configuration" => ("application/json", api.tokens.configuration()),
         tokens::KEYS_PATH => ("application/jwk-set+json", api.tokens.keys()),
@@ -392,5 +392,5 @@ pub fn published(api: &Api, path: &str) -> Option<Response> {
     let mut response = respond(StatusCode::OK, media, text.to_owned());
     let cache = HeaderValue::from_static("public, max-age=3600");
     response.headers_mut().insert(CACHE_CONTROL, cache);
-    Some(response)
+    Some((media, response))
 }

@@ -22,8 +22,9 @@ pub async fn update(call: &Call, body: Body, rules: Rules) -> Result<Response, A
     let expected = Expected::of(call.info());
     let decoded = decode::object(&expected, media, &body, options.validation)?;
     let (mut value, mut warnings) = (decoded.value, decoded.warnings);
-    metadata::settle_namespace(&mut value, requested_namespace(call))?;
-    metadata::check_name(&value, &call.address.name)?;
+    metadata::settle_namespace(&mut value, requested_namespace(call))
+        .and_then(|()| metadata::check_name(&value, &call.address.name))
+        .map_err(|error| error.warned(&warnings))?;
     warnings.extend(owner_warning(&mut value));
     let change = Change {
         name: &call.address.name,
@@ -35,7 +36,10 @@ pub async fn update(call: &Call, body: Body, rules: Rules) -> Result<Response, A
         Err(missing) if missing.code == 404 && creates(call, rules) => {
             create(call, value, options.dry_run, &warnings).await
         }
-        result => finish(call, StatusCode::OK, result?, &warnings),
+        result => {
+            let written = result.map_err(|error| error.warned(&warnings))?;
+            finish(call, StatusCode::OK, written, &warnings)
+        }
     }
 }
 
@@ -58,6 +62,6 @@ async fn create(
     metadata::wipe_system_fields(&mut value);
     // Upstream compares it with that of an existing object alone.
     object::metadata_mut(&mut value).remove("resourceVersion");
-    let written = write::insert(call, value, dry_run).await?;
-    finish(call, StatusCode::CREATED, written, warnings)
+    let written = write::insert(call, value, dry_run).await;
+    finish(call, StatusCode::CREATED, written.map_err(|error| error.warned(warnings))?, warnings)
 }

@@ -24,11 +24,13 @@ use super::answer::respond;
 use super::call::Call;
 use super::frames::Encoder;
 use super::list;
+use super::negotiate::JSON;
 use super::object::Object;
 use super::query::ListOptions;
 use super::readers::Bounds;
 use super::selectors::Selectors;
 use super::state::Api;
+use super::websocket::Socket;
 
 /// As upstream's `--min-request-timeout`; a watch that names no timeout gets one to two of it.
 const TIMEOUT_MIN: Duration = Duration::from_secs(1800);
@@ -40,7 +42,7 @@ const CHUNK: usize = 64 * 1024;
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 const NOT_READ: &str = "the events of this watch were not read in time; list again";
 
-pub async fn watch(call: &Call) -> Result<Response, ApiError> {
+pub async fn watch(call: &Call, socket: Option<Socket>) -> Result<Response, ApiError> {
     let options = ListOptions::parse(&call.query, true)?;
     let mut selectors = Selectors::parse(&call.query, call.kind.as_ref())?;
     if !call.address.name.is_empty() {
@@ -80,12 +82,17 @@ pub async fn watch(call: &Call) -> Result<Response, ApiError> {
         let chunk = watching.next_chunk().await?;
         Some((Ok(chunk), watching))
     });
-    Ok(respond(StatusCode::OK, content_type, call.api.readers.body(frames, bounds)))
+    let events = call.api.readers.body(frames, bounds);
+    Ok(match socket {
+        Some(socket) => socket.serve(call, content_type == JSON, events),
+        None => respond(StatusCode::OK, content_type, events),
+    })
 }
 
 fn timeout(options: &ListOptions, ambient: &Ambient) -> Duration {
     match options.timeout_seconds {
-        Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
+        // One that is over before it begins.
+        Some(seconds) if seconds != 0 => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
         _ => TIMEOUT_MIN + Duration::from_secs(ambient.u64() % TIMEOUT_MIN.as_secs()),
     }
 }
@@ -112,7 +119,7 @@ async fn begin(call: &Call, options: &ListOptions, namespace: Option<&str>) -> S
     let cache = call.cache();
     let waited = match (options.resource_version, options.send_initial_events) {
         (None, _) => cache.latest().await.map_err(|error| match error {
-            StoreError::Future { asked, current } => list::too_new(asked, current, Some(1)),
+            StoreError::Future { asked, current } => list::too_new(asked, current),
             error => super::write::store_failed(error),
         }),
         (Some(0), _) => Ok(()),

@@ -20,12 +20,12 @@ use crate::encode;
 use crate::kinds::{Draft, FieldError, Generation, Old, Part, Storage, Subresource, meta};
 use crate::patch::managers::{self, Given};
 use crate::schema::{self, schema};
-use crate::status::{About, ApiError};
+use crate::status::ApiError;
 use crate::store::{Revision, StoreError, Write};
 
 use super::call::{Admission, Call};
 use super::object::{self, Object};
-use super::{metadata, ownership, size, special};
+use super::{metadata, ownership, preconditions, size, special};
 
 /// As upstream's maxNameGenerationCreateAttempts.
 const GENERATE_ATTEMPTS: usize = 8;
@@ -125,7 +125,7 @@ async fn insert_once(
 ) -> Result<Written, ApiError> {
     let info = call.info();
     let dry_run = create.dry_run;
-    begin(call, value)?;
+    begin(call, value);
     let name = object::name(value).to_owned();
     let begun = call.kind.begin(value, None, Part::Main, &call.context(&name));
     let mut draft = begun.map_err(|why| undecodable(call, &why))?;
@@ -143,7 +143,7 @@ async fn insert_once(
     };
     let reservations = call.admit(admission).await?;
     let finished = call.kind.finish(draft, None, Part::Main);
-    let (value, findings) = finished.map_err(|why| undecodable(call, &why))?;
+    let (mut value, findings) = finished.map_err(|why| undecodable(call, &why))?;
     let mut errors = meta::validate(&value, info);
     errors.extend(manager_problems(&create.given, managers));
     errors.extend(findings.errors);
@@ -162,6 +162,12 @@ async fn insert_once(
             None => done(shown(&value, managers)),
         };
     }
+    // A store that is only asked what it would do does not look at it, and the answer shows it.
+    if object::revision_of(&value).is_some_and(|revision| revision != Revision(0)) {
+        let message = "resourceVersion should not be set on objects to be created";
+        return Err(ApiError::new(500, "", message));
+    }
+    object::metadata_mut(&mut value).remove("resourceVersion");
     let ttl = info.time_to_live;
     let tracked = matches!(create.managers, Managers::Tracked);
     let (stored, managers) = fitting(call, &value, managers, tracked)?;
@@ -240,19 +246,12 @@ fn manager_problems(given: &Given, managers: Option<&str>) -> Vec<FieldError> {
 }
 
 /// Sets what the server sets on a new object.
-fn begin(call: &Call, value: &mut Value) -> Result<(), ApiError> {
+fn begin(call: &Call, value: &mut Value) {
     let info = call.info();
-    if !matches!(object::resource_version(value), "" | "0") {
-        let message = "resourceVersion should not be set on objects to be created";
-        return Err(ApiError::new(500, "", message));
-    }
     let ambient = call.api.ambient();
     let metadata = object::metadata_mut(value);
     metadata.insert("uid".into(), ambient.uuid().to_string().into());
     metadata.insert("creationTimestamp".into(), metadata::timestamp(ambient.now()));
-    for field in ["resourceVersion", "generation"] {
-        metadata.remove(field);
-    }
     if matches!(info.generation, Generation::Raised | Generation::Once) {
         metadata.insert("generation".into(), 1.into());
     }
@@ -262,7 +261,6 @@ fn begin(call: &Call, value: &mut Value) -> Result<(), ApiError> {
     {
         object.remove("status");
     }
-    Ok(())
 }
 
 fn undecodable(call: &Call, why: &str) -> ApiError {
@@ -345,6 +343,8 @@ pub struct Edit<'a> {
     pub name: &'a str,
     pub rules: Rules,
     pub dry_run: bool,
+    /// Whether the new object's uid says which object is meant. Elsewhere it is a field like others.
+    pub checks_uid: bool,
     pub make: Make<'a>,
 }
 
@@ -400,7 +400,7 @@ pub async fn newest(call: &Call, name: &str) -> Result<Arc<Cached>, ApiError> {
 pub async fn modify(call: &Call, change: &Change<'_>) -> Result<Written, ApiError> {
     let Change { name, rules, dry_run, transform } = *change;
     let make = |current: &Current| transform(&current.value).map(New::tracked);
-    edit(call, &Edit { name, rules, dry_run, make: &make }).await
+    edit(call, &Edit { name, rules, dry_run, checks_uid: true, make: &make }).await
 }
 
 /// The same, with its managers.
@@ -433,7 +433,7 @@ async fn attempt(
     let before = Old::new(old);
     let New { value: mut new, managers } = (edit.make)(current)?;
     let given = Given::take(&mut new);
-    check_preconditions(call, edit, &new, old)?;
+    preconditions::check(call, edit, &new, old)?;
     object::set_revision(&mut new, current.cached.revision);
     let mut new = prepare(call, edit, new, &before)?;
     let tracked = matches!(managers, Managers::Tracked);
@@ -479,34 +479,6 @@ async fn attempt(
         Attempt::Done(object) => Attempt::Done(Written { object, warnings }),
         Attempt::Lost(winner) => Attempt::Lost(winner),
     })
-}
-
-fn check_preconditions(
-    call: &Call,
-    edit: &Edit<'_>,
-    new: &Value,
-    old: &Value,
-) -> Result<(), ApiError> {
-    let about = call.about(edit.name);
-    let (given, actual) = (object::uid(new), object::uid(old));
-    if !given.is_empty() && given != actual {
-        let why = format!(
-            "Precondition failed: UID in precondition: {given}, UID in object meta: {actual}"
-        );
-        return Err(ApiError::conflict(about, &why));
-    }
-    let unconditional = call.info().unconditional_update || edit.rules == Rules::Raw;
-    match object::resource_version(new) {
-        "" | "0" if unconditional => Ok(()),
-        "" | "0" => {
-            let why = "must be specified for an update";
-            let error = FieldError::invalid("metadata.resourceVersion", 0, why);
-            let about = About { resource: call.info().resource, ..about };
-            Err(ApiError::invalid(about, &[error]))
-        }
-        given if given == object::resource_version(old) => Ok(()),
-        _ => Err(ApiError::modified(about)),
-    }
 }
 
 /// Restores what this update may not touch.

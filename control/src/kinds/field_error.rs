@@ -110,17 +110,17 @@ impl FieldError {
     pub fn body(&self) -> String {
         let head = match &self.kind {
             ErrorKind::Required => "Required value".to_owned(),
-            ErrorKind::Invalid(value) => format!("Invalid value: {value}"),
+            ErrorKind::Invalid(value) => format!("Invalid value: {}", shown(value)),
             ErrorKind::InvalidWhole => "Invalid value".to_owned(),
             ErrorKind::NotSupported { value, supported } => {
-                let supported: Vec<String> =
-                    supported.iter().map(|value| format!("{value:?}")).collect();
+                let supported: Vec<String> = supported.iter().map(|value| quoted(value)).collect();
                 return format!(
-                    "Unsupported value: {value}: supported values: {}",
+                    "Unsupported value: {}: supported values: {}",
+                    shown(value),
                     supported.join(", ")
                 );
             }
-            ErrorKind::Duplicate(value) => format!("Duplicate value: {value}"),
+            ErrorKind::Duplicate(value) => format!("Duplicate value: {}", shown(value)),
             ErrorKind::Forbidden => "Forbidden".to_owned(),
             ErrorKind::TooLong { max } => {
                 return format!("Too long: may not be more than {max} bytes");
@@ -128,11 +128,51 @@ impl FieldError {
             ErrorKind::TooMany { actual, max } => {
                 return format!("Too many: {actual}: must have at most {max} items");
             }
-            ErrorKind::NotFound(value) => format!("Not found: {value}"),
-            ErrorKind::TypeInvalid(value) => format!("Invalid value: {value}"),
+            ErrorKind::NotFound(value) => format!("Not found: {}", shown(value)),
+            ErrorKind::TypeInvalid(value) => format!("Invalid value: {}", shown(value)),
         };
         if self.detail.is_empty() { head } else { format!("{head}: {}", self.detail) }
     }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => quoted(text),
+        other => other.to_string(),
+    }
+}
+
+/// A text as Go's `%q` prints it.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => out.extend(['\\', letter]),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{b}' => out.push_str("\\v"),
+            letter if letter.is_ascii_control() => {
+                out.push_str(&format!("\\x{:02x}", u32::from(letter)));
+            }
+            letter if is_printable(letter) => out.push(letter),
+            letter if u32::from(letter) > 0xffff => {
+                out.push_str(&format!("\\U{:08x}", u32::from(letter)));
+            }
+            letter => out.push_str(&format!("\\u{:04x}", u32::from(letter))),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Rust's own escaping knows what is printable; a mark that joins the letter before it is.
+fn is_printable(letter: char) -> bool {
+    letter.is_ascii() || !format!("a{letter}").escape_debug().any(|escaped| escaped == '\\')
 }
 
 impl fmt::Display for FieldError {

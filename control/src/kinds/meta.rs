@@ -70,6 +70,7 @@ pub fn validate_update(new: &Value, old: &Value, info: &KindInfo) -> Vec<FieldEr
     ] {
         errors.extend(immutable(&new[field], &old[field], &format!("metadata.{field}")));
     }
+    errors.extend(validate_prefix(new, info));
     errors.extend(validate_mutable(new));
     errors.extend(validate_finalizers(new, info));
     errors
@@ -175,12 +176,8 @@ pub fn invalid_each(path: &str, value: &str, messages: Vec<String>) -> Vec<Field
 }
 
 fn validate_names(meta: &Value, info: &KindInfo) -> Vec<FieldError> {
-    let (name, prefix) = (text(meta, "name"), text(meta, "generateName"));
-    let mut errors = Vec::new();
-    if !prefix.is_empty() {
-        let messages = names::check(info.names, prefix, true);
-        errors.extend(invalid_each("metadata.generateName", prefix, messages));
-    }
+    let name = text(meta, "name");
+    let mut errors = validate_prefix(meta, info);
     if name.is_empty() {
         errors.push(FieldError::required("metadata.name", "name or generateName is required"));
     } else {
@@ -188,6 +185,14 @@ fn validate_names(meta: &Value, info: &KindInfo) -> Vec<FieldError> {
         errors.extend(invalid_each("metadata.name", name, messages));
     }
     errors
+}
+
+fn validate_prefix(meta: &Value, info: &KindInfo) -> Vec<FieldError> {
+    let prefix = text(meta, "generateName");
+    if prefix.is_empty() {
+        return Vec::new();
+    }
+    invalid_each("metadata.generateName", prefix, names::check(info.names, prefix, true))
 }
 
 fn validate_namespace(namespace: &str, info: &KindInfo) -> Vec<FieldError> {
@@ -201,7 +206,8 @@ fn validate_namespace(namespace: &str, info: &KindInfo) -> Vec<FieldError> {
 }
 
 /// The parts of the metadata that creates and updates are held to alike.
-fn validate_mutable(meta: &Value) -> Vec<FieldError> {
+/// All problems of what a client may change of an object's metadata at any time.
+pub fn validate_mutable(meta: &Value) -> Vec<FieldError> {
     let labels = string_map(&meta["labels"]);
     let annotations = string_map(&meta["annotations"]);
     let mut errors = validate_labels(Some(&labels), "metadata.labels");

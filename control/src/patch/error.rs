@@ -23,6 +23,8 @@ pub enum PatchError {
     ListOfLists,
     #[error("map: {map} does not contain declared merge key: {key}")]
     NoMergeKey { map: String, key: &'static str },
+    #[error("value for key {at} is not a map")]
+    NoMap { at: usize },
     #[error("unknown patch type: {directive} in map: {map}")]
     UnknownDirective { directive: String, map: String },
     #[error("expected a {expected}, but received a {received}")]
@@ -59,6 +61,7 @@ impl From<PatchError> for ApiError {
             }
             // Upstream hands these on as plain errors, which become internal errors.
             PatchError::NoMergeKey { .. }
+            | PatchError::NoMap { .. }
             | PatchError::UnknownDirective { .. }
             | PatchError::WrongType { .. }
             | PatchError::NoField { .. }

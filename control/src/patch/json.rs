@@ -1,5 +1,6 @@
 //! JSON patch: RFC 6902.
 
+use json_patch::jsonptr::PointerBuf;
 use json_patch::{Patch, PatchOperation};
 use serde_json::Value;
 
@@ -20,7 +21,8 @@ pub fn json(object: &Value, patch: &Value) -> Result<Value, PatchError> {
     }
     let mut patched = object.clone();
     let mut copied = 0;
-    for (at, operation) in operations.0.iter().enumerate() {
+    for (at, operation) in operations.0.into_iter().enumerate() {
+        let operation = &from_front(&patched, operation);
         if let PatchOperation::Copy(copy) = operation {
             copied += patched.pointer(copy.from.as_str()).map_or(0, size);
             if copied > GROWTH_BYTES_MAX {
@@ -40,6 +42,43 @@ pub fn json(object: &Value, patch: &Value) -> Result<Value, PatchError> {
         })?;
     }
     Ok(patched)
+}
+
+/// The operation with its indices as this crate's patches write them. Upstream reads them as Go reads
+/// numbers, `+1` and `01` too, and counts from the end where they are negative: -1 is the last
+/// element, and where something is added, the end.
+fn from_front(object: &Value, mut operation: PatchOperation) -> PatchOperation {
+    let resolve = |path: &mut PointerBuf, adds: bool| {
+        let tokens: Vec<String> = path.tokens().map(|token| token.decoded().into_owned()).collect();
+        let mut resolved: Vec<String> = Vec::with_capacity(tokens.len());
+        for (at, token) in tokens.iter().enumerate() {
+            let list = PointerBuf::from_tokens(&resolved);
+            let list = object.pointer(list.as_str()).and_then(Value::as_array);
+            let length = list.map_or(0, Vec::len) + usize::from(adds && at + 1 == tokens.len());
+            let index = list.and_then(|_| token.parse::<isize>().ok());
+            let front = index.and_then(|index| match index {
+                0.. => usize::try_from(index).ok(),
+                _ => length.checked_sub(index.unsigned_abs()),
+            });
+            resolved.push(front.map_or_else(|| token.clone(), |front| front.to_string()));
+        }
+        *path = PointerBuf::from_tokens(&resolved);
+    };
+    match &mut operation {
+        PatchOperation::Add(add) => resolve(&mut add.path, true),
+        PatchOperation::Remove(remove) => resolve(&mut remove.path, false),
+        PatchOperation::Replace(replace) => resolve(&mut replace.path, false),
+        PatchOperation::Test(test) => resolve(&mut test.path, false),
+        PatchOperation::Move(moved) => {
+            resolve(&mut moved.from, false);
+            resolve(&mut moved.path, true);
+        }
+        PatchOperation::Copy(copy) => {
+            resolve(&mut copy.from, false);
+            resolve(&mut copy.path, true);
+        }
+    }
+    operation
 }
 
 fn is_missing_removal(object: &Value, operation: &PatchOperation) -> bool {
@@ -81,6 +120,21 @@ mod tests {
         let expected = json!({ "metadata": { "labels": { "a/b": "2" } },
                                "moved": [1, 2, 3, 4], "copy": [2, 3, 4] });
         assert_eq!(patched, Ok(expected));
+    }
+
+    #[test]
+    fn indices_may_count_from_the_end() {
+        for (patch, list) in [
+            (json!([{ "op": "add", "path": "/list/-1", "value": 4 }]), json!([1, 2, 3, 4])),
+            (json!([{ "op": "add", "path": "/list/-2", "value": 4 }]), json!([1, 2, 4, 3])),
+            (json!([{ "op": "remove", "path": "/list/-1" }]), json!([1, 2])),
+            (json!([{ "op": "remove", "path": "/list/-0" }]), json!([2, 3])),
+            (json!([{ "op": "add", "path": "/list/01", "value": 4 }]), json!([1, 4, 2, 3])),
+            (json!([{ "op": "replace", "path": "/list/-3", "value": 0 }]), json!([0, 2, 3])),
+        ] {
+            assert_eq!(apply(patch).expect("it applies")["list"], list);
+        }
+        apply(json!([{ "op": "remove", "path": "/list/-4" }])).expect_err("out of range");
     }
 
     #[test]

@@ -152,6 +152,14 @@ fn ordered_lists(shape: Shape<'_>, original: &mut Object, patch: &mut Object) ->
         if let Some(change) = &change {
             follows_order(change, &order, rules.key)?;
         }
+        if let Some(key) = rules.key.filter(|_| live.is_some() || change.is_some()) {
+            for (at, item) in order.iter().enumerate() {
+                if !item.is_object() {
+                    return Err(PatchError::NoMap { at });
+                }
+                name_of(item, key)?;
+            }
+        }
         let live = live.cloned();
         let merged = match (live.clone(), change) {
             (Some(live), None) => live,
@@ -201,6 +209,11 @@ fn delete_from_list(original: &mut Object, key: &str, unwanted: &Value) -> Resul
     };
     if list.iter().chain(unwanted).any(Value::is_array) {
         return Err(PatchError::ListOfLists);
+    }
+    let kinds = || list.iter().chain(unwanted).map(std::mem::discriminant);
+    if kinds().any(|kind| Some(kind) != kinds().next()) {
+        let lists = [Value::from(list.clone()), unwanted.clone().into()];
+        return Err(PatchError::MixedList { lists: go_text::list(&lists) });
     }
     list.retain(|item| !unwanted.contains(item));
     Ok(())
@@ -424,7 +437,11 @@ fn wrong_type(expected: &'static str, received: &Value) -> PatchError {
 }
 
 fn unknown_directive(map: &Value) -> PatchError {
-    let directive = go_text::value(&map[PATCH]);
+    let directive = match &map[PATCH] {
+        Value::String(text) => text.clone(),
+        // As Go prints with `%s` what is no text.
+        other => format!("%!s({}={})", go_text::kind(other), go_text::value(other)),
+    };
     PatchError::UnknownDirective { directive, map: go_text::value(map) }
 }
 

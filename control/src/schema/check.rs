@@ -196,7 +196,7 @@ fn offset(error: &base64::DecodeError, text: &str) -> usize {
 }
 
 /// Go's own name of a kind.
-fn spelling(kind: &FieldKind) -> String {
+pub(super) fn spelling(kind: &FieldKind) -> String {
     let plain = match kind {
         FieldKind::String => "string",
         FieldKind::Bool => "bool",

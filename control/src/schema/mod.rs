@@ -9,6 +9,8 @@
 //! `protobuf`, `openapi`.
 
 pub mod check;
+mod convert;
+mod go_json;
 pub mod key;
 pub mod openapi;
 mod path;
@@ -24,6 +26,8 @@ mod time;
 mod types;
 
 pub use check::check_types;
+pub use convert::convert_to;
+pub use go_json::complaint as json_complaint;
 pub use prune::{Pruned, prune};
 pub use settle::settle;
 pub use table::{Schema, schema};

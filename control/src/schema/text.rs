@@ -8,6 +8,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, EnumAccess, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::go_json;
 use super::path::Path;
 
 /// Upstream stops collecting there.
@@ -22,7 +23,7 @@ pub fn decode_json(bytes: &[u8]) -> Result<(Value, Vec<String>), String> {
     let value = Seed { path: Path::Root, found: &found }
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| go_json::complaint(bytes).unwrap_or_else(|| error.to_string()))?;
     let mut complaints: Vec<String> = Vec::new();
     for path in found.0.into_inner().duplicates {
         // A field that stands three times is named once.
@@ -81,7 +82,7 @@ pub fn decode_yaml(bytes: &[u8]) -> Result<(Value, Vec<String>), String> {
     let found = Found::default();
     let mut value = Seed { path: Path::Root, found: &found }
         .deserialize(serde_yaml::Deserializer::from_str(text))
-        .map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?;
+        .map_err(|error| format!("yaml: {}", go_yaml(&error)))?;
     let found = found.0.into_inner();
     if found.merges {
         apply_merges(&mut value)?;
@@ -89,6 +90,33 @@ pub fn decode_yaml(bytes: &[u8]) -> Result<(Value, Vec<String>), String> {
     let count = found.duplicates.len().min(YAML_COMPLAINTS_MAX);
     let duplicates = (0..count).filter_map(|at| yaml_duplicate(text, at));
     Ok((value, duplicates.collect()))
+}
+
+/// Why a text is no YAML, in the words and with the line of Go's reader: it counts lines from zero
+/// where its parser stops, and from one where its scanner does.
+fn go_yaml(error: &serde_yaml::Error) -> String {
+    let text = error.to_string();
+    let (problem, context) = match text.split_once(", ") {
+        Some((problem, context)) => (problem, context),
+        None => (text.as_str(), ""),
+    };
+    let place = |part: &str| -> Option<(usize, String)> {
+        let (what, place) = part.split_once(" at line ")?;
+        let line = place.split(' ').next()?.parse().ok()?;
+        Some((line, what.to_owned()))
+    };
+    let Some((mut line, problem)) = place(problem) else { return problem.to_owned() };
+    if let Some((begun, _)) = place(context).filter(|(begun, _)| *begun > 1) {
+        line = begun;
+    }
+    let scans = context.starts_with("while scanning")
+        || problem.starts_with("found ")
+        || problem.ends_with("not allowed in this context");
+    match (line, scans) {
+        (0 | 1, _) => problem,
+        (line, true) => format!("line {line}: {problem}"),
+        (line, false) => format!("line {}: {problem}", line - 1),
+    }
 }
 
 /// Says where the duplicate at `at` stands. Lines are known only of errors, so the text is read

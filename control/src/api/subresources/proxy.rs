@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::response::Response;
 use futures::{FutureExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, header};
+use serde_json::Value;
 
 use crate::status::ApiError;
 
@@ -20,16 +21,26 @@ use super::log::node_object;
 
 pub async fn proxy(call: &Call, request: Request<Body>) -> Result<Response, ApiError> {
     let path = onward_path(call, &request);
-    if path.is_empty() && matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Ok(to_root(&request));
-    }
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    // Who is not there has no root either.
+    let roots = path.is_empty() && is_read;
     let path = if path.is_empty() { "/".to_owned() } else { path };
-    match call.info().resource {
-        "nodes" => to_node(call, &path, request).await,
-        "pods" => forward::to(call, &target::pod(call).await?, &path, request).await,
-        "services" => forward::to(call, &target::service(call).await?, &path, request).await,
-        _ => Err(ApiError::page_not_found()),
+    if call.info().resource == "nodes" {
+        // `https:name:port` is upstream's full form; here the node alone says how it is reached.
+        let name = call.address.name.split(':').find(|part| !matches!(*part, "http" | "https"));
+        let node = node_object(call, name.unwrap_or_default()).await?;
+        return if roots {
+            Ok(to_root(&request))
+        } else {
+            to_node(call, &node, &path, request).await
+        };
     }
+    let target = match call.info().resource {
+        "pods" => target::pod(call).await?,
+        "services" => target::service(call).await?,
+        _ => return Err(ApiError::page_not_found()),
+    };
+    if roots { Ok(to_root(&request)) } else { forward::to(call, &target, &path, request).await }
 }
 
 /// The path behind `/proxy`: empty where nothing follows, not even a slash.
@@ -51,12 +62,14 @@ fn to_root(request: &Request<Body>) -> Response {
     response
 }
 
-async fn to_node(call: &Call, path: &str, request: Request<Body>) -> Result<Response, ApiError> {
-    // `https:name:port` is upstream's full form; here the node alone says how it is reached.
-    let name = call.address.name.split(':').find(|part| !matches!(*part, "http" | "https"));
-    let node = node_object(call, name.unwrap_or_default()).await?;
+async fn to_node(
+    call: &Call,
+    node: &Value,
+    path: &str,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
     let path = with_query(path, &request);
-    let answered = call.api.kubelets.call(&node, &path, request).await;
+    let answered = call.api.kubelets.call(node, &path, request).await;
     let response = answered.map_err(|error| {
         ApiError::unavailable(format!("error trying to reach service: {error}"))
     })?;

@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::kinds::Part;
-use crate::status::ApiError;
+use crate::status::{About, ApiError};
 
 use super::super::answer;
 use super::super::call::Call;
@@ -31,7 +31,10 @@ pub async fn review(
     let value = call.kind.begin(&value, None, Part::Main, &context).map_err(refused)?.into_value();
     let errors = call.kind.validate(&value, None, Part::Main).errors;
     if !errors.is_empty() {
-        return Err(ApiError::invalid(call.about_kind(object::name(&value)), &errors));
+        // Upstream's authorization reviews forget their kind.
+        let kind = if call.info().group == "authorization.k8s.io" { "" } else { call.info().kind };
+        let about = About { resource: kind, ..call.about_kind(object::name(&value)) };
+        return Err(ApiError::invalid(about, &errors));
     }
     let answered = if call.info().group_resource() == "tokenreviews.authentication.k8s.io" {
         tokens::review(&call.api, value).await?
@@ -39,5 +42,5 @@ pub async fn review(
         call.kind.review(value, &context)?
     };
     let object = Object::of_value(answered);
-    Ok(answer::whole(&call.output, StatusCode::CREATED, call.info().schema, &object))
+    answer::object(call, StatusCode::CREATED, &object)
 }

@@ -34,7 +34,7 @@ pub async fn get(call: &Call) -> Result<Response, ApiError> {
 }
 
 const COLUMNS: &[Column] = &[
-    Column::NAME,
+    Column { format: "", ..Column::NAME },
     Column::new("Desired", "integer", 0, "How many replicas are wanted."),
     Column::new("Available", "integer", 0, "How many replicas there are."),
     Column::AGE,
@@ -50,6 +50,7 @@ fn respond(call: &Call, scaled: &Value) -> Result<Response, ApiError> {
             let table = table::of_cells(output, COLUMNS, cells, &scale, options);
             answer::value(output, status, &table)
         }
+        Shape::Partial if output.of_list => return Err(answer::no_list("autoscaling.Scale")),
         Shape::Partial => answer::value(output, status, &table::partial(output, &scale)),
         Shape::Whole => answer::whole(output, status, SCALE, &scale),
     })
@@ -76,8 +77,9 @@ pub async fn update(call: &Call, body: Body) -> Result<Response, ApiError> {
     metadata::settle_namespace(&mut scale, &call.address.namespace)?;
     metadata::check_name(&scale, &call.address.name)?;
     let make = |current: &Current| managed(call, current, &scale);
-    let written = edit(call, options.dry_run, &make).await?;
-    finish(call, &written, &decoded.warnings)
+    let written = edit(call, options.dry_run, true, &make).await;
+    let warnings = decoded.warnings;
+    finish(call, &written.map_err(|error| error.warned(&warnings))?, &warnings)
 }
 
 pub async fn patch(call: &Call, body: Body) -> Result<Response, ApiError> {
@@ -86,14 +88,18 @@ pub async fn patch(call: &Call, body: Body) -> Result<Response, ApiError> {
     }
     let (patch, options) = Patch::read(call, body).await?;
     let warnings = Mutex::new(Vec::new());
+    let expected = Expected::new(API_VERSION, KIND, SCALE);
     let make = |current: &Current| {
-        let (scale, told) = patch.apply(SCALE, &of(&current.value))?;
+        let (mut scale, told) = patch.apply(&expected, &of(&current.value))?;
+        metadata::settle_namespace(&mut scale, &call.address.namespace)?;
         metadata::check_name(&scale, &call.address.name)?;
+        check_uid(call, current, &scale)?;
         *warnings.lock() = told;
         managed(call, current, &scale)
     };
-    let written = edit(call, options.dry_run, &make).await?;
-    finish(call, &written, &warnings.into_inner())
+    let written = edit(call, options.dry_run, false, &make).await;
+    let warnings = warnings.into_inner();
+    finish(call, &written.map_err(|error| error.warned(&warnings))?, &warnings)
 }
 
 async fn apply(call: &Call, body: Body) -> Result<Response, ApiError> {
@@ -110,9 +116,11 @@ async fn apply(call: &Call, body: Body) -> Result<Response, ApiError> {
         let applied = ownership::of_scale(call, &config.options.manager, |write| {
             config.apply(&target, write, Some(live))
         });
-        let New { value, managers } = applied.ok_or_else(no_schema)??;
+        let New { mut value, managers } = applied.ok_or_else(no_schema)??;
         *warnings.lock() = config.warnings()?;
+        metadata::settle_namespace(&mut value, &call.address.namespace)?;
         metadata::check_name(&value, &call.address.name)?;
+        check_uid(call, current, &value)?;
         let managers = match managers {
             Managers::Known(managers) => managers,
             Managers::Tracked => None,
@@ -122,8 +130,9 @@ async fn apply(call: &Call, body: Body) -> Result<Response, ApiError> {
             managers: of_scale(current, managers.as_deref(), &api_version),
         })
     };
-    let written = edit(call, config.options.dry_run, &make).await?;
-    finish(call, &written, &warnings.into_inner())
+    let written = edit(call, config.options.dry_run, false, &make).await;
+    let warnings = warnings.into_inner();
+    finish(call, &written.map_err(|error| error.warned(&warnings))?, &warnings)
 }
 
 /// The object with the replicas of a scale, and who manages them then.
@@ -143,9 +152,27 @@ fn of_scale(current: &Current, scale: Option<&str>, api_version: &str) -> Manage
     Managers::Known(managers::to_parent(current.managers(), scale, api_version))
 }
 
-async fn edit(call: &Call, dry_run: bool, make: write::Make<'_>) -> Result<Written, ApiError> {
+/// A patch may not make another object's scale of it.
+fn check_uid(call: &Call, current: &Current, scale: &Value) -> Result<(), ApiError> {
+    let (given, actual) = (object::uid(scale), object::uid(&current.value));
+    if given.is_empty() || given == actual {
+        return Ok(());
+    }
+    let resource = format!("{}/scale", call.info().resource);
+    let about = About { resource: &resource, ..call.about(&call.address.name) };
+    let why =
+        format!("Precondition failed: UID in precondition: {given}, UID in object meta: {actual}");
+    Err(ApiError::conflict(about, &why))
+}
+
+async fn edit(
+    call: &Call,
+    dry_run: bool,
+    checks_uid: bool,
+    make: write::Make<'_>,
+) -> Result<Written, ApiError> {
     let name = &call.address.name;
-    write::edit(call, &Edit { name, rules: Rules::Main, dry_run, make }).await
+    write::edit(call, &Edit { name, rules: Rules::Main, dry_run, checks_uid, make }).await
 }
 
 /// `warnings`: those about the request, before those about the object.
@@ -183,11 +210,14 @@ fn of(scaled: &Value) -> Value {
 /// The object with the replicas, and the preconditions, of a scale.
 fn scaled(current: &Value, scale: &Value) -> Result<Value, ApiError> {
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
+    let mut errors = meta::validate_mutable(&scale["metadata"]);
     if replicas < 0 {
         let why = "must be greater than or equal to 0";
-        let error = FieldError::invalid("spec.replicas", replicas, why);
+        errors.push(FieldError::invalid("spec.replicas", replicas, why));
+    }
+    if !errors.is_empty() {
         let about = About { group: "autoscaling", resource: "Scale", name: object::name(current) };
-        return Err(ApiError::invalid(about, &[error]));
+        return Err(ApiError::invalid(about, &errors));
     }
     let mut new = current.clone();
     new["spec"]["replicas"] = replicas.into();

@@ -98,3 +98,39 @@ async fn a_deletion_is_begun_by_deleting_alone() {
     let kept = server.patch(&path, MERGE, patch).await.ok();
     assert_eq!(kept["metadata"]["deletionTimestamp"], marked["metadata"]["deletionTimestamp"]);
 }
+
+#[tokio::test]
+async fn options_are_options_whatever_version_they_say() {
+    let server = Server::start().await;
+    let path = format!("{MAPS}/none");
+    for version in ["v1", "v2", "apps/v1"] {
+        let options = json!({ "kind": "DeleteOptions", "apiVersion": version });
+        server.delete(&path, options).await.refused(404);
+    }
+    assert_eq!(
+        server.delete(&path, json!({ "kind": "Pod", "apiVersion": "v1" })).await.refused(400),
+        r#"no kind "Pod" is registered for version "v1" in scheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27""#
+    );
+    assert_eq!(
+        server.delete(&path, json!({ "gracePeriodSeconds": "x" })).await.refused(400),
+        "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64"
+    );
+    let why = server.delete(&format!("{path}?dryRun=x"), Value::Null).await.refused(422);
+    assert!(why.ends_with(r#"dryRun: Unsupported value: ["x"]: supported values: "All""#), "{why}");
+}
+
+#[tokio::test]
+async fn a_collection_at_a_revision_is_that_of_exactly_then() {
+    let server = Server::start().await;
+    let first = server.post(MAPS, map("a", &json!({}))).await.ok();
+    let version = first["metadata"]["resourceVersion"].as_str().expect("a version");
+    server.post(MAPS, map("b", &json!({}))).await.ok();
+    let gone = server.delete(&format!("{MAPS}?dryRun=All&resourceVersion=1"), Value::Null).await;
+    assert!(matches!(gone.status, 200 | 410), "{}", gone.text);
+    // The same number is a precondition of each deletion.
+    let path = format!("{MAPS}?resourceVersion={version}");
+    let deleted = server.delete(&path, Value::Null).await.ok();
+    assert_eq!(deleted["items"].as_array().map(Vec::len), Some(1));
+    server.get(&format!("{MAPS}/a")).await.refused(404);
+    server.get(&format!("{MAPS}/b")).await.ok();
+}

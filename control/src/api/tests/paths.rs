@@ -65,7 +65,7 @@ async fn methods_that_a_path_does_not_know_are_refused() {
     server.delete("/api/v1/namespaces", Value::Null).await.refused(405);
     server.get("/api/v1/namespaces/default/nodes").await.refused(404);
     for method in [Method::HEAD, Method::OPTIONS] {
-        for path in [MAPS, "/api/v1", "/apis"] {
+        for path in [MAPS, "/api/v1", "/version"] {
             let answer = server.call(method.clone(), path, &Value::Null).await;
             assert_eq!(answer.status, 405, "{method} {path}");
         }
@@ -77,6 +77,52 @@ async fn methods_that_a_path_does_not_know_are_refused() {
         assert_eq!((lost.status, lost.text.as_str()), (404, "404 page not found\n"), "{path}");
     }
     server.get("/apis/apps/v9/things").await.refused(404);
+}
+
+#[tokio::test]
+async fn what_stands_nowhere_is_not_found_whatever_the_method() {
+    let server = Server::start().await;
+    server.post(MAPS, map("a", &json!({}))).await.ok();
+    let binding = "/api/v1/bindings";
+    let (status, nothing) = (format!("{MAPS}/a/status"), format!("{MAPS}/a/nothing"));
+    let review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews/x";
+    let lost = [
+        binding,
+        &status,
+        &nothing,
+        review,
+        "/apis/apps/v9",
+        "/api/v1//namespaces",
+        "/api/v1/pods/x",
+    ];
+    let encoded = format!("{MAPS}/a%2Fb");
+    for path in lost.into_iter().chain([encoded.as_str()]) {
+        for method in
+            [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS]
+        {
+            let answer = server.call(method.clone(), path, &Value::Null).await;
+            assert_eq!(answer.status, 404, "{method} {path}");
+        }
+    }
+    for (method, path) in [
+        (Method::DELETE, "/api/v1/watch/namespaces/default/configmaps/a"),
+        (Method::PUT, "/api/v1/watch/namespaces/default/configmaps/a"),
+        (Method::POST, "/api/v1/watch/configmaps"),
+        (Method::HEAD, "/version"),
+        (Method::POST, "/openid/v1/jwks"),
+    ] {
+        let answer = server.call(method.clone(), path, &Value::Null).await;
+        assert_eq!(answer.status, 405, "{method} {path}");
+    }
+    server.get(&format!("{MAPS}/a")).await.ok();
+    // These do not look at the method.
+    for path in ["/", "/apis", "/apis/apps", "/healthz", "/metrics", "/openapi/v3"] {
+        assert_eq!(server.post(path, json!({})).await.status, 200, "{path}");
+    }
+    let lost = server.post("/nonsense", json!({})).await;
+    assert_eq!((lost.status, lost.text.as_str()), (404, "404 page not found\n"));
+    let everywhere = server.get("/api/v1/namespaces//configmaps").await.ok();
+    assert_eq!(everywhere["kind"], "ConfigMapList");
 }
 
 #[tokio::test]

@@ -212,7 +212,7 @@ async fn lists_at_a_revision_that_is_to_come_say_when_to_ask_again() {
         server.get(&format!("{MAPS}?resourceVersion=99999&resourceVersionMatch=Exact")).await;
     let status = exact.json();
     assert_eq!((exact.status, &status["reason"]), (504, &json!("Timeout")));
-    assert_eq!(status["details"].get("retryAfterSeconds"), None);
+    assert_eq!(status["details"]["retryAfterSeconds"], 1);
     let message = status["message"].as_str().expect("a message");
     assert!(
         message.starts_with("Timeout: Too large resource version: 99999, current: "),

@@ -1,5 +1,7 @@
 //! Watches: what they show, and when they end.
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use super::*;
 
 #[tokio::test]
@@ -87,4 +89,42 @@ async fn protobuf_watches_are_framed_by_length() {
     let length = u32::from_be_bytes(chunk[..4].try_into().expect("four bytes")) as usize;
     assert_eq!(chunk.len(), 4 + length);
     assert_eq!(&chunk[4..11], b"\x0a\x05ADDED");
+}
+
+#[tokio::test]
+async fn a_watch_of_less_than_no_time_is_over_at_once() {
+    let server = Server::start().await;
+    server.post(MAPS, map("a", &json!({}))).await.ok();
+    let mut watch = Frames::open(&server, &format!("{MAPS}?watch=1&timeoutSeconds=-1")).await;
+    let ended = async { while watch.next().await.is_some() {} };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("it ends");
+}
+
+#[tokio::test]
+async fn a_watch_speaks_over_a_websocket() {
+    let server = Server::start().await;
+    server.post(MAPS, map("a", &json!({}))).await.ok();
+    let (mut client, io) = tokio::io::duplex(64 * 1024);
+    let router = server.0.router();
+    let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(Identity::admin());
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .serve_connection(hyper_util::rt::TokioIo::new(io), service)
+        .with_upgrades();
+    tokio::spawn(connection);
+    let ask = format!(
+        "GET {MAPS}?watch=1&timeoutSeconds=1 HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    client.write_all(ask.as_bytes()).await.expect("sent");
+    let mut said = Vec::new();
+    let read = client.read_to_end(&mut said);
+    tokio::time::timeout(Duration::from_secs(20), read).await.expect("it ends").expect("read");
+    let text = String::from_utf8_lossy(&said);
+    assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
+    assert!(text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{text}");
+    let (_, messages) = text.split_once("\r\n\r\n").expect("a body");
+    assert!(messages.contains(r#"{"type":"ADDED","object":"#), "{text}");
+    assert!(said.ends_with(b"\x88\x02\x03\xe8"), "{said:?}");
 }

@@ -336,3 +336,59 @@ async fn an_object_that_is_let_through_may_come_with_warnings() {
     let again = server.patch(&format!("{DEPLOYMENTS}/d"), MERGE, patch).await;
     assert_eq!((again.status, texts(&again).len()), (200, 0));
 }
+
+#[tokio::test]
+async fn versions_and_uids_in_bodies_say_which_object_is_meant() {
+    let server = Server::start().await;
+    let path = format!("{MAPS}/a");
+    let with = |field: &str, value: &str| {
+        let mut map = map("a", &json!({}));
+        map["metadata"][field] = value.into();
+        map
+    };
+    let versioned = with("resourceVersion", "7");
+    let dry = server.post(&format!("{MAPS}?dryRun=All"), versioned.clone()).await.ok();
+    assert_eq!(dry["metadata"]["resourceVersion"], "7");
+    let set = "resourceVersion should not be set on objects to be created";
+    assert_eq!(server.post(MAPS, versioned.clone()).await.refused(500), set);
+    // What is no number says nothing.
+    server.post(MAPS, with("resourceVersion", "abc")).await.ok();
+    server.post(&format!("{MAPS}?dryRun=All"), versioned).await.refused(409);
+    assert_eq!(
+        server.put(&path, with("resourceVersion", "abc")).await.refused(500),
+        r#"strconv.ParseUint: parsing "abc": invalid syntax"#
+    );
+    let other = with("uid", "abc");
+    let why = server.put(&path, other.clone()).await.refused(409);
+    assert!(
+        why.contains("Code: 4, Key: /registry/configmaps/default/a, ResourceVersion: 0, "),
+        "{why}"
+    );
+    let why = server.put(&format!("{path}?dryRun=All"), other.clone()).await.refused(409);
+    assert!(why.contains("Key: /configmaps/default/a, "), "{why}");
+    let why = server.patch(&path, MERGE, other).await.refused(422);
+    assert!(why.contains(r#"metadata.uid: Invalid value: "abc": field is immutable"#), "{why}");
+    server.post(MAPS, with("generation", "x")).await.refused(400);
+    let mut negative = map("b", &json!({}));
+    negative["metadata"]["generation"] = (-1).into();
+    let why = server.post(MAPS, negative).await.refused(422);
+    assert!(why.contains("metadata.generation: Invalid value: -1"), "{why}");
+}
+
+#[tokio::test]
+async fn a_patch_of_a_scale_stays_with_its_object() {
+    let server = Server::start().await;
+    server.post(DEPLOYMENTS, deployment("d")).await.ok();
+    let path = format!("{DEPLOYMENTS}/d/scale");
+    let patch =
+        async |metadata: Value| server.patch(&path, MERGE, json!({ "metadata": metadata })).await;
+    patch(json!({ "namespace": "other" })).await.refused(400);
+    let why = patch(json!({ "uid": "x" })).await.refused(409);
+    let start =
+        r#"Operation cannot be fulfilled on deployments/scale.apps "d": Precondition failed: "#;
+    assert!(why.starts_with(start), "{why}");
+    let why = patch(json!({ "labels": { "-": "x" } })).await.refused(422);
+    assert!(why.starts_with(r#"Scale.autoscaling "d" is invalid: metadata.labels: "#), "{why}");
+    let accept = format!("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io");
+    assert!(server.get_as(&path, &accept).await.refused(406).ends_with("(*autoscaling.Scale)"));
+}

@@ -122,7 +122,12 @@ pub async fn service(call: &Call) -> Result<Target, ApiError> {
         }
         Err(_) => asked.port.to_owned(),
     };
-    let endpoints: Endpoints = decode(&other(call, "endpoints", asked.name).await?)?;
+    // Whoever has no endpoints is no Service to a proxy.
+    let endpoints = other(call, "endpoints", asked.name).await.map_err(|error| match error.code {
+        404 => ApiError::not_found(call.about(asked.name)),
+        _ => error,
+    });
+    let endpoints: Endpoints = decode(&endpoints?)?;
     let none =
         |name: &str| ApiError::unavailable(format!("no endpoints available for service {name:?}"));
     let subsets = endpoints.subsets.unwrap_or_default();
