@@ -52,8 +52,8 @@ async fn create(
 ) -> Result<Response, ApiError> {
     let uid = object::uid(&value);
     if !uid.is_empty() {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
-        return Err(ApiError::conflict(call.about(&call.address.name), &why));
+        let name = &call.address.name;
+        return Err(write::precondition_failed(call, name, dry_run, ["UID", uid, ""]));
     }
     metadata::wipe_system_fields(&mut value);
     // Upstream compares it with that of an existing object alone.

@@ -150,6 +150,16 @@ async fn insert_once(
     // A kind may name the nameless: limit ranges.
     let name = object::name(&value).to_owned();
     invalid_unless_empty(call, &name, &errors)?;
+    let mut draft = Draft::from(value);
+    let admission = Admission {
+        operation: Operation::Create,
+        name: if generated { "" } else { &name },
+        object: Some(&mut draft),
+        old: None,
+        dry_run,
+    };
+    call.validate(admission).await?;
+    let value = draft.into_value();
     let mut warnings = findings.warnings;
     let missing = info.not_yet.map(|why| format!("the {} is stored, but {why}", info.kind));
     warnings.extend(missing);
@@ -469,6 +479,16 @@ async fn attempt(
     }
     let problems = manager_problems(&given, managers.as_deref());
     let (new, warnings) = validated(call, edit, new, &before, problems)?;
+    let mut new = Draft::from(new);
+    let admission = Admission {
+        operation: Operation::Update,
+        name: edit.name,
+        object: Some(&mut new),
+        old: Some(old),
+        dry_run: edit.dry_run,
+    };
+    call.validate(admission).await?;
+    let new = new.into_value();
     let (cached, managers) = (&current.cached, managers.as_deref());
     let attempt = if vanishes(call, &new, old) {
         remove(call, cached, &new, managers, edit.dry_run).await?
@@ -490,10 +510,7 @@ fn check_preconditions(
     let about = call.about(edit.name);
     let (given, actual) = (object::uid(new), object::uid(old));
     if !given.is_empty() && given != actual {
-        let why = format!(
-            "Precondition failed: UID in precondition: {given}, UID in object meta: {actual}"
-        );
-        return Err(ApiError::conflict(about, &why));
+        return Err(precondition_failed(call, edit.name, edit.dry_run, ["UID", given, actual]));
     }
     let unconditional = call.info().unconditional_update || edit.rules == Rules::Raw;
     match object::resource_version(new) {
@@ -507,6 +524,37 @@ fn check_preconditions(
         given if given == object::resource_version(old) => Ok(()),
         _ => Err(ApiError::modified(about)),
     }
+}
+
+/// A field of the metadata that was meant to have one value has another. Upstream tells where it
+/// keeps the object.
+pub fn precondition_failed(
+    call: &Call,
+    name: &str,
+    dry_run: bool,
+    [field, wanted, actual]: [&str; 3],
+) -> ApiError {
+    let resource = match call.info().stored_resource().as_str() {
+        "apiservices.apiregistration.k8s.io" => "apiregistration.k8s.io/apiservices",
+        "customresourcedefinitions.apiextensions.k8s.io" => {
+            "apiextensions.k8s.io/customresourcedefinitions"
+        }
+        "endpoints" => "services/endpoints",
+        "ingresses.networking.k8s.io" => "ingress",
+        "nodes" => "minions",
+        "replicationcontrollers" => "controllers",
+        "services" => "services/specs",
+        _ => call.info().resource,
+    };
+    let root = if dry_run { "" } else { "/registry" };
+    let place = match call.namespace() {
+        "" => name.to_owned(),
+        namespace => format!("{namespace}/{name}"),
+    };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {root}/{resource}/{place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {actual}"
+    );
+    ApiError::conflict(call.about(name), &why)
 }
 
 /// Restores what this update may not touch.

@@ -4,20 +4,21 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use super::Shown;
+use crate::schema::Type;
 
 /// What is wrong with the field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ErrorKind {
     Required,
-    Invalid(Value),
+    Invalid(Shown),
     /// The value would tell nothing: the problem is of the whole.
     InvalidWhole,
     NotSupported {
-        value: Value,
+        value: Shown,
         supported: Vec<String>,
     },
-    Duplicate(Value),
+    Duplicate(Shown),
     Forbidden,
     TooLong {
         max: usize,
@@ -26,8 +27,8 @@ pub enum ErrorKind {
         actual: usize,
         max: usize,
     },
-    NotFound(Value),
-    TypeInvalid(Value),
+    NotFound(Shown),
+    TypeInvalid(Shown),
 }
 
 impl ErrorKind {
@@ -66,7 +67,7 @@ impl FieldError {
 
     pub fn invalid(
         path: impl Into<String>,
-        value: impl Into<Value>,
+        value: impl Into<Shown>,
         detail: impl Into<String>,
     ) -> Self {
         Self::new(ErrorKind::Invalid(value.into()), path, detail)
@@ -79,14 +80,14 @@ impl FieldError {
 
     pub fn not_supported(
         path: impl Into<String>,
-        value: impl Into<Value>,
+        value: impl Into<Shown>,
         supported: &[&str],
     ) -> Self {
         let supported = supported.iter().map(|value| (*value).to_owned()).collect();
         Self::new(ErrorKind::NotSupported { value: value.into(), supported }, path, "")
     }
 
-    pub fn duplicate(path: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn duplicate(path: impl Into<String>, value: impl Into<Shown>) -> Self {
         Self::new(ErrorKind::Duplicate(value.into()), path, "")
     }
 
@@ -102,8 +103,27 @@ impl FieldError {
         Self::new(ErrorKind::TooMany { actual, max }, path, "")
     }
 
-    pub fn not_found(path: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn not_found(path: impl Into<String>, value: impl Into<Shown>) -> Self {
         Self::new(ErrorKind::NotFound(value.into()), path, "")
+    }
+
+    /// Shows a value that is a part of an object as upstream does, by the type that stands at the
+    /// error's path in an object of type `root`.
+    #[must_use]
+    pub fn settled(mut self, root: &'static Type) -> Self {
+        match &mut self.kind {
+            ErrorKind::Invalid(value)
+            | ErrorKind::NotSupported { value, .. }
+            | ErrorKind::Duplicate(value)
+            | ErrorKind::NotFound(value)
+            | ErrorKind::TypeInvalid(value) => value.settle(root, &self.path),
+            ErrorKind::Required
+            | ErrorKind::InvalidWhole
+            | ErrorKind::Forbidden
+            | ErrorKind::TooLong { .. }
+            | ErrorKind::TooMany { .. } => {}
+        }
+        self
     }
 
     /// The message without the path: a cause's `message`.

@@ -6,9 +6,10 @@
 //! of which kinds are served: that is the registry in `kinds`.
 //!
 //! Read `types` first, then `table` (the parser) and any of the walks: `prune`, `settle`, `check`,
-//! `protobuf`, `openapi`.
+//! `internal`, `protobuf`, `openapi`.
 
 pub mod check;
+mod internal;
 pub mod openapi;
 mod path;
 pub mod protobuf;
@@ -23,6 +24,7 @@ mod time;
 mod types;
 
 pub use check::check_types;
+pub use internal::{go_json, internal, internal_at};
 pub use prune::{Pruned, prune};
 pub use settle::settle;
 pub use table::{Schema, schema};
