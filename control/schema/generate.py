@@ -4,8 +4,9 @@
     python3 control/schema/generate.py PATH_TO_KUBERNETES [OUTPUT]
 
 Reads api/openapi-spec/swagger.json (which types the API serves, what is required, list types),
-staging/src/k8s.io/**/types*.go (JSON names, protobuf tags, pointers, patch strategies, defaults) and
-staging/src/k8s.io/**/generated.proto (to check the tags). Only facts are taken: no descriptions.
+staging/src/k8s.io/**/types*.go (JSON names, protobuf tags, pointers, patch strategies, defaults),
+staging/src/k8s.io/**/generated.proto (to check the tags) and pkg/apis/*/types.go (the internal types,
+as which errors print whole parts). Only facts are taken: no descriptions.
 Whatever does not add up stops the run: the table is the only authority on types, so a wrong line
 is worse than no table.
 """
@@ -52,6 +53,23 @@ GO_OF_KIND = {"string": "string", "bool": "bool", "int32": "int32", "int64": "in
               "quantity": "resource.Quantity", "intorstring": "intstr.IntOrString",
               "raw": "runtime.RawExtension", "json": "v1.JSON", "schemaorbool": "v1.JSONSchemaPropsOrBool",
               "schemaorarray": "v1.JSONSchemaPropsOrArray", "schemaorstrings": "v1.JSONSchemaPropsOrStringArray"}
+
+# Where the internal types of a package are, if not in pkg/apis/GROUP.
+INTERNAL = {
+    "apiextensions.v1": "staging/src/k8s.io/apiextensions-apiserver/pkg/apis/apiextensions",
+    "apiregistration.v1": "staging/src/k8s.io/kube-aggregator/pkg/apis/apiregistration",
+}
+# Internal names of fields that are not the JSON names in another case.
+INTERNAL_NAMES = {
+    "CephMonitors": "monitors", "DataDiskURI": "diskURI", "DiscoveryCHAPAuth": "chapAuthDiscovery",
+    "EndpointsName": "endpoints", "LastTerminationState": "lastState", "RBDImage": "image", "RBDPool": "pool",
+    "RadosUser": "user", "Ref": "$ref", "ReportingController": "reportingComponent", "Result": "status",
+    "Schema": "$schema", "SessionCHAPAuth": "chapAuthSession",
+    "XEmbeddedResource": "x-kubernetes-embedded-resource", "XIntOrString": "x-kubernetes-int-or-string",
+    "XListMapKeys": "x-kubernetes-list-map-keys", "XListType": "x-kubernetes-list-type",
+    "XMapType": "x-kubernetes-map-type", "XPreserveUnknownFields": "x-kubernetes-preserve-unknown-fields",
+    "XValidations": "x-kubernetes-validations",
+}
 
 
 def fail(message):
@@ -114,6 +132,7 @@ class Generator:
         # Types that only ever stand inline are not in the swagger file: their facts are the outer's.
         self.borrowed = {}
         self.group_versions = set()
+        self.internals = {}
 
     def add(self, path, openapi, short):
         if os.path.isdir(f"{self.root}/staging/src/{path}"):
@@ -258,6 +277,40 @@ class Generator:
         short, name = kind.rsplit(".", 1)
         return f"{next(p.go for p in self.packages.values() if p.short == short)}.{name}"
 
+    # Internal types
+
+    def internal(self, short):
+        """The fields of the internal type in Go's order: NAME[=JSON_NAME][~ZERO], `+` for metadata."""
+        prefix, name = short.rsplit(".", 1)
+        if prefix not in self.internals:
+            self.internals[prefix] = read_internal(f"{self.root}/{INTERNAL.get(prefix, 'pkg/apis/' + prefix.split('.')[0])}")
+        structs = self.internals[prefix]
+        if prefix == "meta.v1" or name not in structs:
+            return None
+        known = self.flat(short)
+        by_name = {json_name.lower(): json_name for json_name in known}
+        words = []
+        for go_name, go in internal_fields(structs, name):
+            if not go_name:
+                words += ["+"] if go.endswith("ObjectMeta") else []
+                continue
+            zero = "null" if go.startswith(("*", "[]", "map[")) else {"string": '""', "bool": "false"}.get(go, "0")
+            json_name = by_name.get(go_name.lower()) or INTERNAL_NAMES.get(go_name)
+            if json_name not in known:
+                words.append(f"{go_name}~{zero}")
+                continue
+            word = go_name if json_name.lower() == go_name.lower() else f"{go_name}={json_name}"
+            words.append(word if go.startswith("*") == ("ptr" in known[json_name]) else f"{word}~{zero}")
+        return ",".join(words)
+
+    def flat(self, short):
+        """JSON name → the words of its line, inlined types pulled up."""
+        out = {}
+        for field in self.types[short]:
+            words = field.split(" ")
+            out.update(self.flat(words[2]) if words[-1] == "inline" else {words[0]: words})
+        return out
+
     # Checks
 
     def check_tag(self, package, struct, proto_name, tag):
@@ -313,7 +366,7 @@ class Generator:
     def lines(self):
         yield "# Made by control/schema/generate.py: facts about upstream's types. Do not edit."
         yield "# package SHORT OPENAPI GO_PACKAGE"
-        yield "# type NAME [gvk=GROUP/VERSION/KIND]… [required=FIELD,…] [union=DISCRIMINATOR;FIELD:WORD,…] [map=atomic]"
+        yield "# type NAME [gvk=GROUP/VERSION/KIND]… [required=FIELD,…] [union=DISCRIMINATOR;FIELD:WORD,…] [map=atomic] [internal=GO_NAME[=JSON_NAME][~ZERO],…]"
         yield "#   JSON_NAME TAG KIND [ptr] [omit] [zero] [req] [wrapped] [inline] [go=…] [list=…] [map=…] [patch=…] [key=…] [default=…]"
         used = {short.rsplit(".", 1)[0] for short in self.types}
         for package in sorted(self.packages.values(), key=lambda p: p.short):
@@ -338,9 +391,35 @@ class Generator:
                 line += f" union={union.get('discriminator', '')};{members}"
             if definition.get("x-kubernetes-map-type"):
                 line += f" map={definition['x-kubernetes-map-type']}"
+            if internal := self.internal(short):
+                line += f" internal={internal}"
             yield line
             for field in self.types[short]:
                 yield f"  {field}"
+
+
+def read_internal(directory):
+    """Name → body of each struct."""
+    structs = {}
+    for file in sorted(glob.glob(f"{directory}/types*.go")):
+        text = open(file, encoding="utf-8").read()
+        structs.update(re.findall(r"^type (\w+) struct \{\n(.*?)^\}", text, re.M | re.S))
+        structs.update((name, "") for name in re.findall(r"^type (\w+) struct ?\{\}$", text, re.M))
+    return structs
+
+
+def internal_fields(structs, name):
+    """(name, type) of each field; those of embedded types stand in their place."""
+    for line in re.sub(r"/\*.*?\*/", "", structs[name], flags=re.S).splitlines():
+        line = re.sub(r"`.*`", "", line.split("//")[0]).strip()
+        names, _, go = line.rpartition(" ") if "map[" not in line else line.partition(" ")
+        if go in structs and not names:
+            yield from internal_fields(structs, go)
+        elif not names and go:
+            yield "", go
+        else:
+            for go_name in names.split(",") if names else []:
+                yield go_name.strip(), go.strip()
 
 
 def star(go):

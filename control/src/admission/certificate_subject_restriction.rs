@@ -25,7 +25,7 @@ impl Plugin for CertificateSubjectRestriction {
         "CertificateSubjectRestriction"
     }
 
-    async fn admit(
+    async fn validate(
         &self,
         _surroundings: &Surroundings,
         review: &mut Review<'_>,

@@ -37,18 +37,26 @@ impl Plugin for LimitRanger {
         surroundings: &Surroundings,
         review: &mut Review<'_>,
     ) -> Result<(), ApiError> {
-        let Some(limited) = limited(review) else { return Ok(()) };
-        let cache = lookup::cache(surroundings, RANGES)?;
-        let ranges: Vec<Arc<LimitRange>> = lookup::list(&cache, Some(review.namespace)).await?;
-        if ranges.is_empty() {
-            return Ok(());
-        }
-        let Some(object) = review.object.as_deref_mut() else { return Ok(()) };
-        if limited == Limited::Pod {
+        if limited(review) == Some(Limited::Pod) {
+            let ranges = ranges(surroundings, review.namespace).await?;
+            let Some(object) = review.object.as_deref_mut() else { return Ok(()) };
             for range in &ranges {
                 fill(object, range);
             }
         }
+        Ok(())
+    }
+
+    async fn validate(
+        &self,
+        surroundings: &Surroundings,
+        review: &mut Review<'_>,
+    ) -> Result<(), ApiError> {
+        let Some(limited) = limited(review) else { return Ok(()) };
+        let ranges = ranges(surroundings, review.namespace).await?;
+        let Some(object) = review.object.as_deref().filter(|_| !ranges.is_empty()) else {
+            return Ok(());
+        };
         let spec = object["spec"].clone();
         for range in &ranges {
             let problems = match limited {
@@ -62,6 +70,15 @@ impl Plugin for LimitRanger {
         }
         Ok(())
     }
+}
+
+/// The ranges of the namespace that is written to.
+async fn ranges(
+    surroundings: &Surroundings,
+    namespace: &str,
+) -> Result<Vec<Arc<LimitRange>>, ApiError> {
+    let cache = lookup::cache(surroundings, RANGES)?;
+    lookup::list(&cache, Some(namespace)).await
 }
 
 /// Whether the request is one that ranges speak of. What is on its way out is let through.

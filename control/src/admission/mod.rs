@@ -1,5 +1,5 @@
-//! Admission: what the cluster adds to or refuses of an object, after decoding and defaulting,
-//! before validation. One file per plug-in; `chain` lists them in upstream's order.
+//! Admission: what the cluster adds to an object (`admit`: after decoding and defaulting, before
+//! validation), and what it refuses of one that is valid (`validate`). One file per plug-in; `chain` lists them in upstream's order.
 
 mod certificate_subject_restriction;
 mod chain;
@@ -96,9 +96,21 @@ pub struct Surroundings {
 pub trait Plugin: Send + Sync {
     /// Upstream's name, such as `NamespaceLifecycle`.
     fn name(&self) -> &'static str;
+
     async fn admit(
         &self,
-        surroundings: &Surroundings,
-        review: &mut Review<'_>,
-    ) -> Result<(), ApiError>;
+        _surroundings: &Surroundings,
+        _review: &mut Review<'_>,
+    ) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    /// Sees what is written, once the kind's own rules have found nothing wrong. Changes nothing.
+    async fn validate(
+        &self,
+        _surroundings: &Surroundings,
+        _review: &mut Review<'_>,
+    ) -> Result<(), ApiError> {
+        Ok(())
+    }
 }

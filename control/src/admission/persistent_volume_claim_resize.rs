@@ -24,7 +24,7 @@ impl Plugin for PersistentVolumeClaimResize {
         "PersistentVolumeClaimResize"
     }
 
-    async fn admit(
+    async fn validate(
         &self,
         surroundings: &Surroundings,
         review: &mut Review<'_>,

@@ -39,9 +39,19 @@ impl Plugin for Priority {
                 keep(review);
                 Ok(())
             }
-            (CLASSES, _) => admit_class(surroundings, review).await,
             _ => Ok(()),
         }
+    }
+
+    async fn validate(
+        &self,
+        surroundings: &Surroundings,
+        review: &mut Review<'_>,
+    ) -> Result<(), ApiError> {
+        let concerns_class = review.info.group_resource() == CLASSES
+            && review.subresource.is_none()
+            && review.object.is_some();
+        if concerns_class { validate_class(surroundings, review).await } else { Ok(()) }
     }
 }
 
@@ -120,7 +130,10 @@ fn keep(review: &mut Review<'_>) {
 }
 
 /// A class that would be the second default is refused.
-async fn admit_class(surroundings: &Surroundings, review: &mut Review<'_>) -> Result<(), ApiError> {
+async fn validate_class(
+    surroundings: &Surroundings,
+    review: &mut Review<'_>,
+) -> Result<(), ApiError> {
     let Some(class) = review.object.as_deref() else { return Ok(()) };
     if class["globalDefault"] != true {
         return Ok(());

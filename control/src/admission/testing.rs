@@ -146,6 +146,7 @@ impl Request {
             reservations,
         };
         plugin.admit(surroundings, &mut review).await?;
+        plugin.validate(surroundings, &mut review).await?;
         Ok(draft.into_value())
     }
 }

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use crate::admission::{Operation, Reservation, Review};
 use crate::auth::UserInfo;
 use crate::cache::Cache;
-use crate::kinds::{AnyKind, Context, Draft, KindInfo};
+use crate::kinds::{AnyKind, Context, Draft, KindInfo, Storage};
 use crate::status::{About, ApiError};
 
 use super::negotiate::Output;
@@ -81,19 +81,45 @@ impl Call {
         About { group: self.info().group, resource: self.info().resource, name }
     }
 
-    /// The kind and an object's name, for validation errors.
+    /// The kind and an object's name, for validation errors: the kind in whose form it is stored.
     pub fn about_kind<'a>(&'a self, name: &'a str) -> About<'a> {
-        About { group: self.info().group, resource: self.info().kind, name }
+        let group = match self.info().storage {
+            Storage::As { resource } => resource.split_once('.').map_or("", |(_, group)| group),
+            Storage::Own | Storage::Virtual => self.info().group,
+        };
+        About { group, resource: self.info().kind, name }
     }
 
     pub fn subresource(&self) -> Option<&str> {
         Some(self.address.subresource.as_str()).filter(|subresource| !subresource.is_empty())
     }
 
+    /// Shows the admission plug-ins what is to be written and is valid.
+    pub async fn validate(&self, admission: Admission<'_>) -> Result<(), ApiError> {
+        let mut reservations = Vec::new();
+        let mut review = self.review(admission, &mut reservations);
+        for plugin in &self.api.plugins {
+            plugin.validate(&self.api.surroundings, &mut review).await?;
+        }
+        Ok(())
+    }
+
     /// Runs the admission plug-ins. What they reserve is held by the answer.
     pub async fn admit(&self, admission: Admission<'_>) -> Result<Vec<Reservation>, ApiError> {
         let mut reservations = Vec::new();
-        let mut review = Review {
+        let mut review = self.review(admission, &mut reservations);
+        for plugin in &self.api.plugins {
+            plugin.admit(&self.api.surroundings, &mut review).await?;
+        }
+        Ok(reservations)
+    }
+
+    fn review<'a>(
+        &'a self,
+        admission: Admission<'a>,
+        reservations: &'a mut Vec<Reservation>,
+    ) -> Review<'a> {
+        Review {
             operation: admission.operation,
             info: self.kind.info(),
             subresource: self.subresource(),
@@ -103,11 +129,7 @@ impl Call {
             old: admission.old,
             user: &self.user,
             dry_run: admission.dry_run,
-            reservations: &mut reservations,
-        };
-        for plugin in &self.api.plugins {
-            plugin.admit(&self.api.surroundings, &mut review).await?;
+            reservations,
         }
-        Ok(reservations)
     }
 }

@@ -18,11 +18,7 @@ pub fn check(call: &Call, edit: &Edit<'_>, new: &Value, old: &Value) -> Result<(
     let about = call.about(edit.name);
     let (given, actual) = (object::uid(new), object::uid(old));
     if edit.checks_uid && !given.is_empty() && given != actual {
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {actual}",
-            upstream_key(call, edit)
-        );
-        return Err(ApiError::conflict(about, &why));
+        return Err(failed(call, edit.name, edit.dry_run, ["UID", given, actual]));
     }
     let unconditional = call.info().unconditional_update || edit.rules == Rules::Raw;
     let given = object::resource_version(new);
@@ -42,15 +38,34 @@ pub fn check(call: &Call, edit: &Edit<'_>, new: &Value, old: &Value) -> Result<(
     }
 }
 
-/// Where upstream keeps an object, as the store calls it that is asked: what would happen is found out
-/// above the one that has a prefix.
-fn upstream_key(call: &Call, edit: &Edit<'_>) -> String {
-    let (root, name) = (if edit.dry_run { "" } else { "/registry" }, edit.name);
-    let info = call.info();
-    let resource = info.stored_resource();
-    let resource = resource.split('.').next().unwrap_or_default();
-    match call.namespace() {
-        "" => format!("{root}/{resource}/{name}"),
-        namespace => format!("{root}/{resource}/{namespace}/{name}"),
-    }
+/// A field of the metadata that was meant to have one value has another. Upstream tells where it
+/// keeps the object, as the store calls it that is asked: what would happen is found out above the one
+/// that has a prefix.
+pub fn failed(
+    call: &Call,
+    name: &str,
+    dry_run: bool,
+    [field, wanted, actual]: [&str; 3],
+) -> ApiError {
+    let resource = match call.info().stored_resource().as_str() {
+        "apiservices.apiregistration.k8s.io" => "apiregistration.k8s.io/apiservices",
+        "customresourcedefinitions.apiextensions.k8s.io" => {
+            "apiextensions.k8s.io/customresourcedefinitions"
+        }
+        "endpoints" => "services/endpoints",
+        "ingresses.networking.k8s.io" => "ingress",
+        "nodes" => "minions",
+        "replicationcontrollers" => "controllers",
+        "services" => "services/specs",
+        _ => call.info().resource,
+    };
+    let root = if dry_run { "" } else { "/registry" };
+    let place = match call.namespace() {
+        "" => name.to_owned(),
+        namespace => format!("{namespace}/{name}"),
+    };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {root}/{resource}/{place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {actual}"
+    );
+    ApiError::conflict(call.about(name), &why)
 }

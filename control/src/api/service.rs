@@ -82,6 +82,11 @@ async fn serve(State(api): State<Arc<Api>>, request: Request<Body>) -> Response 
             ApiError::internal("this request caused the server to panic").into_response()
         }
     };
+    // Whatever became of the request, it was for a version that is on its way out.
+    let kind = api.kinds.at(&labels.group, &labels.version, &labels.resource);
+    if let Some(deprecation) = kind.and_then(|kind| kind.info().deprecation) {
+        warn(&mut response, &[deprecation.to_owned()]);
+    }
     response.headers_mut().entry(AUDIT_ID).or_insert_with(|| audit_id(&api, &headers));
     turn.go(&mut response);
     labels.code = response.status().as_u16();
@@ -305,9 +310,8 @@ async fn resource(
         subresource: address.subresource.clone(),
         code: 0,
     };
-    let deprecation = kind.info().deprecation;
-    let mut response = if is_long_running(&address, verb) {
-        handle(api, kind, address, verb, user, query, request).await?
+    if is_long_running(&address, verb) {
+        handle(api, kind, address, verb, user, query, request).await
     } else {
         let limit = query::timeout(&query)?;
         let deadline = tokio::time::Instant::now() + limit;
@@ -316,12 +320,8 @@ async fn resource(
         let handled = handle(api, kind, address, verb, user, query, request);
         let response = in_time(verb, limit, handled).await?;
         let response = compress::compress(accepts_gzip, response).await;
-        bounded(api, response, Bounds { deadline: Some(deadline), hangup, farewell: None })
-    };
-    if let Some(deprecation) = deprecation {
-        warn(&mut response, &[deprecation.to_owned()]);
+        Ok(bounded(api, response, Bounds { deadline: Some(deadline), hangup, farewell: None }))
     }
-    Ok(response)
 }
 
 /// Upstream's words differ by who gives up first: the write itself, or the one who waits for it.

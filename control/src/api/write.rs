@@ -143,13 +143,23 @@ async fn insert_once(
     };
     let reservations = call.admit(admission).await?;
     let finished = call.kind.finish(draft, None, Part::Main);
-    let (mut value, findings) = finished.map_err(|why| undecodable(call, &why))?;
+    let (value, findings) = finished.map_err(|why| undecodable(call, &why))?;
     let mut errors = meta::validate(&value, info);
     errors.extend(manager_problems(&create.given, managers));
     errors.extend(findings.errors);
     // A kind may name the nameless: limit ranges.
     let name = object::name(&value).to_owned();
     invalid_unless_empty(call, &name, &errors)?;
+    let mut draft = Draft::from(value);
+    let admission = Admission {
+        operation: Operation::Create,
+        name: if generated { "" } else { &name },
+        object: Some(&mut draft),
+        old: None,
+        dry_run,
+    };
+    call.validate(admission).await?;
+    let mut value = draft.into_value();
     let mut warnings = findings.warnings;
     let missing = info.not_yet.map(|why| format!("the {} is stored, but {why}", info.kind));
     warnings.extend(missing);
@@ -469,6 +479,16 @@ async fn attempt(
     }
     let problems = manager_problems(&given, managers.as_deref());
     let (new, warnings) = validated(call, edit, new, &before, problems)?;
+    let mut new = Draft::from(new);
+    let admission = Admission {
+        operation: Operation::Update,
+        name: edit.name,
+        object: Some(&mut new),
+        old: Some(old),
+        dry_run: edit.dry_run,
+    };
+    call.validate(admission).await?;
+    let new = new.into_value();
     let (cached, managers) = (&current.cached, managers.as_deref());
     let attempt = if vanishes(call, &new, old) {
         remove(call, cached, &new, managers, edit.dry_run).await?

@@ -163,6 +163,14 @@ fn undecodable(error: String) -> Findings {
 }
 
 fn findings<K: Kind>(new: &K::Object, old: Option<&Old<'_>>, part: Part) -> Findings {
+    let mut findings = raw_findings::<K>(new, old, part);
+    if let Some(ty) = schema::schema().by_name(K::INFO.schema) {
+        findings.errors = findings.errors.into_iter().map(|error| error.settled(ty)).collect();
+    }
+    findings
+}
+
+fn raw_findings<K: Kind>(new: &K::Object, old: Option<&Old<'_>>, part: Part) -> Findings {
     let Some(old) = old else {
         let mut errors = K::validate(new);
         errors.extend(K::validate_create(new));

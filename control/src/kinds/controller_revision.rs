@@ -22,17 +22,16 @@ impl Kind for ControllerRevisions {
     );
 
     fn validate(object: &Object) -> Vec<FieldError> {
-        let mut errors = nonnegative(object.revision, "revision");
-        match object.data.as_ref().map(|data| &data.0) {
-            None | Some(Value::Null) => {
-                errors.push(FieldError::required("data", "data is mandatory"));
-            }
-            Some(Value::Object(_)) => {}
-            Some(_) => {
-                errors.push(FieldError::required("data", "data must be a valid JSON object"));
-            }
-        }
-        errors
+        nonnegative(object.revision, "revision")
+    }
+
+    fn validate_create(object: &Object) -> Vec<FieldError> {
+        let why = match object.data.as_ref().map(|data| &data.0) {
+            Some(Value::Object(_)) => return Vec::new(),
+            None | Some(Value::Null) => "data is mandatory",
+            Some(_) => "data must be a valid JSON object",
+        };
+        vec![FieldError::required("data", why)]
     }
 
     fn validate_update(new: &Object, old: &Object) -> Vec<FieldError> {

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::storage::v1::{CSINode, CSINodeDriver};
 use serde_json::{Value, json};
 
-use super::rules::internal_names::internal;
 use super::rules::volume_sources;
 use super::{Column, FieldError, Kind, KindInfo, formats, meta};
 
@@ -58,9 +57,8 @@ impl Kind for CsiNodes {
         for old in &old.spec.drivers {
             for new in new.spec.drivers.iter().filter(|new| new.name == old.name) {
                 if rest(new) != rest(old) {
-                    let zero = json!({"allocatable": null, "topologyKeys": []});
-                    let shown = internal(&rest(new), &zero);
-                    errors.push(FieldError::invalid("spec.drivers", shown, meta::IMMUTABLE));
+                    let driver = rest(new);
+                    errors.push(FieldError::invalid("spec.drivers", driver, meta::IMMUTABLE));
                 }
             }
         }

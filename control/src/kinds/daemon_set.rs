@@ -214,11 +214,7 @@ fn validate_strategy(strategy: Option<&DaemonSetUpdateStrategy>) -> Vec<FieldErr
             vec![FieldError::required(format!("{PATH}.rollingUpdate"), "")]
         }
         (ROLLING_UPDATE, Some(rolling)) => validate_rolling(rolling),
-        (kind, rolling) => {
-            // Upstream shows its internal form.
-            let value = json!({"Type": kind, "RollingUpdate": rolling});
-            vec![FieldError::not_supported(PATH, value, &[ROLLING_UPDATE, ON_DELETE])]
-        }
+        _ => vec![FieldError::not_supported(PATH, json!(strategy), &[ROLLING_UPDATE, ON_DELETE])],
     }
 }
 

@@ -326,7 +326,7 @@ mod tests {
             (
                 |object| object["spec"]["strategy"] = json!({"type": "Big"}),
                 vec![
-                    "spec.strategy: Unsupported value: {\"type\":\"Big\"}: supported values: \
+                    "spec.strategy: Unsupported value: {\"Type\":\"Big\",\"RollingUpdate\":null}: supported values: \
                      \"Recreate\", \"RollingUpdate\"",
                 ],
             ),

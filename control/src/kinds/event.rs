@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource};
 use serde_json::Value;
 
-use super::{Column, Dependents, FieldError, Kind, KindInfo, meta, names};
+use super::{Column, Dependents, FieldError, Kind, KindInfo, NameRule, meta, names};
 
 const INSTANCE_BYTES_MAX: usize = 128;
 const ACTION_BYTES_MAX: usize = 128;
@@ -25,6 +25,8 @@ impl Kind for Events {
 
     const INFO: KindInfo = KindInfo {
         short_names: &["ev"],
+        // Upstream asks no more of the older events' names.
+        names: NameRule::PathSegment,
         create_on_update: true,
         dependents: Dependents::Ignored,
         time_to_live: Some(LIFE),

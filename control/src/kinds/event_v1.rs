@@ -8,7 +8,10 @@ use k8s_openapi::api::events::v1::Event;
 use serde_json::Value;
 
 use super::event::{Events, validate_legacy};
-use super::{Column, Dependents, FieldError, Kind, KindInfo, Storage, event, meta};
+use super::{
+    Column, Dependents, FieldError, Kind, KindInfo, Storage, event, meta, semantic,
+};
+use crate::schema;
 
 /// What this version calls a field, and what the core group calls it.
 const RENAMED: &[(&str, &str)] = &[
@@ -79,6 +82,7 @@ impl Kind for EventsV1 {
 
     fn validate_update(new: &Event, old: &Event) -> Vec<FieldError> {
         let (old_value, new_value) = (stored(old), stored(new));
+        let Some(core) = schema::schema().by_name(Events::INFO.schema) else { return Vec::new() };
         let mut errors = Vec::new();
         if new.series != old.series {
             errors.extend(validate_series(new));
@@ -91,6 +95,8 @@ impl Kind for EventsV1 {
             ("firstTimestamp", "firstTimestamp"),
             ("lastTimestamp", "lastTimestamp"),
             ("count", "count"),
+            // Upstream asks this twice.
+            ("reason", "reason"),
             ("type", "type"),
             ("eventTime", "eventTime"),
             ("action", "action"),
@@ -99,7 +105,11 @@ impl Kind for EventsV1 {
             ("reportingInstance", "reportingInstance"),
         ];
         for (field, path) in fields {
-            errors.extend(meta::immutable(&new_value[field], &old_value[field], path));
+            let (new, old) = (&new_value[field], &old_value[field]);
+            let error = (!semantic::equal(new, old)).then(|| {
+                FieldError::invalid(field, new.clone(), meta::IMMUTABLE).settled(core)
+            });
+            errors.extend(error.map(|error| FieldError { path: path.to_owned(), ..error }));
         }
         errors
     }

@@ -4,20 +4,21 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use super::Shown;
+use crate::schema::Type;
 
 /// What is wrong with the field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ErrorKind {
     Required,
-    Invalid(Value),
+    Invalid(Shown),
     /// The value would tell nothing: the problem is of the whole.
     InvalidWhole,
     NotSupported {
-        value: Value,
+        value: Shown,
         supported: Vec<String>,
     },
-    Duplicate(Value),
+    Duplicate(Shown),
     Forbidden,
     TooLong {
         max: usize,
@@ -26,8 +27,8 @@ pub enum ErrorKind {
         actual: usize,
         max: usize,
     },
-    NotFound(Value),
-    TypeInvalid(Value),
+    NotFound(Shown),
+    TypeInvalid(Shown),
 }
 
 impl ErrorKind {
@@ -66,7 +67,7 @@ impl FieldError {
 
     pub fn invalid(
         path: impl Into<String>,
-        value: impl Into<Value>,
+        value: impl Into<Shown>,
         detail: impl Into<String>,
     ) -> Self {
         Self::new(ErrorKind::Invalid(value.into()), path, detail)
@@ -79,14 +80,14 @@ impl FieldError {
 
     pub fn not_supported(
         path: impl Into<String>,
-        value: impl Into<Value>,
+        value: impl Into<Shown>,
         supported: &[&str],
     ) -> Self {
         let supported = supported.iter().map(|value| (*value).to_owned()).collect();
         Self::new(ErrorKind::NotSupported { value: value.into(), supported }, path, "")
     }
 
-    pub fn duplicate(path: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn duplicate(path: impl Into<String>, value: impl Into<Shown>) -> Self {
         Self::new(ErrorKind::Duplicate(value.into()), path, "")
     }
 
@@ -102,25 +103,43 @@ impl FieldError {
         Self::new(ErrorKind::TooMany { actual, max }, path, "")
     }
 
-    pub fn not_found(path: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn not_found(path: impl Into<String>, value: impl Into<Shown>) -> Self {
         Self::new(ErrorKind::NotFound(value.into()), path, "")
+    }
+
+    /// Shows a value that is a part of an object as upstream does, by the type that stands at the
+    /// error's path in an object of type `root`.
+    #[must_use]
+    pub fn settled(mut self, root: &'static Type) -> Self {
+        match &mut self.kind {
+            ErrorKind::Invalid(value)
+            | ErrorKind::NotSupported { value, .. }
+            | ErrorKind::Duplicate(value)
+            | ErrorKind::NotFound(value)
+            | ErrorKind::TypeInvalid(value) => value.settle(root, &self.path),
+            ErrorKind::Required
+            | ErrorKind::InvalidWhole
+            | ErrorKind::Forbidden
+            | ErrorKind::TooLong { .. }
+            | ErrorKind::TooMany { .. } => {}
+        }
+        self
     }
 
     /// The message without the path: a cause's `message`.
     pub fn body(&self) -> String {
         let head = match &self.kind {
             ErrorKind::Required => "Required value".to_owned(),
-            ErrorKind::Invalid(value) => format!("Invalid value: {}", shown(value)),
+            ErrorKind::Invalid(value) => format!("Invalid value: {value}"),
             ErrorKind::InvalidWhole => "Invalid value".to_owned(),
             ErrorKind::NotSupported { value, supported } => {
                 let supported: Vec<String> = supported.iter().map(|value| quoted(value)).collect();
                 return format!(
-                    "Unsupported value: {}: supported values: {}",
-                    shown(value),
+                    "Unsupported value: {value}: supported values: {}",
                     supported.join(", ")
                 );
             }
-            ErrorKind::Duplicate(value) => format!("Duplicate value: {}", shown(value)),
+            ErrorKind::Duplicate(value) => format!("Duplicate value: {value}"),
             ErrorKind::Forbidden => "Forbidden".to_owned(),
             ErrorKind::TooLong { max } => {
                 return format!("Too long: may not be more than {max} bytes");
@@ -128,17 +147,10 @@ impl FieldError {
             ErrorKind::TooMany { actual, max } => {
                 return format!("Too many: {actual}: must have at most {max} items");
             }
-            ErrorKind::NotFound(value) => format!("Not found: {}", shown(value)),
-            ErrorKind::TypeInvalid(value) => format!("Invalid value: {}", shown(value)),
+            ErrorKind::NotFound(value) => format!("Not found: {value}"),
+            ErrorKind::TypeInvalid(value) => format!("Invalid value: {value}"),
         };
         if self.detail.is_empty() { head } else { format!("{head}: {}", self.detail) }
-    }
-}
-
-fn shown(value: &Value) -> String {
-    match value {
-        Value::String(text) => quoted(text),
-        other => other.to_string(),
     }
 }
 

@@ -32,7 +32,7 @@ impl Kind for LocalSubjectAccessReviews {
             }
         }
         if let Some(path) = &spec.non_resource_attributes {
-            let value = access_review::shown(path);
+            let value = serde_json::json!(path);
             let why = "disallowed on this kind of request";
             errors.push(FieldError::invalid("spec.nonResourceAttributes", value, why));
         }

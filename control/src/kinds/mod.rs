@@ -19,6 +19,7 @@ pub mod resources;
 pub mod rules;
 pub mod selector;
 pub mod semantic;
+mod shown;
 mod subresource;
 #[cfg(test)]
 mod testing;
@@ -31,6 +32,7 @@ pub use info::{
     Column, Dependents, Generation, KindInfo, NameRule, Part, Reset, Scope, Storage, USER_METADATA,
     Verbs,
 };
+pub use shown::Shown;
 pub use subresource::{Form, Subresource};
 pub use workload::selector_text;
 

@@ -134,8 +134,7 @@ pub fn label_key(value: &str) -> Vec<String> {
     if name.is_empty() {
         problems.push("name part must be non-empty".to_owned());
     }
-    problems
-        .extend(too_long(name, LABEL_LENGTH_MAX).iter().map(|text| format!("name part {text}")));
+    problems.extend(too_many_bytes(name).iter().map(|text| format!("name part {text}")));
     if !is_key_name(name) {
         let text = mismatch(KEY_MESSAGE, KEY_FORMAT, &["MyName", "my.name", "123-abc"]);
         problems.push(format!("name part {text}"));
@@ -145,7 +144,7 @@ pub fn label_key(value: &str) -> Vec<String> {
 
 /// A label's value.
 pub fn label_value(value: &str) -> Vec<String> {
-    let mut problems = too_long(value, LABEL_LENGTH_MAX);
+    let mut problems = too_many_bytes(value);
     if !value.is_empty() && !is_key_name(value) {
         problems.push(mismatch(VALUE_MESSAGE, VALUE_FORMAT, &["MyValue", "my_value", "12345"]));
     }
@@ -256,6 +255,13 @@ pub fn too_long(value: &str, max: usize) -> Vec<String> {
         return Vec::new();
     }
     vec![format!("must be no more than {max} characters")]
+}
+
+/// The same as upstream says it of labels.
+fn too_many_bytes(value: &str) -> Vec<String> {
+    let is_fine = value.len() <= LABEL_LENGTH_MAX;
+    let problem = || format!("must be no more than {LABEL_LENGTH_MAX} bytes");
+    if is_fine { Vec::new() } else { vec![problem()] }
 }
 
 fn is_label(value: &str) -> bool {

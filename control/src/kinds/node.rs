@@ -447,7 +447,7 @@ mod tests {
         assert_eq!(
             status_problems::<Nodes>(&node, &node),
             [
-                "status.addresses[1]: Duplicate value: {\"address\":\"10.0.0.1\",\"type\":\"InternalIP\"}"
+                "status.addresses[1]: Duplicate value: {\"Type\":\"InternalIP\",\"Address\":\"10.0.0.1\"}"
             ]
         );
     }

@@ -52,7 +52,7 @@ impl Kind for PodDisruptionBudgets {
         let mut errors = Vec::new();
         if spec.min_available.is_some() && spec.max_unavailable.is_some() {
             let why = "minAvailable and maxUnavailable cannot be both set";
-            errors.push(FieldError::invalid("spec", internal(spec), why));
+            errors.push(FieldError::invalid("spec", json!(spec), why));
         }
         for (amount, path) in [
             (&spec.min_available, "spec.minAvailable"),
@@ -129,16 +129,6 @@ fn drop_legacy_term(selector: &mut LabelSelector) {
     if !is_alone {
         terms.retain(|term| term.key != LEGACY_TERM);
     }
-}
-
-/// The spec as upstream's internal type shows it.
-fn internal(spec: &PodDisruptionBudgetSpec) -> Value {
-    json!({
-        "MinAvailable": spec.min_available,
-        "Selector": spec.selector,
-        "MaxUnavailable": spec.max_unavailable,
-        "UnhealthyPodEvictionPolicy": spec.unhealthy_pod_eviction_policy,
-    })
 }
 
 #[cfg(test)]

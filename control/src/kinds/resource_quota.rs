@@ -12,8 +12,7 @@ use k8s_openapi::api::core::v1::{
 use serde_json::{Value, json};
 
 use super::quantity::{self, Quantity, ResourceList};
-use super::rules::internal_names::internal;
-use super::{Column, FieldError, Kind, KindInfo, Subresource, meta, resources};
+use super::{Column, FieldError, Kind, KindInfo, Shown, Subresource, meta, resources};
 
 const SCOPES: &[&str] = &[
     "BestEffort",
@@ -196,9 +195,9 @@ fn validate_selector(spec: &ResourceQuotaSpec) -> Vec<FieldError> {
 }
 
 /// A selector as upstream shows it.
-fn shown(terms: &[ScopedResourceSelectorRequirement]) -> Value {
-    let zero = json!({ "matchExpressions": [{ "values": [] }] });
-    internal(&json!({ "matchExpressions": terms }), &zero)
+fn shown(terms: &[ScopedResourceSelectorRequirement]) -> Shown {
+    let selector = json!({ "matchExpressions": terms });
+    Shown::internal("io.k8s.api.core.v1.ScopeSelector", &selector)
 }
 
 fn validate_operator(term: &ScopedResourceSelectorRequirement, path: &str) -> Vec<FieldError> {

@@ -10,7 +10,6 @@ use k8s_openapi::api::node::v1::RuntimeClass;
 use serde_json::{Value, json};
 
 use super::pod::scheduling;
-use super::rules::internal_names::internal;
 use super::rules::node_selector;
 use super::{Column, FieldError, Kind, KindInfo, meta, names, quantity, resources};
 
@@ -103,11 +102,7 @@ fn validate_tolerations(tolerations: &[Toleration], path: &str, errors: &mut Vec
     let mut known = BTreeSet::new();
     for (index, toleration) in tolerations.iter().enumerate() {
         if !known.insert(key(toleration)) {
-            let zero = json!({
-                "effect": "", "key": "", "operator": "", "tolerationSeconds": null, "value": "",
-            });
-            let shown = internal(&json!(toleration), &zero);
-            errors.push(FieldError::duplicate(format!("{path}[{index}]"), shown));
+            errors.push(FieldError::duplicate(format!("{path}[{index}]"), json!(toleration)));
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::meta::IMMUTABLE;
 use super::rules::ip::{Block, canonical_cidr};
-use super::{Column, FieldError, Kind, KindInfo, Subresource, USER_METADATA, meta};
+use super::{Column, FieldError, Kind, KindInfo, Shown, Subresource, USER_METADATA, meta};
 
 const PATH: &str = "spec.cidrs";
 
@@ -88,8 +88,9 @@ fn validate_cidrs(cidrs: &[String]) -> Vec<FieldError> {
         0 => return vec![FieldError::required(PATH, "at least one CIDR required")],
         1 | 2 => {}
         _ => {
-            // Upstream prints its internal type.
-            let spec = json!({ "CIDRs": cidrs });
+            // Upstream prints the spec.
+            let spec = json!({ "cidrs": cidrs });
+            let spec = Shown::internal("io.k8s.api.networking.v1.ServiceCIDRSpec", &spec);
             return vec![FieldError::invalid(PATH, spec, "may only hold up to 2 values")];
         }
     }

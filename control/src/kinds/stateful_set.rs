@@ -267,23 +267,14 @@ fn validate_strategy(strategy: Option<&StatefulSetUpdateStrategy>) -> Vec<FieldE
         (ON_DELETE, Some(rolling)) => {
             let why = format!("only allowed for updateStrategy '{ROLLING_UPDATE}'");
             let path = format!("{PATH}.rollingUpdate");
-            vec![FieldError::invalid(path, internal(rolling), why)]
+            vec![FieldError::invalid(path, json!(rolling), why)]
         }
         ("", _) => vec![FieldError::required(PATH, "")],
-        (kind, rolling) => {
-            let value = json!({"Type": kind, "RollingUpdate": rolling.as_ref().map(internal)});
+        _ => {
             let why = format!("must be '{ROLLING_UPDATE}' or '{ON_DELETE}'");
-            vec![FieldError::invalid(PATH, value, why)]
+            vec![FieldError::invalid(PATH, json!(strategy), why)]
         }
     }
-}
-
-/// The settings as upstream's internal type shows them.
-fn internal(rolling: &RollingUpdateStatefulSetStrategy) -> Value {
-    json!({
-        "Partition": rolling.partition.unwrap_or(0),
-        "MaxUnavailable": rolling.max_unavailable,
-    })
 }
 
 fn validate_rolling(rolling: &RollingUpdateStatefulSetStrategy) -> Vec<FieldError> {

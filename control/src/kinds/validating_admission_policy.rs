@@ -159,12 +159,8 @@ fn validate_annotations(policy: &str, annotations: &[AuditAnnotation]) -> Vec<Fi
     const PATH: &str = "spec.auditAnnotations";
     let mut errors = Vec::new();
     if annotations.len() > ANNOTATIONS_MAX {
-        // The value as upstream's internal type.
-        let shown = annotations.iter().map(
-            |annotation| json!({ "Key": annotation.key, "ValueExpression": annotation.value_expression }),
-        );
         let why = format!("must not have more than {ANNOTATIONS_MAX} auditAnnotations");
-        errors.push(FieldError::invalid(PATH, shown.collect::<Vec<_>>(), why));
+        errors.push(FieldError::invalid(PATH, json!(annotations), why));
     }
     for (index, annotation) in annotations.iter().enumerate() {
         let (key, path) = (annotation.key.as_str(), format!("{PATH}[{index}]"));

@@ -9,7 +9,6 @@ use k8s_openapi::api::storage::v1::{
 use serde_json::{Value, json};
 
 use super::persistent_volume::spec::{self, Whose};
-use super::rules::internal_names::internal;
 use super::rules::volume_sources;
 use super::{
     Column, FieldError, Kind, KindInfo, Subresource, USER_METADATA, meta, names, semantic,
@@ -63,8 +62,7 @@ impl Kind for VolumeAttachments {
         if semantic::equal(&spec(new), &spec(old)) {
             return Vec::new();
         }
-        let zero = json!({"source": {"inlineVolumeSpec": null, "persistentVolumeName": null}});
-        vec![FieldError::invalid("spec", internal(&spec(new), &zero), meta::IMMUTABLE)]
+        vec![FieldError::invalid("spec", spec(new), meta::IMMUTABLE)]
     }
 
     /// Upstream's rules of an update hold here, too.

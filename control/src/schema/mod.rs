@@ -6,11 +6,12 @@
 //! of which kinds are served: that is the registry in `kinds`.
 //!
 //! Read `types` first, then `table` (the parser) and any of the walks: `prune`, `settle`, `check`,
-//! `protobuf`, `openapi`.
+//! `internal`, `protobuf`, `openapi`.
 
 pub mod check;
 mod convert;
 mod go_json;
+mod internal;
 pub mod key;
 pub mod openapi;
 mod path;
@@ -28,6 +29,7 @@ mod types;
 pub use check::check_types;
 pub use convert::convert_to;
 pub use go_json::complaint as json_complaint;
+pub use internal::{go_json, internal, internal_at};
 pub use prune::{Pruned, prune};
 pub use settle::settle;
 pub use table::{Schema, schema};

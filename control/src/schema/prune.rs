@@ -75,7 +75,7 @@ fn visit(kind: &FieldKind, value: &mut Value, path: Path<'_>, pruned: &mut Prune
             }
         }
         FieldKind::Quantity => canonical_quantity(value),
-        FieldKind::SchemaOr(alternative) => schema_or(*alternative, value, path, pruned),
+        FieldKind::SchemaOr(alternative) => schema_or(*alternative, value),
         FieldKind::String
         | FieldKind::Bool
         | FieldKind::Int32
@@ -105,15 +105,18 @@ fn canonical_quantity(value: &mut Value) {
     }
 }
 
-fn schema_or(alternative: Alternative, value: &mut Value, path: Path<'_>, pruned: &mut Pruned) {
+/// Upstream reads these by themselves, and never strictly: what is unknown in them is not told.
+fn schema_or(alternative: Alternative, value: &mut Value) {
     let Some(ty) = schema().by_name(super::types::JSON_SCHEMA_PROPS) else { return };
+    let untold = &mut Pruned::default();
     match (alternative, value) {
         (Alternative::Schemas, Value::Array(items)) => {
-            for (at, value) in items.iter_mut().enumerate() {
-                object(ty, value, Path::Index(&path, at), pruned);
+            for value in items {
+                object(ty, value, Path::Root, untold);
             }
         }
-        (_, value) => object(ty, value, path, pruned),
+        (Alternative::Schemas, value) if !value.is_object() => *value = Value::Null,
+        (_, value) => object(ty, value, Path::Root, untold),
     }
 }
 

@@ -164,6 +164,12 @@ fn go_name(json: &str) -> String {
     first.to_ascii_uppercase() + rest
 }
 
+/// `HostPID` → `hostPID`.
+pub(super) fn json_name(go: &str) -> String {
+    let (first, rest) = go.split_at(1);
+    first.to_ascii_lowercase() + rest
+}
+
 fn parts(ty: &Type, body: &[Line]) -> Vec<Part> {
     let mut parts: Vec<Part> = body
         .iter()
@@ -193,6 +199,7 @@ fn parse_head(head: &'static str, packages: &HashMap<&str, Package>) -> Type {
         required: Vec::new(),
         union: None,
         atomic: false,
+        internal: None,
         fields: Vec::new(),
         parts: Vec::new(),
         always: Vec::new(),
@@ -200,6 +207,7 @@ fn parse_head(head: &'static str, packages: &HashMap<&str, Package>) -> Type {
     for word in words {
         match word.split_once('=') {
             Some(("gvk", gvk)) => ty.gvks.push(parse_gvk(gvk)),
+            Some(("internal", words)) => ty.internal = Some(words),
             Some(("map", map)) => ty.atomic = map == "atomic",
             Some(("required", names)) => ty.required = names.split(',').collect(),
             Some(("union", union)) => ty.union = Some(parse_union(union)),

@@ -19,6 +19,9 @@ pub struct Type {
     pub union: Option<Union>,
     /// Whether a whole value is one leaf to server-side apply (`x-kubernetes-map-type: atomic`).
     pub atomic: bool,
+    /// The fields of the internal type as errors print it (`internal` reads them); `None` where the
+    /// type is its own.
+    pub(super) internal: Option<&'static str>,
     /// All JSON fields by name, those of inlined types included.
     pub fields: Vec<Field>,
     /// The wire form by tag: which differs from `fields` where a type is inlined in JSON but is a

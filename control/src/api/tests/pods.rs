@@ -10,6 +10,15 @@ async fn a_pod_is_bound_once_and_goes_gracefully() {
     assert_eq!(made["status"]["phase"], "Pending");
     let bind = json!({ "metadata": { "name": "p" }, "target": { "kind": "Node", "name": "n" } });
     let path = format!("{PODS}/p");
+    let mut other = bind.clone();
+    other["metadata"]["uid"] = "u".into();
+    let uid = made["metadata"]["uid"].as_str().expect("an id");
+    assert_eq!(
+        server.post(&format!("{path}/binding"), other).await.refused(409),
+        format!(
+            r#"Operation cannot be fulfilled on pods "p": StorageError: invalid object, Code: 4, Key: /registry/pods/default/p, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: u, UID in object meta: {uid}"#
+        )
+    );
     let bound = server.post(&format!("{path}/binding"), bind.clone()).await;
     assert_eq!(bound.status, 201, "{}", bound.text);
     assert_eq!(

@@ -255,7 +255,7 @@ async fn a_condition_needs_no_time_and_a_series_does() {
     let refused = server.post("/apis/events.k8s.io/v1/namespaces/default/events", event).await;
     assert_eq!(
         refused.refused(422),
-        r#"Event.events.k8s.io "e" is invalid: series.lastObservedTime: Required value"#
+        r#"Event "e" is invalid: series.lastObservedTime: Required value"#
     );
 }
 

@@ -13,7 +13,7 @@ use k8s_openapi::api::certificates::v1::{
     CertificateSigningRequestSpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::rules::signer_name;
 use super::{
@@ -251,7 +251,7 @@ fn validate_spec(spec: &CertificateSigningRequestSpec) -> Vec<FieldError> {
     ];
     let mut errors = Vec::new();
     if let Err(why) = certificate::validate_request(&spec.request.0) {
-        let value = serde_json::to_value(&spec.request).unwrap_or_default();
+        let value = Some(json!(spec.request)).filter(|_| !spec.request.0.is_empty());
         errors.push(FieldError::invalid("spec.request", value, why));
     }
     let usages = spec.usages.as_deref().unwrap_or_default();

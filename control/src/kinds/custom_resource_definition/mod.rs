@@ -86,45 +86,39 @@ impl Kind for CustomResourceDefinitions {
         new.spec = old.spec.clone();
     }
 
-    fn validate(object: &Object) -> Vec<FieldError> {
-        let mut errors = validate::spec(&object.spec);
-        errors.extend(validate::status(object.status.as_ref()));
-        errors.extend(validate::stored_versions(object));
-        if object.spec.preserve_unknown_fields == Some(true) {
-            let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
-            errors.push(FieldError::invalid("spec.preserveUnknownFields", true, why));
-        }
-        errors
+    /// What is particular to a create or an update stands among what is common to both.
+    fn validate(_object: &Object) -> Vec<FieldError> {
+        Vec::new()
     }
 
     fn validate_create(object: &Object) -> Vec<FieldError> {
         let spec = &object.spec;
         let name = object.metadata.name.as_deref().unwrap_or_default();
         let mut errors = Vec::new();
-        if name != format!("{}.{}", spec.names.plural, spec.group) {
+        if !name.is_empty() && name != format!("{}.{}", spec.names.plural, spec.group) {
             let why = "must be spec.names.plural+\".\"+spec.group";
             errors.push(FieldError::invalid("metadata.name", name, why));
         }
-        errors.extend(validate::approval(object, None));
+        errors.extend(validate::spec(spec));
+        errors.extend(validate_rest(object, None));
         errors
     }
 
     fn validate_update(new: &Object, old: &Object) -> Vec<FieldError> {
         let (names, old_names) = (&new.spec.names, &old.spec.names);
-        let mut fields = vec![
-            ("spec.group", &new.spec.group, &old.spec.group),
-            ("spec.names.plural", &names.plural, &old_names.plural),
-        ];
+        let mut fields = Vec::new();
         // These are part of what is stored.
         if is_established(old) {
             fields.push(("spec.scope", &new.spec.scope, &old.spec.scope));
             fields.push(("spec.names.kind", &names.kind, &old_names.kind));
         }
+        fields.push(("spec.group", &new.spec.group, &old.spec.group));
+        fields.push(("spec.names.plural", &names.plural, &old_names.plural));
         let changed = fields.into_iter().filter(|(_, new, old)| new != old);
-        let mut errors: Vec<FieldError> = changed
-            .map(|(path, new, _)| FieldError::invalid(path, new.as_str(), IMMUTABLE))
-            .collect();
-        errors.extend(validate::approval(new, Some(old)));
+        let changed = changed.map(|(path, new, _)| FieldError::invalid(path, new.as_str(), IMMUTABLE));
+        let mut errors = validate::spec(&new.spec);
+        errors.extend(changed);
+        errors.extend(validate_rest(new, Some(old)));
         errors
     }
 
@@ -143,6 +137,18 @@ impl Kind for CustomResourceDefinitions {
         warnings.extend(cel::warnings(openapi::rule_paths(&new.spec)));
         warnings
     }
+}
+
+/// What follows the spec.
+fn validate_rest(new: &Object, old: Option<&Object>) -> Vec<FieldError> {
+    let mut errors = validate::status(new.status.as_ref());
+    errors.extend(validate::stored_versions(new));
+    errors.extend(validate::approval(new, old));
+    if new.spec.preserve_unknown_fields == Some(true) {
+        let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+        errors.push(FieldError::invalid("spec.preserveUnknownFields", true, why));
+    }
+    errors
 }
 
 fn storage_version(spec: &CustomResourceDefinitionSpec) -> Option<String> {

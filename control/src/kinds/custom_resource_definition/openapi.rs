@@ -7,11 +7,14 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinitionSpec, CustomResourceValidation, JSONSchemaProps,
     JSONSchemaPropsOrArray, JSONSchemaPropsOrBool, JSONSchemaPropsOrStringArray, ValidationRule,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{defaults, paths, structural};
-use crate::kinds::FieldError;
+use crate::kinds::{FieldError, Shown};
 use crate::kinds::rules::cel;
+
+const SCHEMA: &str =
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
 /// The schemas of all versions.
 pub fn schemas(spec: &CustomResourceDefinitionSpec) -> impl Iterator<Item = &JSONSchemaProps> {
@@ -117,7 +120,7 @@ pub fn validate(
 fn validate_root(schema: &JSONSchemaProps, path: &str) -> Option<FieldError> {
     const ALLOWED: &str = "Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength MinLength Pattern MaxItems MinItems UniqueItems MultipleOf Required Items Properties ExternalDocs Example XPreserveUnknownFields XValidations";
     let refuse = || {
-        let value = serde_json::to_value(schema).unwrap_or_default();
+        let value = Shown::internal(SCHEMA, &json!(schema));
         let why = format!(
             "only [{ALLOWED}] fields are allowed at the root of the schema if the status subresource is enabled"
         );
@@ -404,7 +407,7 @@ fn validate_list_map(schema: &JSONSchemaProps, path: &str, errors: &mut Vec<Fiel
         }
         Some(JSONSchemaPropsOrArray::Schemas(list)) => {
             let why = "must only have a single schema if x-kubernetes-list-type is map";
-            let value = serde_json::to_value(list).unwrap_or_default();
+            let value = Shown::internal_field(SCHEMA, "items", json!(list));
             errors.push(FieldError::invalid(items_path, value, why));
             return;
         }

@@ -6,9 +6,9 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
-use regex::Regex;
 
 use crate::kinds::FieldError;
+use crate::kinds::rules::go_regexp;
 
 /// Where in a resource a schema stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -241,8 +241,7 @@ fn validate_values(
         validate_nested(not, Skips::default(), &format!("{path}.not"), errors);
     }
     let pattern = schema.pattern.as_deref().unwrap_or_default();
-    if let Err(why) = Regex::new(pattern) {
-        let why = why.to_string().lines().last().unwrap_or_default().trim().to_owned();
+    if let Err(why) = go_regexp::check(pattern) {
         let why = format!("must be a valid regular expression, but isn't: {why}");
         errors.push(FieldError::invalid(format!("{path}.pattern"), pattern, why));
     }

@@ -2,17 +2,25 @@
 //!
 //! Source: `pkg/apis/apiextensions/validation/validation.go`, `pkg/apihelpers/helpers.go`.
 
+use std::sync::LazyLock;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition as Object, CustomResourceDefinitionNames,
     CustomResourceDefinitionSpec, CustomResourceDefinitionStatus, CustomResourceDefinitionVersion,
     CustomResourceValidation,
 };
+use regex::Regex;
 use serde_json::Value;
 
 use super::versions::{Internal, Parts};
 use super::{columns, conversion, openapi};
 use crate::kinds::rules::url;
 use crate::kinds::{FieldError, names};
+
+/// What Go's `unicode.IsPrint` is false of.
+static UNPRINTABLE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"[^\p{L}\p{M}\p{N}\p{P}\p{S} ]").expect("a regular expression")
+});
 
 const WARNING_LENGTH_MAX: usize = 256;
 const APPROVAL: &str = "api-approved.kubernetes.io";
@@ -38,7 +46,7 @@ pub fn spec(spec: &CustomResourceDefinitionSpec) -> Vec<FieldError> {
         let (parts, has_status) = (&internal.versions[index], internal.has_status(index));
         errors.extend(validate_version(version, parts, has_status, &path));
     }
-    errors.extend(validate_versions(&spec.versions));
+    errors.extend(validate_versions(&spec.versions, &internal));
     errors.extend(validate_names(&spec.names));
     errors.extend(validate_common(&internal));
     if let Some(conversion) = &spec.conversion {
@@ -138,10 +146,7 @@ fn validate_deprecation(
     if warning.is_empty() {
         errors.push(refuse("must not be an empty string".to_owned()));
     }
-    let is_unprintable = |letter: char| {
-        letter.is_control() || (letter.is_whitespace() && letter != ' ')
-    };
-    if let Some(index) = warning.find(is_unprintable) {
+    if let Some(index) = UNPRINTABLE.find(warning).map(|found| found.start()) {
         errors.push(refuse(format!(
             "must only contain printable UTF-8 characters; non-printable character found at index {index}"
         )));
@@ -149,10 +154,14 @@ fn validate_deprecation(
     errors
 }
 
-fn validate_versions(versions: &[CustomResourceDefinitionVersion]) -> Vec<FieldError> {
+fn validate_versions(
+    versions: &[CustomResourceDefinitionVersion],
+    internal: &Internal<'_>,
+) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut refuse = |why: &str| {
-        let value = serde_json::to_value(versions).unwrap_or_default();
+        let value = Some(versions).filter(|versions| !versions.is_empty());
+        let value = value.map(|versions| internal.shown(versions));
         errors.push(FieldError::invalid("spec.versions", value, why));
     };
     let is_doubled = |index: usize| {
@@ -193,34 +202,33 @@ fn validate_names(names: &CustomResourceDefinitionNames) -> Vec<FieldError> {
 fn validate_accepted_names(names: &CustomResourceDefinitionNames, path: &str) -> Vec<FieldError> {
     const MIXED: &str = "may have mixed case, but should otherwise match: ";
     let mut errors = Vec::new();
-    let mut judge = |field: String, value: &str, judged: &str, before: &str| {
+    let judge = |field: String, value: &str, judged: &str, before: &str| {
         let problems = crate::kinds::names::label_1035(judged);
-        if !problems.is_empty() {
-            let why = format!("{before}{}", problems.join(","));
-            errors.push(FieldError::invalid(format!("{path}.{field}"), value, why));
-        }
+        let why = format!("{before}{}", problems.join(","));
+        let error = || FieldError::invalid(format!("{path}.{field}"), value, why);
+        (!problems.is_empty()).then(error)
     };
     let singular = names.singular.as_deref().unwrap_or_default();
     let list_kind = names.list_kind.as_deref().unwrap_or_default();
     for (field, value) in [("plural", names.plural.as_str()), ("singular", singular)] {
         if !value.is_empty() {
-            judge(field.to_owned(), value, value, "");
+            errors.extend(judge(field.to_owned(), value, value, ""));
         }
     }
     for (field, value) in [("kind", names.kind.as_str()), ("listKind", list_kind)] {
         if !value.is_empty() {
-            judge(field.to_owned(), value, &value.to_lowercase(), MIXED);
+            errors.extend(judge(field.to_owned(), value, &value.to_lowercase(), MIXED));
         }
     }
     for (index, name) in names.short_names.iter().flatten().enumerate() {
-        judge(format!("shortNames[{index}]"), name, name, "");
-    }
-    for (index, name) in names.categories.iter().flatten().enumerate() {
-        judge(format!("categories[{index}]"), name, name, "");
+        errors.extend(judge(format!("shortNames[{index}]"), name, name, ""));
     }
     if !names.kind.is_empty() && names.kind == list_kind {
         let why = "kind and listKind may not be the same";
         errors.push(FieldError::invalid(format!("{path}.listKind"), list_kind, why));
+    }
+    for (index, name) in names.categories.iter().flatten().enumerate() {
+        errors.extend(judge(format!("categories[{index}]"), name, name, ""));
     }
     errors
 }
@@ -273,8 +281,10 @@ pub fn stored_versions(object: &Object) -> Vec<FieldError> {
         return errors;
     }
     let versions = &object.spec.versions;
-    for version in versions.iter().filter(|version| version.storage) {
-        if !stored.contains(&version.name) {
+    for (index, version) in versions.iter().enumerate().filter(|(_, version)| version.storage) {
+        // A name that stands twice is found once.
+        let is_known = versions[..index].iter().any(|earlier| earlier.name == version.name);
+        if is_known || !stored.contains(&version.name) {
             let why = format!("must have the storage version {}", version.name);
             refuse(PATH.to_owned(), stored.to_vec().into(), why);
         }

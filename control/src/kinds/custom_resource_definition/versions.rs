@@ -5,9 +5,10 @@
 //! `pkg/apis/apiextensions/v1/conversion.go`.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceColumnDefinition, CustomResourceDefinitionSpec, CustomResourceSubresources,
-    CustomResourceValidation, SelectableField,
+    CustomResourceColumnDefinition, CustomResourceDefinitionSpec, CustomResourceDefinitionVersion,
+    CustomResourceSubresources, CustomResourceValidation, SelectableField,
 };
+use serde_json::{Value, json};
 
 /// What a version says of its objects.
 #[derive(Clone, Copy, Default)]
@@ -58,6 +59,24 @@ impl<'a> Internal<'a> {
             rest.iter_mut().for_each(|parts| parts.selectable = &[]);
         }
         Self { common, versions: rest }
+    }
+
+    /// The versions with what is left of each.
+    pub fn shown(&self, versions: &[CustomResourceDefinitionVersion]) -> Value {
+        let left = versions.iter().zip(&self.versions).map(|(version, parts)| {
+            let some = |is_left: bool| is_left.then_some(());
+            let version = version.clone();
+            json!(CustomResourceDefinitionVersion {
+                subresources: parts.subresources.and(version.subresources),
+                schema: parts.schema.and(version.schema),
+                additional_printer_columns: some(!parts.columns.is_empty())
+                    .and(version.additional_printer_columns),
+                selectable_fields: some(!parts.selectable.is_empty())
+                    .and(version.selectable_fields),
+                ..version
+            })
+        });
+        left.collect()
     }
 
     /// Whether a version's objects have a status of their own.

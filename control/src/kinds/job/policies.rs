@@ -10,7 +10,6 @@ use k8s_openapi::api::batch::v1::{
     PodFailurePolicyOnPodConditionsPattern as Pattern, PodFailurePolicyRule, SuccessPolicy,
     SuccessPolicyRule,
 };
-use serde_json::{Value, json};
 
 use super::indexes;
 use crate::kinds::formats::nonnegative;
@@ -207,15 +206,4 @@ fn validate_success_rule(
         errors.push(FieldError::invalid(&path, count, why));
     }
     errors
-}
-
-/// The policy as upstream's internal type shows it.
-pub fn internal_success(policy: &SuccessPolicy) -> Value {
-    let rules = policy.rules.iter().map(|rule| {
-        json!({
-            "SucceededIndexes": rule.succeeded_indexes,
-            "SucceededCount": rule.succeeded_count,
-        })
-    });
-    json!({ "Rules": rules.collect::<Vec<_>>() })
 }

@@ -57,7 +57,7 @@ pub fn validate(spec: &JobSpec, path: &str) -> Vec<FieldError> {
             let completions = spec.completions.unwrap_or(0);
             errors.extend(policies::validate_success(policy, completions, &path));
         } else {
-            let value = policies::internal_success(policy);
+            let value = serde_json::json!(policy);
             errors.push(FieldError::invalid(path, value, "requires indexed completion mode"));
         }
     }

@@ -170,11 +170,9 @@ fn validate_rest(new: &View<'_>, old: &View<'_>, spec: &JobSpec) -> Vec<FieldErr
         && let Some(pods) = pods
         && pods.failed.iter().chain(&pods.succeeded).any(|ids| !ids.is_empty())
     {
-        let value = serde_json::json!({
-            "Succeeded": pods.succeeded, "Failed": pods.failed,
-        });
         let why = "must be empty for finished job";
-        errors.push(FieldError::invalid("status.uncountedTerminatedPods", value, why));
+        let pods = serde_json::json!(pods);
+        errors.push(FieldError::invalid("status.uncountedTerminatedPods", pods, why));
     }
     errors
 }

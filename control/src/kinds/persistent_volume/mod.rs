@@ -14,9 +14,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::persistent_volume_claim::{or_unset, shown_amount};
-use super::rules::internal_names::internal;
 use super::rules::{node_selector, volume_claims};
-use super::{Column, Context, FieldError, Kind, KindInfo, Subresource, meta, semantic};
+use super::{Column, Context, FieldError, Kind, KindInfo, Shown, Subresource, meta, semantic};
 
 const MOUNT_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
 
@@ -242,10 +241,8 @@ fn validate_affinity_change(
         return None;
     }
     let detail = format!("{}, except for updating from beta label to GA", meta::IMMUTABLE);
-    let requirements = json!([{ "values": [] }]);
-    let term = json!({ "matchExpressions": requirements, "matchFields": requirements });
-    let zero = json!({ "required": { "nodeSelectorTerms": [term] } });
-    Some(FieldError::invalid("nodeAffinity", internal(&new, &zero), detail))
+    let shown = Shown::internal("io.k8s.api.core.v1.VolumeNodeAffinity", &new);
+    Some(FieldError::invalid("nodeAffinity", shown, detail))
 }
 
 #[cfg(test)]

@@ -258,7 +258,7 @@ mod tests {
             status_problems::<Pods>(&new, &pod(spec, json!({}))),
             [
                 "status.podIPs[2]: Invalid value: \"10.0.0.300\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-                "status.podIPs: Invalid value: [{\"ip\":\"10.0.0.1\"},{\"ip\":\"fd00::1\"},{\"ip\":\"10.0.0.300\"}]: may specify no more than one IP for each IP family",
+                "status.podIPs: Invalid value: [{\"IP\":\"10.0.0.1\"},{\"IP\":\"fd00::1\"},{\"IP\":\"10.0.0.300\"}]: may specify no more than one IP for each IP family",
                 "status.hostIPs[0].ip: Invalid value: \"10.0.0.3\": must be equal to `hostIP`",
             ]
         );

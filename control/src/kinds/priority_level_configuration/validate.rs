@@ -6,7 +6,6 @@ use k8s_openapi::api::flowcontrol::v1::{
 };
 use serde_json::json;
 
-use super::super::rules::internal_names::internal;
 use super::super::{FieldError, semantic};
 use crate::fair::objects::{EXEMPT, PRIORITY_LEVELS};
 use crate::fair::shuffle;
@@ -74,9 +73,8 @@ fn fixed(spec: &PriorityLevelConfigurationSpec, name: &str) -> Option<FieldError
         except = " except the 'spec.exempt' field";
     }
     let detail = format!("spec of '{name}'{except} must equal the fixed value");
-    let zero = json!({"type": "", "limited": null, "exempt": null});
     (!semantic::equal(&json!(compared), &json!(wanted)))
-        .then(|| FieldError::invalid("spec", internal(&json!(spec), &zero), detail))
+        .then(|| FieldError::invalid("spec", json!(spec), detail))
 }
 
 fn not_negative(shares: Option<i32>, path: &str) -> Option<FieldError> {
@@ -245,7 +243,7 @@ mod tests {
         );
         let found = exempt(json!({"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}}));
         assert_eq!(found[0], r#"spec.type: Invalid value: "Limited": must be 'Exempt' if and only if `name` is 'exempt'"#);
-        assert!(found[1].starts_with(r#"spec: Invalid value: {"Exempt":null,"Limited":{"#), "{found:?}");
+        assert!(found[1].starts_with(r#"spec: Invalid value: {"Type":"Limited","Limited":{"NominalConcurrencyShares":30,"#), "{found:?}");
         assert!(found[1].ends_with("spec of 'exempt' except the 'spec.exempt' field must equal the fixed value"));
     }
 

@@ -43,7 +43,7 @@ fn validate_either(
     match (resource, path) {
         (Some(_), Some(path)) => {
             let why = "cannot be specified in combination with resourceAttributes";
-            vec![FieldError::invalid("spec.nonResourceAttributes", shown(path), why)]
+            vec![FieldError::invalid("spec.nonResourceAttributes", json!(path), why)]
         }
         (None, None) => {
             let why =
@@ -52,14 +52,6 @@ fn validate_either(
         }
         (Some(_), None) | (None, Some(_)) => Vec::new(),
     }
-}
-
-/// The value as upstream's internal type.
-pub fn shown(path: &NonResourceAttributes) -> Value {
-    json!({
-        "Path": path.path.as_deref().unwrap_or_default(),
-        "Verb": path.verb.as_deref().unwrap_or_default(),
-    })
 }
 
 /// A question bears no metadata; `namespaced`: but for its namespace.

@@ -122,14 +122,9 @@ fn validate_subject(subject: &Subject, namespaced: bool, path: &str) -> Vec<Fiel
     errors
 }
 
-/// A binding stays with its role. The value is shown as upstream's internal type.
+/// A binding stays with its role.
 pub fn validate_role_update(new: &RoleRef, old: &RoleRef) -> Option<FieldError> {
-    if new == old {
-        return None;
-    }
-    let group = new.api_group.as_deref().unwrap_or_default();
-    let value = json!({ "APIGroup": group, "Kind": new.kind, "Name": new.name });
-    Some(FieldError::invalid("roleRef", value, "cannot change roleRef"))
+    (new != old).then(|| FieldError::invalid("roleRef", json!(new), "cannot change roleRef"))
 }
 
 pub const ROLE: Column = Column::new("Role", "string", 0, "The role that is bound.");

@@ -12,10 +12,9 @@ use k8s_openapi::api::core::v1::{
     TypedObjectReference,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde_json::{Map, Value};
 
 use crate::kinds::quantity::{self, Quantity};
-use crate::kinds::{FieldError, meta, names, resources, selector};
+use crate::kinds::{ErrorKind, FieldError, Shown, meta, names, resources, selector};
 
 const ACCESS_MODES: &[&str] =
     &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -157,7 +156,8 @@ fn validate_sources(
         _ => "may not be specified when dataSourceRef.namespace is specified",
     };
     // What upstream gives as the value is a path, which has no JSON.
-    errors.push(FieldError::invalid(path, Value::Object(Map::new()), detail));
+    let value = Shown::Text("{}".to_owned());
+    errors.push(FieldError::new(ErrorKind::Invalid(value), path, detail));
     errors
 }
 
@@ -339,7 +339,7 @@ pub const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 mod tests {
     use super::*;
     use crate::kinds::testing::texts;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn spec(value: Value) -> PersistentVolumeClaimSpec {
         serde_json::from_value(value).expect("it decodes")

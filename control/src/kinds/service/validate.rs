@@ -321,11 +321,8 @@ fn validate_duplicate_ports(spec: &ServiceSpec) -> Vec<FieldError> {
     for (index, port) in spec.ports.iter().flatten().enumerate() {
         let protocol = text(&port.protocol);
         if !seen.insert((protocol, port.port)) {
-            // Upstream prints its internal type, with only the key filled in.
-            let key = json!({
-                "Name": "", "Protocol": protocol, "AppProtocol": null, "Port": port.port,
-                "TargetPort": 0, "NodePort": 0,
-            });
+            // Upstream prints a port with only the key filled in.
+            let key = json!({"protocol": protocol, "port": port.port, "targetPort": 0});
             errors.push(FieldError::duplicate(format!("spec.ports[{index}]"), key));
         }
     }
@@ -608,8 +605,7 @@ mod tests {
                 json!({"ports": [{"port": 80}, {"port": 80, "name": "a"}]}),
                 vec![
                     "spec.ports[0].name: Required value",
-                    "spec.ports[1]: Duplicate value: {\"AppProtocol\":null,\"Name\":\"\",\
-                     \"NodePort\":0,\"Port\":80,\"Protocol\":\"TCP\",\"TargetPort\":0}",
+                    "spec.ports[1]: Duplicate value: {\"Name\":\"\",\"Protocol\":\"TCP\",\"AppProtocol\":null,\"Port\":80,\"TargetPort\":0,\"NodePort\":0}",
                 ],
             ),
             (
