@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, ServiceAccount as Object};
 use serde_json::Value;
 
-use super::{Context, FieldError, Kind, KindInfo, Subresource, meta};
+use super::{Column, Context, FieldError, Kind, KindInfo, Subresource, meta};
 
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
 
@@ -50,6 +50,11 @@ impl Kind for ServiceAccounts {
         vec![format!(
             "metadata.annotations[{ENFORCE}]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
         )]
+    }
+
+    fn columns() -> &'static [Column] {
+        const COLUMNS: &[Column] = &[Column::NAME, Column::AGE];
+        COLUMNS
     }
 
     fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
