@@ -163,7 +163,11 @@ impl ApiError {
     }
 
     pub fn internal(message: impl std::fmt::Display) -> Self {
-        Self::new(500, "InternalError", format!("Internal error occurred: {message}"))
+        let message = message.to_string();
+        Self {
+            details: Some(json!({ "causes": [{ "message": message }] })),
+            ..Self::new(500, "InternalError", format!("Internal error occurred: {message}"))
+        }
     }
 
     pub fn unavailable(message: impl Into<String>) -> Self {

@@ -1,7 +1,7 @@
 //! Priority: a pod's priority comes from its class, never from its author; and one class at most is
-//! the default.
+//! the default. The classes that every cluster has stay.
 //!
-//! Source: `plugin/pkg/admission/priority`.
+//! Source: `plugin/pkg/admission/priority`, `pkg/registry/scheduling/priorityclass/storage`.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{Operation, Plugin, Review, Surroundings, lookup};
 use crate::cache::Cache;
+use crate::kinds::priority_class::SYSTEM_CLASSES;
 use crate::status::ApiError;
 
 const CLASSES: &str = "priorityclasses.scheduling.k8s.io";
@@ -30,10 +31,15 @@ impl Plugin for Priority {
         surroundings: &Surroundings,
         review: &mut Review<'_>,
     ) -> Result<(), ApiError> {
+        let (resource, operation) = (review.info.group_resource(), review.operation);
+        if resource == CLASSES && operation == Operation::Delete && is_system(review.name) {
+            let why = "this is a system priority class and cannot be deleted";
+            return Err(lookup::forbidden(review, why));
+        }
         if review.subresource.is_some() || review.object.is_none() {
             return Ok(());
         }
-        match (review.info.group_resource().as_str(), review.operation) {
+        match (resource.as_str(), operation) {
             ("pods", Operation::Create) => admit_pod(surroundings, review).await,
             ("pods", Operation::Update) => {
                 keep(review);
@@ -53,6 +59,10 @@ impl Plugin for Priority {
             && review.object.is_some();
         if concerns_class { validate_class(surroundings, review).await } else { Ok(()) }
     }
+}
+
+fn is_system(name: &str) -> bool {
+    SYSTEM_CLASSES.iter().any(|class| class.name == name)
 }
 
 /// What a pod gets of its class.

@@ -127,11 +127,15 @@ async fn insert_once(
     let dry_run = create.dry_run;
     begin(call, value);
     let name = object::name(value).to_owned();
+    let sent = info.managed_as_sent.then(|| call.kind.default(value.clone())).transpose();
+    let sent = sent.map_err(|why| undecodable(call, &why))?;
     let begun = call.kind.begin(value, None, Part::Main, &call.context(&name));
     let mut draft = begun.map_err(|why| undecodable(call, &why))?;
     let managers = match &create.managers {
         Managers::Known(managers) => managers.clone(),
-        Managers::Tracked => ownership::created(call, &draft, &create.given),
+        Managers::Tracked => {
+            ownership::created(call, sent.as_ref().unwrap_or(&draft), &create.given)
+        }
     };
     let managers = managers.as_deref();
     let admission = Admission {

@@ -182,9 +182,11 @@ fn raw_findings<K: Kind>(new: &K::Object, old: Option<&Old<'_>>, part: Part) -> 
     };
     match part {
         Part::Main => {
-            let mut errors = K::validate(new);
-            errors.extend(K::validate_update(new, &old));
-            Findings::new(errors, || K::warnings(new, Some(&old)))
+            let mut parts = [K::validate(new), K::validate_update(new, &old)];
+            if K::INFO.change_first {
+                parts.reverse();
+            }
+            Findings::new(parts.concat(), || K::warnings(new, Some(&old)))
         }
         Part::Status => Findings::new(K::validate_status(new, &old), Vec::new),
         Part::Sub(subresource) => {

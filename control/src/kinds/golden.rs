@@ -8,6 +8,9 @@
 //! - `updates`: each with a `change` (a merge patch on `stored`), the `part` that is written where it
 //!   is not the main one, and the `errors`, or `ignored: true` where the change is put back.
 //!
+//! `control/testdata/forms` holds files of the same form for a kind's other shapes, such as
+//! `services.v1.headless.yaml`, and for objects that use every field (`full`).
+//!
 //! `UPDATE_EXPECT=1 cargo test golden` writes all but `object`, `change` and `part` anew.
 
 use std::path::PathBuf;
@@ -26,6 +29,22 @@ fn path(kind: &dyn AnyKind) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/kinds").join(name)
 }
 
+/// The golden files of a kind's other shapes.
+fn more_paths(kind: &dyn AnyKind) -> Vec<PathBuf> {
+    let info = kind.info();
+    let stem = format!("{}.{}.", info.group_resource(), info.version);
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/forms");
+    let files = folder.read_dir().expect("the folder can be read");
+    let is_its = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with(&stem)
+    };
+    let mut paths: Vec<PathBuf> =
+        files.map(|entry| entry.expect("an entry").path()).filter(is_its).collect();
+    paths.sort();
+    paths
+}
+
 /// The object of a kind's golden file.
 pub fn object(kind: &dyn AnyKind) -> Value {
     let path = path(kind);
@@ -39,8 +58,12 @@ pub fn object(kind: &dyn AnyKind) -> Value {
 fn every_kind_is_as_its_golden_file_says() {
     let update = std::env::var_os("UPDATE_EXPECT").is_some();
     let mut wrong = Vec::new();
-    for kind in registry().iter() {
-        let path = path(kind.as_ref());
+    let registry = registry();
+    let files = registry.iter().flat_map(|kind| {
+        let paths = [vec![path(kind.as_ref())], more_paths(kind.as_ref())].concat();
+        paths.into_iter().map(move |path| (kind, path))
+    });
+    for (kind, path) in files {
         let Ok(text) = std::fs::read_to_string(&path) else {
             wrong.push(format!("{} is missing", path.display()));
             continue;

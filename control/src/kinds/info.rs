@@ -125,11 +125,16 @@ pub struct KindInfo {
     pub create_on_update: bool,
     /// Grace in seconds that a graceful deletion gets without an option; only pods have one.
     pub graceful_deletion: bool,
+    /// Whether the problems of an update's changes are told before those of the new object.
+    pub change_first: bool,
     /// Whether a deletion answers the object instead of a `Status` (ReturnDeletedObject).
     pub returns_deleted: bool,
     pub dependents: Dependents,
     /// Whether a create keeps the status that was sent: a node registers with its status.
     pub keeps_status_on_create: bool,
+    /// Whether a create has fields whose managers are found before it is prepared: what is filled in
+    /// then belongs to nobody, what is dropped to whoever sent it.
+    pub managed_as_sent: bool,
     /// Metadata that a write of the status may not change.
     pub fixed_by_status: &'static [&'static str],
     /// Where the rule that status and the rest are written apart does not say it all.
@@ -179,6 +184,8 @@ impl KindInfo {
             unconditional_update: true,
             create_on_update: false,
             graceful_deletion: false,
+            change_first: false,
+            managed_as_sent: false,
             returns_deleted: false,
             dependents: Dependents::Deleted,
             keeps_status_on_create: false,

@@ -26,6 +26,7 @@ impl Kind for IngressClasses {
 
     const INFO: KindInfo = KindInfo {
         generation: Generation::Raised,
+        change_first: true,
         ..KindInfo::cluster(
             "networking.k8s.io",
             "v1",

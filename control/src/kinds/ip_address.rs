@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::{IPAddress, ParentReference};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::rules::ip::address_name;
 use super::rules::object_reference::{group, segment};
@@ -40,8 +40,10 @@ impl Kind for IpAddresses {
     }
 
     fn validate_update(new: &IPAddress, old: &IPAddress) -> Vec<FieldError> {
+        // Nothing said of a parent is none to upstream.
         let parent = |address: &IPAddress| {
-            serde_json::to_value(&address.spec.parent_ref).unwrap_or_default()
+            let parent = &address.spec.parent_ref;
+            json!((*parent != ParentReference::default()).then_some(parent))
         };
         meta::immutable(&parent(new), &parent(old), PARENT).into_iter().collect()
     }

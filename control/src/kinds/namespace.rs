@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use serde_json::Value;
 
+use super::rules::pod_security;
 use super::{Column, Context, FieldError, Kind, KindInfo, NameRule, Scope, Subresource, Verbs, meta, names};
 
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -23,6 +24,7 @@ impl Kind for Namespaces {
         names: NameRule::Label,
         verbs: Verbs::AllButDeleteCollection,
         returns_deleted: true,
+        managed_as_sent: true,
         subresources: &[Subresource::Status, Subresource::Finalize],
         ..KindInfo::namespaced(
             "",
@@ -61,6 +63,19 @@ impl Kind for Namespaces {
         finalizers(namespace)
             .flat_map(|finalizer| validate_finalizer(finalizer, "spec.finalizers"))
             .collect()
+    }
+
+    fn validate_create(namespace: &Namespace) -> Vec<FieldError> {
+        pod_security::validate(namespace.metadata.labels.as_ref())
+    }
+
+    /// What was wrong before may stay.
+    fn validate_update(new: &Namespace, old: &Namespace) -> Vec<FieldError> {
+        let problems = pod_security::validate(new.metadata.labels.as_ref());
+        if problems == pod_security::validate(old.metadata.labels.as_ref()) {
+            return Vec::new();
+        }
+        problems
     }
 
     fn validate_status(new: &Namespace, _old: &Namespace) -> Vec<FieldError> {

@@ -2,20 +2,18 @@
 //!
 //! Source: `pkg/registry/core/node/strategy.go`, `ValidateNode…`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+mod validate;
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, NodeSystemInfo, Taint};
+use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, NodeSystemInfo};
 use serde_json::Value;
 
-use super::pod::scheduling;
-use super::quantity::{self, ResourceList};
-use super::{Column, Context, FieldError, Kind, KindInfo, Subresource, meta, names, resources, warn};
+use super::{Column, Context, FieldError, Kind, KindInfo, Subresource, meta, quantity, warn};
 
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
 const ROLE_LABEL: &str = "kubernetes.io/role";
-const FEATURE_BYTES_MAX: usize = 253;
 
 pub struct Nodes;
 
@@ -26,6 +24,7 @@ impl Kind for Nodes {
         short_names: &["no"],
         subresources: &[Subresource::Status, Subresource::Proxy],
         keeps_status_on_create: true,
+        managed_as_sent: true,
         ..KindInfo::cluster("", "v1", "Node", "nodes", "node", "io.k8s.api.core.v1.Node")
     };
 
@@ -59,32 +58,46 @@ impl Kind for Nodes {
         }
     }
 
+    fn prepare_status(new: &mut Node, old: &Node, _context: &Context<'_>) {
+        if old.status.as_ref().is_none_or(|status| status.config.is_none())
+            && let Some(status) = &mut new.status
+        {
+            status.config = None;
+        }
+    }
+
     fn validate(node: &Node) -> Vec<FieldError> {
-        let none = NodeSpec::default();
-        let spec = node.spec.as_ref().unwrap_or(&none);
-        // The path is upstream's.
-        let mut errors =
-            validate_taints(spec.taints.as_deref().unwrap_or_default(), "metadata.taints");
-        errors.extend(node.status.iter().flat_map(validate_any_status));
-        errors.extend(validate_cidrs(spec.pod_cidrs.as_deref().unwrap_or_default()));
+        let mut errors = validate::annotations(node);
+        errors.extend(validate::own_taints(node));
+        if let Some(status) = &node.status {
+            errors.extend(validate::amounts(status));
+            errors.extend(validate::swap(status));
+            errors.extend(validate::features(status));
+        }
+        let cidrs = node.spec.as_ref().and_then(|spec| spec.pod_cidrs.as_deref());
+        errors.extend(validate::cidrs(cidrs.unwrap_or_default()));
         errors
     }
 
     fn validate_update(new: &Node, old: &Node) -> Vec<FieldError> {
+        // Much of this repeats `validate`, and upstream tells of both.
+        let mut errors = validate::annotations(new);
+        if let Some(status) = &new.status {
+            errors.extend(validate::amounts(status));
+            errors.extend(validate::features(status));
+            errors.extend(validate::addresses(status));
+        }
+        let taints = validate::own_taints(new);
         let none = NodeSpec::default();
         let (new, old) = (new.spec.as_ref().unwrap_or(&none), old.spec.as_ref().unwrap_or(&none));
-        let mut errors = Vec::new();
-        let old_cidrs = old.pod_cidrs.as_deref().unwrap_or_default();
-        if !old_cidrs.is_empty() && old_cidrs != new.pod_cidrs.as_deref().unwrap_or_default() {
-            let detail = "node updates may not change podCIDR except from \"\" to valid";
-            errors.push(FieldError::forbidden("spec.podCIDRs", detail));
-        }
+        errors.extend(validate::cidrs_update(new, old));
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let old_provider = text(&old.provider_id);
         if !old_provider.is_empty() && old_provider != text(&new.provider_id) {
             let detail = "node updates may not change providerID except from \"\" to valid";
             errors.push(FieldError::forbidden("spec.providerID", detail));
         }
+        errors.extend(taints);
         if text(&old.external_id) != text(&new.external_id) {
             errors.push(FieldError::forbidden("spec.externalID", "may not be updated"));
         }
@@ -92,10 +105,7 @@ impl Kind for Nodes {
     }
 
     fn validate_status(new: &Node, old: &Node) -> Vec<FieldError> {
-        let mut errors: Vec<FieldError> = new.status.iter().flat_map(validate_any_status).collect();
-        errors.extend(new.status.iter().flat_map(validate_addresses));
-        errors.extend(Self::validate_update(new, old));
-        errors
+        Self::validate_update(new, old)
     }
 
     fn warnings(new: &Node, _old: Option<&Node>) -> Vec<String> {
@@ -216,134 +226,6 @@ fn default_cidrs(spec: &mut NodeSpec) {
         (None, Some(first)) => spec.pod_cidr = Some(first),
         (Some(_), _) | (None, None) => {}
     }
-}
-
-fn validate_taints(taints: &[Taint], path: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let mut seen = BTreeSet::new();
-    for (index, taint) in taints.iter().enumerate() {
-        let path = format!("{path}[{index}]");
-        errors.extend(meta::validate_label_key(&taint.key, &format!("{path}.key")));
-        let value = taint.value.as_deref().unwrap_or_default();
-        let messages = names::label_value(value);
-        if !messages.is_empty() {
-            let path = format!("{path}.value");
-            errors.push(FieldError::invalid(path, value, messages.join(";")));
-        }
-        let effect = format!("{path}.effect");
-        if taint.effect.is_empty() {
-            errors.push(FieldError::required(effect, ""));
-        } else {
-            scheduling::validate_effect(&taint.effect, &effect, &mut errors);
-        }
-        if !seen.insert((&taint.effect, &taint.key)) {
-            let value = serde_json::to_value(taint).unwrap_or_default();
-            let mut error = FieldError::duplicate(path, value);
-            error.detail = "taints must be unique by key and effect pair".to_owned();
-            errors.push(error);
-        }
-    }
-    errors
-}
-
-fn validate_any_status(status: &NodeStatus) -> Vec<FieldError> {
-    let mut errors = validate_resources(status.capacity.as_ref(), "status.capacity");
-    errors.extend(validate_resources(status.allocatable.as_ref(), "status.allocatable"));
-    let swap = status.node_info.as_ref().and_then(|info| info.swap.as_ref());
-    if let Some(bytes) = swap.and_then(|swap| swap.capacity).filter(|bytes| *bytes <= 0) {
-        // The path is upstream's.
-        let path = "metadata.nodeSwapStatus.capacity";
-        errors.push(FieldError::invalid(path, bytes, "must be greater than zero"));
-    }
-    errors.extend(validate_features(status.declared_features.as_deref().unwrap_or_default()));
-    errors
-}
-
-fn validate_resources(list: Option<&ResourceList>, path: &str) -> Vec<FieldError> {
-    let pairs = list.into_iter().flatten();
-    pairs
-        .flat_map(|(name, amount)| {
-            resources::validate_amount(name, amount, &format!("{path}.{name}"))
-        })
-        .collect()
-}
-
-fn validate_features(features: &[String]) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    for (index, feature) in features.iter().enumerate() {
-        let path = format!("status.declaredFeatures[{index}]");
-        if feature.len() > FEATURE_BYTES_MAX {
-            let detail = format!(
-                "invalid feature name {feature:?}: must be no more than {FEATURE_BYTES_MAX} characters"
-            );
-            errors.push(FieldError::invalid(&path, feature.as_str(), detail));
-        } else if !is_feature_name(feature) {
-            let detail = format!(
-                "invalid feature name {feature:?}: must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
-            );
-            errors.push(FieldError::invalid(&path, feature.as_str(), detail));
-        }
-        match index.checked_sub(1).map(|before| feature.cmp(&features[before])) {
-            Some(std::cmp::Ordering::Equal) => {
-                errors.push(FieldError::duplicate(path, feature.as_str()));
-            }
-            Some(std::cmp::Ordering::Less) => {
-                let detail = "list must be sorted alphabetically";
-                errors.push(FieldError::invalid(path, feature.as_str(), detail));
-            }
-            _ => {}
-        }
-    }
-    errors
-}
-
-fn is_feature_name(feature: &str) -> bool {
-    feature.starts_with(|first: char| first.is_ascii_uppercase())
-        && feature.split('/').all(|segment| {
-            segment.starts_with(|first: char| first.is_ascii_alphabetic())
-                && segment.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        })
-}
-
-fn validate_addresses(status: &NodeStatus) -> Vec<FieldError> {
-    let addresses = status.addresses.as_deref().unwrap_or_default();
-    let mut seen = BTreeMap::new();
-    let mut errors = Vec::new();
-    for (index, address) in addresses.iter().enumerate() {
-        if seen.insert((&address.type_, &address.address), index).is_some() {
-            let value = serde_json::to_value(address).unwrap_or_default();
-            errors.push(FieldError::duplicate(format!("status.addresses[{index}]"), value));
-        }
-    }
-    errors
-}
-
-fn validate_cidrs(cidrs: &[String]) -> Vec<FieldError> {
-    const PATH: &str = "spec.podCIDRs";
-    let mut errors = Vec::new();
-    let mut families = BTreeSet::new();
-    for (index, cidr) in cidrs.iter().enumerate() {
-        match parse_cidr(cidr) {
-            Some(address) => _ = families.insert(address.is_ipv4()),
-            None => errors.push(FieldError::invalid(
-                format!("{PATH}[{index}]"),
-                cidr.as_str(),
-                "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
-            )),
-        }
-    }
-    if cidrs.len() > 1 && (families.len() != 2 || cidrs.len() > 2) {
-        let detail = "may specify no more than one CIDR for each IP family";
-        errors.push(FieldError::invalid(PATH, cidrs.to_vec(), detail));
-    }
-    errors
-}
-
-fn parse_cidr(cidr: &str) -> Option<IpAddr> {
-    let (address, length) = cidr.split_once('/')?;
-    let address: IpAddr = address.parse().ok()?;
-    let length: u8 = length.parse().ok()?;
-    (length <= if address.is_ipv4() { 32 } else { 128 }).then_some(address)
 }
 
 #[cfg(test)]

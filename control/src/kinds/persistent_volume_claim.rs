@@ -37,6 +37,7 @@ impl Kind for PersistentVolumeClaims {
         short_names: &["pvc"],
         subresources: &[Subresource::Status],
         returns_deleted: true,
+        managed_as_sent: true,
         not_yet: Some("it is not bound yet"),
         ..KindInfo::namespaced(
             "",

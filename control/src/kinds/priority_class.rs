@@ -13,7 +13,7 @@ use super::{Column, FieldError, Generation, Kind, KindInfo, meta};
 pub const USER_VALUE_MAX: i32 = 1_000_000_000;
 const SYSTEM_VALUE: i32 = 2 * USER_VALUE_MAX;
 const SYSTEM_PREFIX: &str = "system-";
-const PREEMPTION_POLICIES: &[&str] = &["Never", "PreemptLowerPriority"];
+const PREEMPTION_POLICIES: &[&str] = &["PreemptLowerPriority", "Never"];
 
 /// A class that every cluster has from the start.
 pub struct SystemClass {

@@ -3,18 +3,22 @@
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret as Object;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::config_map::{SIZE_BYTES_MAX, differ, forbid_changed};
 use super::meta::{IMMUTABLE, invalid_each};
+use super::rules::json_text::{self, Shape};
+use super::rules::key_pair;
 use super::{Column, FieldError, Kind, KindInfo, meta, names};
 
 pub struct Secrets;
 
 impl Kind for Secrets {
     type Object = Object;
-    const INFO: KindInfo =
-        KindInfo::namespaced("", "v1", "Secret", "secrets", "secret", "io.k8s.api.core.v1.Secret");
+    const INFO: KindInfo = KindInfo {
+        change_first: true,
+        ..KindInfo::namespaced("", "v1", "Secret", "secrets", "secret", "io.k8s.api.core.v1.Secret")
+    };
 
     /// Also moves `stringData`, which only writers use, into `data`.
     fn default(object: &mut Object) {
@@ -54,6 +58,14 @@ impl Kind for Secrets {
             ]));
         }
         errors
+    }
+
+    fn warnings(new: &Object, _old: Option<&Object>) -> Vec<String> {
+        if new.type_.as_deref() != Some("kubernetes.io/tls") {
+            return Vec::new();
+        }
+        let part = |key| value(new, key).map(|bytes| bytes.0.as_slice()).unwrap_or_default();
+        key_pair::problem(part("tls.crt"), part("tls.key")).into_iter().collect()
     }
 
     fn columns() -> &'static [Column] {
@@ -126,11 +138,11 @@ fn missing(key: &str) -> FieldError {
 
 fn require_json(object: &Object, key: &str) -> Vec<FieldError> {
     let Some(bytes) = value(object, key) else { return vec![missing(key)] };
-    match serde_json::from_slice::<Map<String, Value>>(&bytes.0) {
+    match json_text::parse(&bytes.0, Shape::Object, "map[string]interface {}") {
         Ok(_) => Vec::new(),
-        Err(error) => {
+        Err(why) => {
             let path = format!("data[{key}]");
-            vec![FieldError::invalid(path, "<secret contents redacted>", error.to_string())]
+            vec![FieldError::invalid(path, "<secret contents redacted>", why)]
         }
     }
 }

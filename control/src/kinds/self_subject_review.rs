@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{
     SelfSubjectReview as Object, SelfSubjectReviewStatus, UserInfo as ReviewedUser,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::Value;
 
 use super::{Context, FieldError, Kind, KindInfo, Scope, meta};
@@ -45,7 +46,10 @@ impl Kind for SelfSubjectReviews {
                     extra: (!user.extra.is_empty()).then(|| user.extra.clone()),
                 }),
             }),
-            ..Object::default()
+            metadata: ObjectMeta {
+                creation_timestamp: Some(Time(context.now)),
+                ..ObjectMeta::default()
+            },
         };
         Ok(())
     }

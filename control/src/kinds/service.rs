@@ -39,6 +39,7 @@ impl Kind for Services {
         returns_deleted: true,
         subresources: &[Subresource::Proxy, Subresource::Status],
         create_on_update: true,
+        change_first: true,
         ..KindInfo::namespaced(
             "",
             "v1",

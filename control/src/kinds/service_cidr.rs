@@ -49,7 +49,10 @@ impl Kind for ServiceCidrs {
             (before, now) if before == now => changed.collect(),
             // One family more.
             (1, 2) => changed.chain(validate_cidrs(now)).collect(),
-            _ => vec![FieldError::invalid(PATH, now, IMMUTABLE)],
+            _ => {
+                let shown = new.spec.as_ref().and_then(|spec| spec.cidrs.as_ref());
+                vec![FieldError::invalid(PATH, json!(shown), IMMUTABLE)]
+            }
         }
     }
 

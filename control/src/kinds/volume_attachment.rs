@@ -73,7 +73,11 @@ impl Kind for VolumeAttachments {
     fn columns() -> &'static [Column] {
         const COLUMNS: &[Column] = &[
             Column::NAME,
-            Column::new("Attacher", "string", 0, "The CSI driver that attaches."),
+            // The format is upstream's.
+            Column {
+                format: "name",
+                ..Column::new("Attacher", "string", 0, "The CSI driver that attaches.")
+            },
             Column::new("PV", "string", 0, "The volume."),
             Column::new("Node", "string", 0, "The node."),
             Column::new("Attached", "boolean", 0, "Whether the volume is attached."),

@@ -18,6 +18,7 @@ impl Kind for VolumeAttributesClasses {
     const INFO: KindInfo = KindInfo {
         short_names: &["vac"],
         returns_deleted: true,
+        change_first: true,
         ..KindInfo::cluster(
             "storage.k8s.io",
             "v1",

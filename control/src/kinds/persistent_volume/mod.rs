@@ -77,14 +77,17 @@ impl Kind for PersistentVolumes {
     }
 
     /// What may stay depends on the object before: see `validate_create` and `validate_update`.
-    fn validate(volume: &PersistentVolume) -> Vec<FieldError> {
-        validate_mount_options(volume).into_iter().collect()
+    fn validate(_volume: &PersistentVolume) -> Vec<FieldError> {
+        Vec::new()
     }
 
     fn validate_create(volume: &PersistentVolume) -> Vec<FieldError> {
         let none = PersistentVolumeSpec::default();
         let spec = volume.spec.as_ref().unwrap_or(&none);
-        spec::validate(spec, &spec::Whose::Volume { name: name(volume), strict: true }, "spec")
+        let whose = spec::Whose::Volume { name: name(volume), strict: true };
+        let mut errors = spec::validate(spec, &whose, "spec");
+        errors.extend(validate_mount_options(volume));
+        errors
     }
 
     fn validate_update(new: &PersistentVolume, old: &PersistentVolume) -> Vec<FieldError> {
@@ -93,7 +96,11 @@ impl Kind for PersistentVolumes {
         let before = old.spec.as_ref().unwrap_or(&none);
         let strict = !required_nodes(before).is_some_and(node_selector::has_invalid_value);
         let whose = spec::Whose::Volume { name: name(new), strict };
-        let mut errors = spec::validate(after, &whose, "spec");
+        let of_spec = spec::validate(after, &whose, "spec");
+        // Upstream looks at the spec twice, and tells of both.
+        let mut errors = of_spec.clone();
+        errors.extend(validate_mount_options(new));
+        errors.extend(of_spec);
         errors.extend(validate_source_change(after, before));
         let mode = |spec: &PersistentVolumeSpec| Value::from(spec.volume_mode.clone());
         // The paths without `spec` are upstream's.

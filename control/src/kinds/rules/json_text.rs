@@ -1,0 +1,66 @@
+//! JSON inside of texts: what some annotations and secrets hold.
+//!
+//! Source of the wording: `encoding/json` of Go.
+
+use serde_json::Value;
+
+/// What the whole text is to be; null is fine everywhere.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Shape {
+    List,
+    Object,
+}
+
+/// The value of a text that `go_type` is read from, or upstream's complaint.
+pub fn parse(text: &[u8], shape: Shape, go_type: &str) -> Result<Value, String> {
+    let value: Value =
+        serde_json::from_slice(text).map_err(|error| complaint(text, &error.to_string()))?;
+    let (found, found_shape) = match &value {
+        Value::Null => return Ok(value),
+        Value::Bool(_) => ("bool", None),
+        Value::Number(_) => ("number", None),
+        Value::String(_) => ("string", None),
+        Value::Array(_) => ("array", Some(Shape::List)),
+        Value::Object(_) => ("object", Some(Shape::Object)),
+    };
+    if found_shape == Some(shape) {
+        return Ok(value);
+    }
+    Err(format!("json: cannot unmarshal {found} into Go value of type {go_type}"))
+}
+
+/// Go's words for what goes wrong at once; else ours.
+fn complaint(text: &[u8], otherwise: &str) -> String {
+    match text.trim_ascii().first() {
+        None => "unexpected end of JSON input".to_owned(),
+        Some(byte) if byte.is_ascii_graphic() && !b"{[\"-0123456789tfn".contains(byte) => {
+            format!("invalid character '{}' looking for beginning of value", char::from(*byte))
+        }
+        Some(_) => otherwise.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_are_gos() {
+        let problem = |text: &str, shape| parse(text.as_bytes(), shape, "T").unwrap_err();
+        assert_eq!(problem("", Shape::List), "unexpected end of JSON input");
+        assert_eq!(
+            problem(" a", Shape::List),
+            "invalid character 'a' looking for beginning of value"
+        );
+        assert_eq!(
+            problem("[]", Shape::Object),
+            "json: cannot unmarshal array into Go value of type T"
+        );
+        assert_eq!(
+            problem("1", Shape::List),
+            "json: cannot unmarshal number into Go value of type T"
+        );
+        assert!(parse(b"null", Shape::List, "T").unwrap().is_null());
+        assert!(parse(b"{}", Shape::Object, "T").unwrap().is_object());
+    }
+}
