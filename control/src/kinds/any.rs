@@ -17,7 +17,7 @@ use crate::status::ApiError;
 #[derive(Debug, Default)]
 pub struct Findings {
     pub errors: Vec<FieldError>,
-    /// Empty where there are errors.
+    /// Where there are errors, only those that came before them (`Kind::early_warnings`).
     pub warnings: Vec<String>,
 }
 
@@ -33,6 +33,10 @@ pub struct Draft {
     value: Value,
     /// The same as its type, while nobody has changed the value.
     typed: Option<Box<dyn Any + Send + Sync>>,
+    /// The part of what was given that the kind notes.
+    noted: Value,
+    /// What is told of the object as it was given.
+    warnings: Vec<String>,
 }
 
 impl Draft {
@@ -43,7 +47,7 @@ impl Draft {
 
 impl From<Value> for Draft {
     fn from(value: Value) -> Self {
-        Self { value, typed: None }
+        Self { value, typed: None, noted: Value::Null, warnings: Vec::new() }
     }
 }
 
@@ -144,6 +148,10 @@ fn decode<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
     T::deserialize(value).map_err(|error| error.to_string())
 }
 
+fn noted<K: Kind>(given: &Value) -> Value {
+    K::NOTED.and_then(|pointer| given.pointer(pointer)).cloned().unwrap_or_default()
+}
+
 /// The object in Go's form: the typed views know more than one form of the same.
 fn encode<K: Kind>(object: &K::Object) -> Result<Value, String> {
     let mut value = serde_json::to_value(object).map_err(|error| error.to_string())?;
@@ -214,6 +222,9 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
         context: &Context<'_>,
     ) -> Result<Draft, String> {
         let mut object = decode::<K::Object>(new)?;
+        let noted = noted::<K>(new);
+        K::note(&mut object, &noted)?;
+        let warnings = if old.is_none() { K::early_warnings(&object) } else { Vec::new() };
         K::default(&mut object);
         match old {
             None => K::prepare_create(&mut object, context),
@@ -230,7 +241,7 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
         }
         // What was put back from the old object may lack what is filled in by now.
         K::default(&mut object);
-        Ok(Draft { value: encode::<K>(&object)?, typed: Some(Box::new(object)) })
+        Ok(Draft { value: encode::<K>(&object)?, typed: Some(Box::new(object)), noted, warnings })
     }
 
     fn finish(
@@ -239,17 +250,26 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
         old: Option<&Old<'_>>,
         part: Part,
     ) -> Result<(Value, Findings), String> {
-        if let Some(object) = new.typed.as_ref().and_then(|typed| typed.downcast_ref()) {
-            let findings = findings::<K>(object, old, part);
-            return Ok((new.value, findings));
-        }
-        let mut object = decode::<K::Object>(&new.value)?;
-        K::default(&mut object);
-        Ok((encode::<K>(&object)?, findings::<K>(&object, old, part)))
+        let (value, mut findings) =
+            match new.typed.as_ref().and_then(|typed| typed.downcast_ref::<K::Object>()) {
+                Some(object) => (new.value, findings::<K>(object, old, part)),
+                None => {
+                    let mut object = decode::<K::Object>(&new.value)?;
+                    K::note(&mut object, &new.noted)?;
+                    K::default(&mut object);
+                    (encode::<K>(&object)?, findings::<K>(&object, old, part))
+                }
+            };
+        findings.warnings.splice(0..0, new.warnings);
+        Ok((value, findings))
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>, part: Part) -> Findings {
-        match decode::<K::Object>(new) {
+        let decoded = decode::<K::Object>(new).and_then(|mut object| {
+            K::note(&mut object, &noted::<K>(new))?;
+            Ok(object)
+        });
+        match decoded {
             Ok(new) => findings::<K>(&new, old.map(Old::new).as_ref(), part),
             Err(error) => undecodable(error),
         }

@@ -63,35 +63,13 @@ impl Kind for CronJobs {
         }
     }
 
-    fn validate(object: &Object) -> Vec<FieldError> {
-        let spec = &object.spec;
-        let mut errors = validate_schedule(&spec.schedule);
-        errors.extend(workload::validate_nonnegative(&[(
-            "spec.startingDeadlineSeconds",
-            spec.starting_deadline_seconds,
-        )]));
-        let policies = &["Allow", "Forbid", "Replace"];
-        match spec.concurrency_policy.as_deref().unwrap_or_default() {
-            "" => errors.push(FieldError::required("spec.concurrencyPolicy", "")),
-            policy if policies.contains(&policy) => {}
-            policy => {
-                errors.push(FieldError::not_supported("spec.concurrencyPolicy", policy, policies));
-            }
-        }
-        errors.extend(validate_job(object));
-        errors.extend(workload::validate_nonnegative(&[
-            (
-                "spec.successfulJobsHistoryLimit",
-                spec.successful_jobs_history_limit.map(Into::into),
-            ),
-            ("spec.failedJobsHistoryLimit", spec.failed_jobs_history_limit.map(Into::into)),
-        ]));
-        errors
+    /// What is wrong depends on what was there before: see `judge`.
+    fn validate(_object: &Object) -> Vec<FieldError> {
+        Vec::new()
     }
 
     fn validate_create(object: &Object) -> Vec<FieldError> {
-        let mut errors = validate_zones(object, false);
-        errors.extend(validate_zone(object));
+        let mut errors = judge(object, None);
         let name = object.metadata.name.as_deref().unwrap_or_default();
         if name.len() > NAME_LENGTH_MAX {
             let why = format!("must be no more than {NAME_LENGTH_MAX} characters");
@@ -101,11 +79,7 @@ impl Kind for CronJobs {
     }
 
     fn validate_update(new: &Object, old: &Object) -> Vec<FieldError> {
-        let mut errors = validate_zones(new, old.spec.schedule.contains("TZ"));
-        if new.spec.time_zone != old.spec.time_zone {
-            errors.extend(validate_zone(new));
-        }
-        errors
+        judge(new, Some(old))
     }
 
     fn warnings(new: &Object, old: Option<&Object>) -> Vec<String> {
@@ -177,6 +151,34 @@ fn validate_schedule(schedule: &str) -> Vec<FieldError> {
 }
 
 /// A schedule no longer names its zone, unless it did so before.
+/// All problems of a new object, or of one that changed.
+fn judge(object: &Object, old: Option<&Object>) -> Vec<FieldError> {
+    let spec = &object.spec;
+    let mut errors = validate_schedule(&spec.schedule);
+    errors.extend(validate_zones(object, old.is_some_and(|old| old.spec.schedule.contains("TZ"))));
+    errors.extend(workload::validate_nonnegative(&[(
+        "spec.startingDeadlineSeconds",
+        spec.starting_deadline_seconds,
+    )]));
+    if old.is_none_or(|old| old.spec.time_zone != spec.time_zone) {
+        errors.extend(validate_zone(object));
+    }
+    let policies = &["Allow", "Forbid", "Replace"];
+    match spec.concurrency_policy.as_deref().unwrap_or_default() {
+        "" => errors.push(FieldError::required("spec.concurrencyPolicy", "")),
+        policy if policies.contains(&policy) => {}
+        policy => {
+            errors.push(FieldError::not_supported("spec.concurrencyPolicy", policy, policies));
+        }
+    }
+    errors.extend(validate_job(object));
+    errors.extend(workload::validate_nonnegative(&[
+        ("spec.successfulJobsHistoryLimit", spec.successful_jobs_history_limit.map(Into::into)),
+        ("spec.failedJobsHistoryLimit", spec.failed_jobs_history_limit.map(Into::into)),
+    ]));
+    errors
+}
+
 fn validate_zones(object: &Object, was_named: bool) -> Vec<FieldError> {
     let schedule = object.spec.schedule.as_str();
     let why = match (was_named, &object.spec.time_zone) {

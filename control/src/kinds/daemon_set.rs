@@ -1,6 +1,7 @@
 //! DaemonSets. Source: `pkg/registry/apps/daemonset/strategy.go`, `pkg/apis/apps/v1/conversion.go`.
 
 use std::collections::BTreeMap;
+use std::num::IntErrorKind;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{
@@ -42,6 +43,17 @@ impl Kind for DaemonSets {
         )
     };
 
+    const NOTED: Option<&str> = Some(workload::SELECTOR_POINTER);
+
+    fn note(object: &mut Object, given: &Value) -> Result<(), String> {
+        workload::note_selector(object.spec.as_mut().map(|spec| &mut spec.selector), given);
+        let annotations = object.metadata.annotations.as_ref();
+        match annotations.and_then(|annotations| annotations.get(TEMPLATE_GENERATION)) {
+            Some(text) => check_number(text),
+            None => Ok(()),
+        }
+    }
+
     fn default(object: &mut Object) {
         let spec = object.spec.get_or_insert_default();
         default_strategy(spec.update_strategy.get_or_insert_default());
@@ -76,12 +88,8 @@ impl Kind for DaemonSets {
         let default = DaemonSetSpec::default();
         let spec = object.spec.as_ref().unwrap_or(&default);
         let mut errors = selector::validate(&spec.selector, "spec.selector");
-        // An absent selector picks nothing. The decoded type shows it as an empty one, which picks
-        // all and is refused too.
-        if selector::is_empty(&spec.selector) {
-            errors.push(workload::unmatched(&spec.template));
-        }
         errors.extend(workload::validate_match(&spec.template, &spec.selector));
+        errors.extend(workload::validate_not_empty(&spec.selector, "daemonset"));
         errors.extend(pod::template::validate(&spec.template, "spec.template"));
         errors.extend(workload::validate_lasting(&spec.template, "DaemonSet"));
         errors.extend(workload::validate_nonnegative(&[
@@ -170,6 +178,16 @@ impl Kind for DaemonSets {
             workload::selector_cell(Some(&spec.selector)),
         ]
     }
+}
+
+/// Refuses what is no number in Go's words.
+fn check_number(text: &str) -> Result<(), String> {
+    let Err(error) = text.parse::<i64>() else { return Ok(()) };
+    let why = match error.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    Err(format!("strconv.ParseInt: parsing {text:?}: {why}"))
 }
 
 /// The version of the template; `None` where there is none, or no number.

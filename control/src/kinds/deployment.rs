@@ -37,6 +37,13 @@ impl Kind for Deployments {
         )
     };
 
+    const NOTED: Option<&str> = Some(workload::SELECTOR_POINTER);
+
+    fn note(object: &mut Object, given: &Value) -> Result<(), String> {
+        workload::note_selector(object.spec.as_mut().map(|spec| &mut spec.selector), given);
+        Ok(())
+    }
+
     fn default(object: &mut Object) {
         let spec = object.spec.get_or_insert_default();
         spec.replicas.get_or_insert(1);
@@ -74,7 +81,7 @@ impl Kind for Deployments {
         let default = DeploymentSpec::default();
         let spec = object.spec.as_ref().unwrap_or(&default);
         let mut errors = nonnegative(spec.replicas.unwrap_or(0), "spec.replicas");
-        errors.extend(workload::validate_selector(&spec.selector));
+        errors.extend(workload::validate_selector(&spec.selector, "deployment"));
         errors.extend(workload::validate_template(&spec.template, &spec.selector));
         errors.extend(validate_strategy(spec.strategy.as_ref()));
         errors.extend(workload::validate_nonnegative(&[

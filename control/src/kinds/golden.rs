@@ -5,6 +5,7 @@
 //! - `object`: a sound object as a user writes it; `stored` (defaults filled in), `row` (the cells of
 //!   its table) and `warnings` are what comes of it;
 //! - `creates`: each with a `change` (a merge patch on `object`) and the `errors` of creating that;
+//!   one that has `stored`, be it empty, shows what is stored of it;
 //! - `updates`: each with a `change` (a merge patch on `stored`), the `part` that is written where it
 //!   is not the main one, and the `errors`, or `ignored: true` where the change is put back.
 //!
@@ -112,8 +113,12 @@ fn golden(kind: &dyn AnyKind, known: &Value) -> Value {
     }
     let cases = |list: &str| known[list].as_array().cloned().unwrap_or_default();
     let creates = cases("creates").into_iter().map(|case| {
-        let (_, errors, _) = create(kind, &patch::merge(object, &case["change"]));
-        json!({ "change": case["change"], "errors": errors })
+        let (stored, errors, _) = create(kind, &patch::merge(object, &case["change"]));
+        let mut out = json!({ "change": case["change"], "errors": errors });
+        if case.get("stored").is_some() {
+            out["stored"] = stored;
+        }
+        out
     });
     let creates: Vec<Value> = creates.collect();
     if !creates.is_empty() {

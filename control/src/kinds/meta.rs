@@ -241,7 +241,12 @@ fn validate_owners(owners: &Value) -> Vec<FieldError> {
 fn validate_owner(owner: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let api_version = text(owner, "apiVersion");
-    if api_version.rsplit('/').next().unwrap_or_default().is_empty() {
+    // More than one slash makes it no version at all.
+    let version = match api_version.split('/').collect::<Vec<_>>().as_slice() {
+        [version] | [_, version] => *version,
+        _ => "",
+    };
+    if version.is_empty() {
         let detail = "version must not be empty";
         errors.push(FieldError::invalid(format!("{path}.apiVersion"), api_version, detail));
     }

@@ -139,6 +139,20 @@ pub trait Kind: Send + Sync + 'static {
     type Object: Serialize + DeserializeOwned + schemars::JsonSchema + Send + Sync + 'static;
     const INFO: KindInfo;
 
+    /// The part of what the user wrote that `note` looks at, as a JSON pointer.
+    const NOTED: Option<&str> = None;
+
+    /// Notes what the decoded type alone does not tell of the part that is `NOTED` (null where there
+    /// is none), so that `validate` can. The error is the decoder's.
+    fn note(_object: &mut Self::Object, _given: &Value) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What a create is told of before anything is filled in, in `Warning` headers.
+    fn early_warnings(_object: &Self::Object) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Fills in what the user left out. Idempotent; runs on create, update and patch.
     fn default(_object: &mut Self::Object) {}
 

@@ -27,6 +27,13 @@ impl Kind for ReplicaSets {
         )
     };
 
+    const NOTED: Option<&str> = Some(workload::SELECTOR_POINTER);
+
+    fn note(object: &mut Object, given: &Value) -> Result<(), String> {
+        workload::note_selector(object.spec.as_mut().map(|spec| &mut spec.selector), given);
+        Ok(())
+    }
+
     fn default(object: &mut Object) {
         let spec = object.spec.get_or_insert_default();
         spec.replicas.get_or_insert(1);
@@ -56,7 +63,7 @@ impl Kind for ReplicaSets {
             ("spec.replicas", spec.replicas.map(Into::into)),
             ("spec.minReadySeconds", spec.min_ready_seconds.map(Into::into)),
         ]);
-        errors.extend(workload::validate_selector(&spec.selector));
+        errors.extend(workload::validate_selector(&spec.selector, "deployment"));
         errors.extend(workload::validate_template(template, &spec.selector));
         errors
     }

@@ -13,6 +13,8 @@ use super::{FieldError, meta, names};
 const HUGE_PAGES: &str = "hugepages-";
 const CONTAINER_RESOURCES: &[&str] = &["cpu", "memory", "ephemeral-storage"];
 const POD_RESOURCES: &[&str] = &["cpu", "memory"];
+/// As upstream names them: huge pages by their prefix.
+const POD_RESOURCES_SHOWN: &[&str] = &["cpu", HUGE_PAGES, "memory"];
 
 /// Resources that quotas and nodes count in whole numbers.
 const WHOLE_RESOURCES: &[&str] = &[
@@ -115,11 +117,15 @@ pub fn validate_requirements(
     let limits = requirements.limits.as_ref().unwrap_or(&none);
     let requests = requirements.requests.as_ref().unwrap_or(&none);
     for (name, amount) in limits {
-        validate_entry(name, amount, of, &format!("{path}.limits[{name}]"), errors);
+        let own_path = format!("{path}.limits[{name}]");
+        validate_entry(name, amount, of, &own_path, errors);
+        errors.extend(validate_huge_pages(name, amount, &own_path));
     }
     for (name, amount) in requests {
-        validate_entry(name, amount, of, &format!("{path}.requests[{name}]"), errors);
+        let own_path = format!("{path}.requests[{name}]");
+        validate_entry(name, amount, of, &own_path, errors);
         validate_against_limit(name, amount, limits.get(name), path, errors);
+        errors.extend(validate_huge_pages(name, amount, &own_path));
     }
     let named = || limits.keys().chain(requests.keys());
     let huge = named().any(|name| is_huge_pages(name));
@@ -142,7 +148,6 @@ fn validate_entry(
         Of::Pod => validate_pod_name(name, path, errors),
     }
     errors.extend(validate_amount(name, amount, path));
-    errors.extend(validate_huge_pages(name, amount, path));
 }
 
 fn validate_against_limit(
@@ -226,7 +231,7 @@ pub fn validate_container_name(name: &str, path: &str, errors: &mut Vec<FieldErr
 fn validate_pod_name(name: &str, path: &str, errors: &mut Vec<FieldError>) {
     let problems = validate_name(name, path);
     if problems.is_empty() && !POD_RESOURCES.contains(&name) && !is_huge_pages(name) {
-        errors.push(FieldError::not_supported(path, name, POD_RESOURCES));
+        errors.push(FieldError::not_supported(path, name, POD_RESOURCES_SHOWN));
     }
     errors.extend(problems);
 }
@@ -335,7 +340,7 @@ mod tests {
         assert_eq!(
             problems(json!({"requests": {"ephemeral-storage": "1Gi"}}), Of::Pod),
             [
-                "resources.requests[ephemeral-storage]: Unsupported value: \"ephemeral-storage\": supported values: \"cpu\", \"memory\""
+                "resources.requests[ephemeral-storage]: Unsupported value: \"ephemeral-storage\": supported values: \"cpu\", \"hugepages-\", \"memory\""
             ]
         );
     }

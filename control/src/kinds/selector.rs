@@ -53,6 +53,11 @@ fn matches_term(term: &LabelSelectorRequirement, labels: &BTreeMap<String, Strin
     }
 }
 
+/// Whether the selector can be used to pick.
+pub fn is_sound(selector: &LabelSelector) -> bool {
+    validate(selector, "").is_empty()
+}
+
 /// All problems of a selector at `path`.
 pub fn validate(selector: &LabelSelector, path: &str) -> Vec<FieldError> {
     let pairs = selector.match_labels.as_ref();

@@ -50,6 +50,13 @@ impl Kind for StatefulSets {
         )
     };
 
+    const NOTED: Option<&str> = Some(workload::SELECTOR_POINTER);
+
+    fn note(object: &mut Object, given: &Value) -> Result<(), String> {
+        workload::note_selector(object.spec.as_mut().map(|spec| &mut spec.selector), given);
+        Ok(())
+    }
+
     fn default(object: &mut Object) {
         let spec = object.spec.get_or_insert_default();
         set_if_empty(&mut spec.pod_management_policy, ORDERED);
@@ -251,7 +258,7 @@ fn validate_spec(spec: &StatefulSetSpec) -> Vec<FieldError> {
         ("spec.minReadySeconds", spec.min_ready_seconds.map(Into::into)),
         ("spec.ordinals.start", start.map(Into::into)),
     ]));
-    errors.extend(workload::validate_selector(&spec.selector));
+    errors.extend(workload::validate_selector(&spec.selector, "statefulset"));
     errors.extend(validate_template(spec));
     errors.extend(workload::validate_lasting(&spec.template, "StatefulSet"));
     errors
@@ -306,10 +313,12 @@ fn validate_retention(policy: Option<&RetentionPolicy>) -> Vec<FieldError> {
 /// Judges the template as the controller will use it: with the claims as volumes, and with its own
 /// host names.
 fn validate_template(spec: &StatefulSetSpec) -> Vec<FieldError> {
-    let mut errors = match super::selector::is_empty(&spec.selector) {
-        true => vec![workload::unmatched(&spec.template)],
-        false => workload::validate_match(&spec.template, &spec.selector),
-    };
+    workload::validate_selected(&spec.template, &spec.selector, "", || {
+        pod::template::validate(&as_used(spec), "spec.template")
+    })
+}
+
+fn as_used(spec: &StatefulSetSpec) -> PodTemplateSpec {
     let mut template = spec.template.clone();
     let pod = template.spec.get_or_insert_default();
     pod.subdomain = None;
@@ -332,8 +341,7 @@ fn validate_template(spec: &StatefulSetSpec) -> Vec<FieldError> {
         }
         pod.volumes = Some(volumes);
     }
-    errors.extend(pod::template::validate(&template, "spec.template"));
-    errors
+    template
 }
 
 fn claim_volume(name: &str) -> Volume {

@@ -16,6 +16,7 @@ use super::{Column, FieldError, meta, pod, selector, warn};
 /// What a cell says of nothing.
 pub const NONE: &str = "<none>";
 const TEMPLATE: &str = "spec.template";
+const SELECTOR_PATH: &str = "spec.selector";
 
 pub const CONTAINERS: Column =
     Column::new("Containers", "string", 1, "The names of the template's containers.");
@@ -36,35 +37,80 @@ pub const REPLICAS: &[Column] = &[
     SELECTOR,
 ];
 
-/// All problems of `spec.selector`.
-///
-/// The decoded type cannot tell an absent selector from an empty one, and upstream refuses both;
-/// they get the message of the absent one, by far the commoner mistake.
-pub fn validate_selector(selector: &LabelSelector) -> Vec<FieldError> {
-    if selector::is_empty(selector) {
-        return vec![FieldError::required("spec.selector", "")];
+/// Where the selector stands.
+pub const SELECTOR_POINTER: &str = "/spec/selector";
+
+/// Marks a selector without terms as given, which its type cannot tell from an absent one: its
+/// (empty) labels are there.
+pub fn note_selector(selector: Option<&mut LabelSelector>, given: &Value) {
+    let Some(selector) = selector else { return };
+    if selector::is_empty(selector) && given.is_object() {
+        selector.match_labels = Some(BTreeMap::new());
     }
-    selector::validate(selector, "spec.selector")
+}
+
+fn is_absent(selector: &LabelSelector) -> bool {
+    selector.match_labels.is_none() && selector::is_empty(selector)
+}
+
+fn selector_value(selector: &LabelSelector) -> Value {
+    match selector::is_empty(selector) {
+        true if is_absent(selector) => Value::Null,
+        true => serde_json::json!({}),
+        false => serde_json::to_value(selector).unwrap_or_default(),
+    }
+}
+
+/// All problems of `spec.selector`. `of`: the kind that upstream names.
+pub fn validate_selector(selector: &LabelSelector, of: &str) -> Vec<FieldError> {
+    if is_absent(selector) {
+        return vec![FieldError::required(SELECTOR_PATH, "")];
+    }
+    let mut errors = selector::validate(selector, SELECTOR_PATH);
+    errors.extend(validate_not_empty(selector, of));
+    errors
+}
+
+/// Refuses a selector that is given and picks everything.
+pub fn validate_not_empty(selector: &LabelSelector, of: &str) -> Option<FieldError> {
+    if is_absent(selector) || !selector::is_empty(selector) {
+        return None;
+    }
+    let why = format!("empty selector is invalid for {of}");
+    Some(FieldError::invalid(SELECTOR_PATH, selector_value(selector), why))
 }
 
 /// All problems of `spec.template` of a Deployment or a ReplicaSet.
 pub fn validate_template(template: &PodTemplateSpec, selector: &LabelSelector) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    if selector::is_empty(selector) {
-        errors.push(unmatched(template));
+    validate_selected(template, selector, "invalid label selector", || {
+        let mut errors = pod::template::validate(template, TEMPLATE);
+        errors.extend(validate_lasting(template, "ReplicaSet"));
+        errors
+    })
+}
+
+/// All problems of a template that `judge` finds, and whether the selector picks it. With a selector
+/// that cannot be used (`unusable`: what is said of it) the template is not looked at.
+pub fn validate_selected(
+    template: &PodTemplateSpec,
+    selector: &LabelSelector,
+    unusable: &str,
+    judge: impl FnOnce() -> Vec<FieldError>,
+) -> Vec<FieldError> {
+    if !selector::is_sound(selector) {
+        return vec![FieldError::invalid(SELECTOR_PATH, selector_value(selector), unusable)];
     }
-    errors.extend(validate_match(template, selector));
-    errors.extend(pod::template::validate(template, TEMPLATE));
-    errors.extend(validate_lasting(template, "ReplicaSet"));
+    let mut errors = validate_match(template, selector);
+    errors.extend(judge());
     errors
 }
 
-/// Refuses a template whose pods the selector does not pick.
+/// Refuses a template whose pods the selector does not pick. One that cannot be used is refused
+/// elsewhere.
 pub fn validate_match(template: &PodTemplateSpec, selector: &LabelSelector) -> Vec<FieldError> {
-    match selector::matches_optional(Some(selector), template_labels(template)) {
-        true => Vec::new(),
-        false => vec![unmatched(template)],
-    }
+    let given = (!is_absent(selector)).then_some(selector);
+    let picks = selector::matches_optional(given, template_labels(template));
+    if picks || !selector::is_sound(selector) { Vec::new() } else { vec![unmatched(template)] }
 }
 
 pub fn unmatched(template: &PodTemplateSpec) -> FieldError {
@@ -121,8 +167,7 @@ pub fn warnings(
 
 /// The error of a `spec.selector` that changed.
 pub fn validate_selector_update(new: &LabelSelector, old: &LabelSelector) -> Vec<FieldError> {
-    let value = |selector| serde_json::to_value(selector).unwrap_or_default();
-    meta::immutable(&value(new), &value(old), "spec.selector").into_iter().collect()
+    meta::immutable(&selector_value(new), &selector_value(old), SELECTOR_PATH).into_iter().collect()
 }
 
 /// The error of a count of collisions that went down.

@@ -46,9 +46,17 @@ fn object(ty: &Type, value: &mut Value, path: Path<'_>, pruned: &mut Pruned) {
         if !value.is_null() {
             visit(&field.kind, value, here, pruned);
         }
-        settle::keeps(ty, field, value)
+        settle::keeps(ty, field, value) || means_something_empty(ty, key, value)
     });
     settle::fill_in(ty, map);
+}
+
+/// Whether an empty list says something else than none, to defaults and rules: an autoscaler's rules
+/// get policies only where none are given.
+fn means_something_empty(ty: &Type, field: &str, value: &Value) -> bool {
+    &*ty.name == "io.k8s.api.autoscaling.v2.HPAScalingRules"
+        && field == "policies"
+        && value.as_array().is_some_and(Vec::is_empty)
 }
 
 fn complain(pruned: &mut Pruned, at: &Path<'_>) {

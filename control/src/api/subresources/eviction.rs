@@ -70,12 +70,18 @@ async fn evict(call: &Call, wanted: &DeleteOptions) -> Result<(), ApiError> {
         }
         let pinned = pinned(&pod, wanted, !budget::is_over(&pod));
         match remove(call, &pinned).await {
-            Err(lost) if lost.code == 409 && wanted.resource_version.is_none() => {}
+            Err(lost) if lost.code == 409 && is_meant(&pod, wanted) => {}
             done => return done,
         }
         pod = newest(call).await?;
     }
     Err(ApiError::modified(call.about(&call.address.name)))
+}
+
+/// Whether the options are content with any state of this pod.
+fn is_meant(pod: &Value, wanted: &DeleteOptions) -> bool {
+    wanted.resource_version.is_none()
+        && wanted.uid.as_deref().is_none_or(|uid| uid == object::uid(pod))
 }
 
 async fn newest(call: &Call) -> Result<Value, ApiError> {

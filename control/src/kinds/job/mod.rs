@@ -85,18 +85,21 @@ impl Kind for Jobs {
         }
     }
 
-    fn validate(object: &Object) -> Vec<FieldError> {
-        let default = JobSpec::default();
-        let spec = object.spec.as_ref().unwrap_or(&default);
-        let mut errors = validate_generated(object, spec);
-        errors.extend(spec::validate(spec, "spec"));
-        errors.extend(validate_selector(spec));
-        errors.extend(validate_hostname(object, spec));
-        errors
+    /// What is wrong depends on what was there before: see `judge`.
+    fn validate(_object: &Object) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    fn validate_create(object: &Object) -> Vec<FieldError> {
+        judge(object, true)
     }
 
     fn validate_update(new: &Object, old: &Object) -> Vec<FieldError> {
-        update::validate(new, old)
+        let known = old.spec.as_ref().and_then(|spec| workload::template_labels(&spec.template));
+        let has = |label| known.is_some_and(|labels| labels.contains_key(label));
+        let mut errors = judge(new, has(NAME_LABELS[1]) && has(UID_LABELS[1]));
+        errors.extend(update::validate(new, old));
+        errors
     }
 
     fn validate_status(new: &Object, old: &Object) -> Vec<FieldError> {
@@ -159,8 +162,19 @@ fn generate_selector(object: &mut Object) {
     pairs.entry(UID_LABELS[1].to_owned()).or_insert(uid);
 }
 
+/// All problems of a job. `prefixed`: it has the newer labels with a prefix, too.
+fn judge(object: &Object, prefixed: bool) -> Vec<FieldError> {
+    let default = JobSpec::default();
+    let spec = object.spec.as_ref().unwrap_or(&default);
+    let mut errors = validate_generated(object, spec, prefixed);
+    errors.extend(spec::validate(spec, "spec"));
+    errors.extend(validate_selector(spec));
+    errors.extend(validate_hostname(object, spec));
+    errors
+}
+
 /// Judges the labels that the server made, unless the user chose to make them.
-fn validate_generated(object: &Object, spec: &JobSpec) -> Vec<FieldError> {
+fn validate_generated(object: &Object, spec: &JobSpec, prefixed: bool) -> Vec<FieldError> {
     let Some(selector) = spec.selector.as_ref().filter(|_| spec.manual_selector != Some(true)) else {
         return Vec::new();
     };
@@ -172,13 +186,14 @@ fn validate_generated(object: &Object, spec: &JobSpec) -> Vec<FieldError> {
         errors.push(FieldError::required("metadata.uid", ""));
     }
     let mut expected = BTreeMap::new();
-    for (uid_label, name_label) in UID_LABELS.into_iter().zip(NAME_LABELS) {
+    let pairs = UID_LABELS.into_iter().zip(NAME_LABELS);
+    for (uid_label, name_label) in pairs.take(if prefixed { 2 } else { 1 }) {
         for (label, value) in [(uid_label, uid), (name_label, name)] {
             errors.extend(validate_label(spec, label, value));
             expected.insert(label.to_owned(), value.to_owned());
         }
     }
-    if !selector::matches(selector, &expected) {
+    if selector::is_sound(selector) && !selector::matches(selector, &expected) {
         let value = serde_json::to_value(selector).unwrap_or_default();
         errors.push(FieldError::invalid("spec.selector", value, "`selector` not auto-generated"));
     }
@@ -205,7 +220,8 @@ fn validate_selector(spec: &JobSpec) -> Vec<FieldError> {
         Some(selector) => selector::validate(selector, "spec.selector"),
     };
     let labels = workload::template_labels(&spec.template);
-    if !selector::matches_optional(spec.selector.as_ref(), labels) {
+    let is_usable = spec.selector.as_ref().is_none_or(selector::is_sound);
+    if is_usable && !selector::matches_optional(spec.selector.as_ref(), labels) {
         errors.push(workload::unmatched(&spec.template));
     }
     errors

@@ -18,6 +18,8 @@ use crate::kinds::{FieldError, meta, names};
 
 const RESTART_RULES_MAX: usize = 20;
 const EXIT_CODES_MAX: usize = 255;
+const RESTART_ACTIONS: &[&str] = &["Restart", "RestartAllContainers"];
+const POLICY_MISSING: &str = "must specify restartPolicy when restart rules are used";
 
 /// Adds all problems of a spec's containers, regular ones first as upstream does.
 pub fn validate_all(spec: &PodSpec, around: &Surroundings<'_>, path: &str, errors: &mut Errors) {
@@ -195,15 +197,15 @@ fn validate_resizes(
     }
 }
 
+/// Rules without a policy are not looked at.
 fn validate_init_restart(container: &Container, path: &str, errors: &mut Errors) {
     let ruled = container.restart_policy_rules.as_ref().is_some_and(|rules| !rules.is_empty());
-    if !is_sidecar(container) {
-        return validate_restart(container, path, errors);
-    }
-    if ruled {
-        let detail =
-            "restartPolicyRules are not allowed for init containers with restart policy Always";
-        errors.push(FieldError::forbidden(format!("{path}.restartPolicyRules"), detail));
+    match &container.restart_policy {
+        Some(_) => validate_restart(container, path, errors),
+        None if ruled => {
+            errors.push(FieldError::required(format!("{path}.restartPolicy"), POLICY_MISSING));
+        }
+        None => {}
     }
 }
 
@@ -213,8 +215,7 @@ fn validate_restart(container: &Container, path: &str, errors: &mut Errors) {
     match container.restart_policy.as_deref() {
         None if rules.is_empty() => return,
         None => {
-            let detail = "must specify restartPolicy when restart rules are used";
-            errors.push(FieldError::required(policy_path, detail));
+            errors.push(FieldError::required(policy_path, POLICY_MISSING));
         }
         Some(policy) => {
             let supported = &["Always", "Never", "OnFailure"];
@@ -233,9 +234,9 @@ fn validate_restart(container: &Container, path: &str, errors: &mut Errors) {
 }
 
 fn validate_restart_rule(rule: &ContainerRestartRule, path: &str, errors: &mut Errors) {
-    if rule.action != "Restart" {
+    if !RESTART_ACTIONS.contains(&rule.action.as_str()) {
         let path = format!("{path}.action");
-        errors.push(FieldError::not_supported(path, rule.action.as_str(), &["Restart"]));
+        errors.push(FieldError::not_supported(path, rule.action.as_str(), RESTART_ACTIONS));
     }
     let Some(codes) = &rule.exit_codes else {
         return errors.push(FieldError::required(format!("{path}.exitCodes"), "must be specified"));

@@ -24,6 +24,10 @@ pub fn default_pod(pod: &mut Pod) {
         default_addresses(status);
     }
     let spec = pod.spec.get_or_insert_default();
+    // Of pods alone: a template keeps what it was given.
+    if let Some(seconds) = spec.termination_grace_period_seconds.as_mut().filter(|s| **s < 0) {
+        *seconds = 1;
+    }
     default_spec(spec);
     for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
         request_limits(container.resources.get_or_insert_default());

@@ -1,5 +1,8 @@
 //! The tag of an image reference, as far as the pull policy needs it.
 
+/// Longer names are no repositories'.
+const NAME_BYTES_MAX: usize = 255;
+
 /// Whether the reference's tag is `latest`, said or unsaid. One with a digest and no tag, or one
 /// that is no registry's reference (`file://…`), has none.
 pub fn is_latest(reference: &str) -> bool {
@@ -28,7 +31,7 @@ fn is_name(name: &str) -> bool {
     };
     let host_fits =
         host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte));
-    host_fits && path.split('/').all(is_segment)
+    host_fits && name.len() <= NAME_BYTES_MAX && path.split('/').all(is_segment)
 }
 
 fn is_segment(segment: &str) -> bool {

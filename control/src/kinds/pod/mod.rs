@@ -7,6 +7,7 @@ mod annotations;
 mod app_armor;
 mod columns;
 mod containers;
+mod containers_told;
 mod defaults;
 mod ephemeral;
 mod features;
@@ -27,6 +28,7 @@ pub mod validation;
 mod variables;
 mod volumes;
 mod warnings;
+mod windows;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -62,12 +64,16 @@ impl Kind for Pods {
         ..KindInfo::namespaced("", "v1", "Pod", "pods", "pod", "io.k8s.api.core.v1.Pod")
     };
 
+    fn early_warnings(pod: &Pod) -> Vec<String> {
+        app_armor::warnings(pod)
+    }
+
     fn default(pod: &mut Pod) {
         defaults::default_pod(pod);
     }
 
-    fn prepare_create(pod: &mut Pod, _context: &Context<'_>) {
-        strategy::prepare_create(pod);
+    fn prepare_create(pod: &mut Pod, context: &Context<'_>) {
+        strategy::prepare_create(pod, context.now);
     }
 
     fn prepare_update(new: &mut Pod, old: &Pod, _context: &Context<'_>) {

@@ -2,7 +2,7 @@
 //!
 //! Source: `ValidateVolumeMounts`, `ValidateVolumeDevices` in `pkg/apis/core/validation`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{Container, VolumeMount};
 
@@ -15,6 +15,9 @@ pub fn validate(container: &Container, around: &Surroundings<'_>, path: &str, er
     let mounts = container.volume_mounts.as_deref().unwrap_or_default();
     let devices = container.volume_devices.as_deref().unwrap_or_default();
     let mounts_path = format!("{path}.volumeMounts");
+    // As upstream has it: of several with the same name, the last.
+    let taken: BTreeMap<&str, &str> =
+        devices.iter().map(|device| (&*device.name, &*device.device_path)).collect();
     let mut points = BTreeSet::new();
     for (index, mount) in mounts.iter().enumerate() {
         let child = |name: &str| format!("{mounts_path}[{index}].{name}");
@@ -31,11 +34,11 @@ pub fn validate(container: &Container, around: &Surroundings<'_>, path: &str, er
         if !points.insert(point) {
             errors.push(FieldError::invalid(child("mountPath"), point, "must be unique"));
         }
-        if devices.iter().any(|device| device.name == name) {
+        if taken.contains_key(name) {
             let detail = "must not already exist in volumeDevices";
             errors.push(FieldError::invalid(child("name"), name, detail));
         }
-        if devices.iter().any(|device| device.device_path == point) {
+        if taken.values().any(|path| *path == point) {
             let detail = "must not already exist as a path in volumeDevices";
             errors.push(FieldError::invalid(child("mountPath"), point, detail));
         }
@@ -107,6 +110,8 @@ fn validate_devices(
     errors: &mut Errors,
 ) {
     let mounts = container.volume_mounts.as_deref().unwrap_or_default();
+    let taken: BTreeMap<&str, &str> =
+        mounts.iter().map(|mount| (&*mount.name, &*mount.mount_path)).collect();
     let (mut seen_names, mut seen_paths) = (BTreeSet::new(), BTreeSet::new());
     for (index, device) in container.volume_devices.iter().flatten().enumerate() {
         let (name, point) = (device.name.as_str(), device.device_path.as_str());
@@ -141,10 +146,10 @@ fn validate_devices(
         } else {
             seen_paths.insert(point);
         }
-        if mounts.iter().any(|mount| mount.name == name) {
+        if taken.contains_key(name) {
             errors.push(bad_name("must not already exist in volumeMounts"));
         }
-        if mounts.iter().any(|mount| mount.mount_path == point) {
+        if taken.values().any(|path| *path == point) {
             let detail = "must not already exist as a path in volumeMounts";
             errors.push(FieldError::invalid(point_path.as_str(), point, detail));
         }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{
-    Affinity, NodeAffinity, PodAffinityTerm, PodSpec,
+    NodeAffinity, PodAffinityTerm, PodSpec,
     Toleration, TopologySpreadConstraint, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -18,11 +18,8 @@ use crate::kinds::{FieldError, meta, names, selector};
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
-/// Adds all problems of where the pod of this spec may run.
+/// Adds all problems of gates and of spreading.
 pub fn validate(spec: &PodSpec, path: &str, errors: &mut Errors) {
-    if let Some(affinity) = &spec.affinity {
-        validate_affinity(affinity, &format!("{path}.affinity"), errors);
-    }
     for (index, gate) in spec.readiness_gates.iter().flatten().enumerate() {
         let path = format!("{path}.readinessGates[{index}].conditionType");
         errors.extend(meta::validate_label_key(&gate.condition_type, &path));
@@ -37,8 +34,6 @@ pub fn validate(spec: &PodSpec, path: &str, errors: &mut Errors) {
     }
     let constraints = spec.topology_spread_constraints.as_deref().unwrap_or_default();
     validate_spreading(constraints, &format!("{path}.topologySpreadConstraints"), errors);
-    let tolerations = spec.tolerations.as_deref().unwrap_or_default();
-    validate_tolerations(tolerations, &format!("{path}.tolerations"), errors);
 }
 
 /// Adds an error where a taint's effect is none.
@@ -97,7 +92,9 @@ fn validate_toleration(toleration: &Toleration, path: &str, errors: &mut Errors)
     }
 }
 
-fn validate_affinity(affinity: &Affinity, path: &str, errors: &mut Errors) {
+/// Adds all problems of the affinity.
+pub fn validate_affinity(spec: &PodSpec, path: &str, errors: &mut Errors) {
+    let Some(affinity) = &spec.affinity else { return };
     if let Some(nodes) = &affinity.node_affinity {
         validate_node_affinity(nodes, &format!("{path}.nodeAffinity"), errors);
     }
@@ -178,21 +175,34 @@ fn validate_pod_term(term: &PodAffinityTerm, path: &str, errors: &mut Errors) {
 fn validate_spreading(constraints: &[TopologySpreadConstraint], path: &str, errors: &mut Errors) {
     for (index, constraint) in constraints.iter().enumerate() {
         let path = format!("{path}[{index}]");
-        validate_constraint(constraint, &path, errors);
-        let repeated = constraints[index + 1..].iter().any(|other| {
-            other.topology_key == constraint.topology_key
-                && other.when_unsatisfiable == constraint.when_unsatisfiable
-        });
-        if repeated {
-            let pair =
-                format!("{{{}, {}}}", constraint.topology_key, constraint.when_unsatisfiable);
-            let path = format!("{path}.{{topologyKey, whenUnsatisfiable}}");
-            errors.push(FieldError::duplicate(path, pair));
-        }
+        validate_constraint(constraint, &constraints[index + 1..], &path, errors);
     }
 }
 
-fn validate_constraint(constraint: &TopologySpreadConstraint, path: &str, errors: &mut Errors) {
+/// Refuses a constraint that a later one repeats.
+fn validate_unique(
+    constraint: &TopologySpreadConstraint,
+    later: &[TopologySpreadConstraint],
+    path: &str,
+    errors: &mut Errors,
+) {
+    let repeated = later.iter().any(|other| {
+        other.topology_key == constraint.topology_key
+            && other.when_unsatisfiable == constraint.when_unsatisfiable
+    });
+    if repeated {
+        let pair = format!("{{{}, {}}}", constraint.topology_key, constraint.when_unsatisfiable);
+        let path = format!("{path}.{{topologyKey, whenUnsatisfiable}}");
+        errors.push(FieldError::duplicate(path, pair));
+    }
+}
+
+fn validate_constraint(
+    constraint: &TopologySpreadConstraint,
+    later: &[TopologySpreadConstraint],
+    path: &str,
+    errors: &mut Errors,
+) {
     let child = |name: &str| format!("{path}.{name}");
     positive(constraint.max_skew, &child("maxSkew"), errors);
     if constraint.topology_key.is_empty() {
@@ -203,6 +213,7 @@ fn validate_constraint(constraint: &TopologySpreadConstraint, path: &str, errors
         let supported = &["DoNotSchedule", "ScheduleAnyway"];
         errors.push(FieldError::not_supported(child("whenUnsatisfiable"), action, supported));
     }
+    validate_unique(constraint, later, path, errors);
     if let Some(domains) = constraint.min_domains {
         positive(domains, &child("minDomains"), errors);
         if action != "DoNotSchedule" {

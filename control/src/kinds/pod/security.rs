@@ -1,8 +1,7 @@
 //! The rules of security contexts and of what an operating system has.
 //!
 //! Source: `ValidateSecurityContext`, `validatePodSpecSecurityContext`, `validateOS` and what they
-//! call, in `pkg/apis/core/validation`. What Windows' own options may hold is not judged: no node
-//! runs Windows.
+//! call, in `pkg/apis/core/validation`.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +11,26 @@ use k8s_openapi::api::core::v1::{
 use serde_json::Value;
 
 use super::validation::{Errors, Surroundings, visit_containers};
+use super::windows;
 use crate::kinds::rules::local_path;
 use crate::kinds::{FieldError, names};
 
 const PROFILE_TYPES: &[&str] = &["Localhost", "RuntimeDefault", "Unconfined"];
 const PROFILE_BYTES_MAX: usize = 4095;
 const SYSCTL_BYTES_MAX: usize = 253;
+/// Those of the namespace that containers share memory and messages in.
+const IPC_SYSCTLS: &[&str] = &[
+    "kernel.msg",
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shm",
+    "kernel.shm_rmid_forced",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+];
 const SYSCTL_FORMAT: &str =
     r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
 const WINDOWS_MESSAGE: &str = "cannot be set for a windows pod";
@@ -42,18 +55,20 @@ pub fn validate_pod(spec: &PodSpec, path: &str, errors: &mut Errors) {
         &child("sysctls"),
         errors,
     );
-    let policies: [(&str, &Option<String>, &[&str]); 3] = [
-        ("fsGroupChangePolicy", &context.fs_group_change_policy, &["Always", "OnRootMismatch"]),
-        ("supplementalGroupsPolicy", &context.supplemental_groups_policy, &["Merge", "Strict"]),
-        ("seLinuxChangePolicy", &context.se_linux_change_policy, &["MountOption", "Recursive"]),
-    ];
-    for (field, policy, supported) in policies {
+    let one_of = |field: &str, policy: &Option<String>, supported: &[&str], errors: &mut Errors| {
         if let Some(policy) = policy.as_deref().filter(|policy| !supported.contains(policy)) {
             errors.push(FieldError::not_supported(child(field), policy, supported));
         }
-    }
+    };
+    let changes = &["Always", "OnRootMismatch"];
+    one_of("fsGroupChangePolicy", &context.fs_group_change_policy, changes, errors);
     validate_seccomp(context.seccomp_profile.as_ref(), &child("seccompProfile"), errors);
+    windows::validate(context.windows_options.as_ref(), &child("windowsOptions"), errors);
     validate_app_armor(context.app_armor_profile.as_ref(), &child("appArmorProfile"), errors);
+    let groups = &["Merge", "Strict"];
+    one_of("supplementalGroupsPolicy", &context.supplemental_groups_policy, groups, errors);
+    // Upstream takes `MountOption` with its gate `SELinuxMount` alone, which is off.
+    one_of("seLinuxChangePolicy", &context.se_linux_change_policy, &["Recursive"], errors);
 }
 
 /// Adds all problems of a container's security context.
@@ -93,6 +108,7 @@ pub fn validate_container(
             );
         }
     }
+    windows::validate(context.windows_options.as_ref(), &child("windowsOptions"), errors);
     validate_app_armor(context.app_armor_profile.as_ref(), &child("appArmorProfile"), errors);
 }
 
@@ -213,11 +229,12 @@ fn validate_sysctls(spec: &PodSpec, sysctls: &[Sysctl], path: &str, errors: &mut
             errors.push(FieldError::duplicate(&path, name));
         }
         let dotted = name.replace('/', ".");
-        let of_ipc = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
         if spec.host_network == Some(true) && dotted.starts_with("net.") {
             let detail = "may not be specified when 'hostNetwork' is true";
             errors.push(FieldError::invalid(&path, name, detail));
-        } else if spec.host_ipc == Some(true) && of_ipc.iter().any(|ns| dotted.starts_with(ns)) {
+        } else if spec.host_ipc == Some(true)
+            && (IPC_SYSCTLS.contains(&&*dotted) || dotted.starts_with("fs.mqueue."))
+        {
             let detail = "may not be specified when 'hostIPC' is true";
             errors.push(FieldError::invalid(&path, name, detail));
         }

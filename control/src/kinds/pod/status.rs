@@ -1,7 +1,6 @@
 //! What an update of a pod's status may say.
 //!
-//! Source: `ValidatePodStatusUpdate` in `pkg/apis/core/validation`. What concerns dynamic resource
-//! allocation is checked for the names alone.
+//! Source: `ValidatePodStatusUpdate` in `pkg/apis/core/validation`.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +8,7 @@ use k8s_openapi::api::core::v1::{
     Container, ContainerRestartRule, ContainerState, ContainerStatus, Pod, PodSpec, PodStatus,
 };
 
-use super::annotations;
+use super::{annotations, containers_told};
 use super::validation::{Errors, ip, text};
 use crate::kinds::{FieldError, meta, names};
 
@@ -36,7 +35,11 @@ pub fn validate(new: &Pod, old: &Pod) -> Errors {
     }
     validate_transitions(new_status, old_status, old_spec, &mut errors);
     validate_claims(new_status, new_spec, &mut errors);
+    if let Some(extended) = &new_status.extended_resource_claim_status {
+        containers_told::validate_extended(extended, new_spec, &mut errors);
+    }
     validate_addresses(new_status, old_status, &mut errors);
+    containers_told::validate(new_status, new_spec, &mut errors);
     errors
 }
 
@@ -96,7 +99,11 @@ fn validate_transitions(new: &PodStatus, old: &PodStatus, spec: &PodSpec, errors
         ),
     ];
     let policy = text(&spec.restart_policy);
+    let all_may_restart = restarts_all(spec);
     for (field, new, old, containers) in lists {
+        if all_may_restart && field != "ephemeralContainerStatuses" {
+            continue;
+        }
         for (index, old) in old.iter().flatten().enumerate() {
             let Some(end) = old.state.as_ref().and_then(|state| state.terminated.as_ref()) else {
                 continue;
@@ -110,6 +117,13 @@ fn validate_transitions(new: &PodStatus, old: &PodStatus, spec: &PodSpec, errors
             }
         }
     }
+}
+
+/// Whether the end of one container may restart all.
+fn restarts_all(spec: &PodSpec) -> bool {
+    let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let mut rules = all.flat_map(|container| container.restart_policy_rules.iter().flatten());
+    rules.any(|rule| rule.action == "RestartAllContainers")
 }
 
 fn has_not_ended(status: &ContainerStatus) -> bool {
@@ -152,6 +166,10 @@ fn validate_claims(status: &PodStatus, spec: &PodSpec, errors: &mut Errors) {
         }
         if !seen.insert(name) {
             errors.push(FieldError::duplicate(path, name));
+        }
+        if let Some(made) = &claim.resource_claim_name {
+            let path = format!("status.resourceClaimStatuses[{index}].resourceClaimName");
+            errors.extend(meta::invalid_each(&path, made, names::subdomain(made)));
         }
     }
 }

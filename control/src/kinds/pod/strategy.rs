@@ -5,7 +5,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodCondition, PodSpec, PodStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    LabelSelector, LabelSelectorRequirement, Time,
+};
 
 use super::{app_armor, features, qos};
 
@@ -13,7 +16,7 @@ type Labels = BTreeMap<String, String>;
 
 /// A new pod is pending, of the class of service that its requests make it, and its label keys are
 /// spelled out.
-pub fn prepare_create(pod: &mut Pod) {
+pub fn prepare_create(pod: &mut Pod, now: Timestamp) {
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     let spec = pod.spec.get_or_insert_default();
     spell_out_affinity(spec, &labels);
@@ -22,7 +25,7 @@ pub fn prepare_create(pod: &mut Pod) {
     pod.status = Some(PodStatus {
         phase: Some("Pending".to_owned()),
         qos_class: Some(qos::class(spec).to_owned()),
-        conditions: gated.then(|| vec![gated_condition()]),
+        conditions: gated.then(|| vec![gated_condition(now)]),
         ..PodStatus::default()
     });
     drop_disabled(pod, None);
@@ -85,10 +88,11 @@ fn keep_observed_generations(new: &mut PodStatus, old: &PodStatus) {
     }
 }
 
-fn gated_condition() -> PodCondition {
+fn gated_condition(now: Timestamp) -> PodCondition {
     PodCondition {
         type_: "PodScheduled".to_owned(),
         status: "False".to_owned(),
+        last_transition_time: Some(Time(now)),
         reason: Some("SchedulingGated".to_owned()),
         message: Some("Scheduling is blocked due to non-empty scheduling gates".to_owned()),
         ..PodCondition::default()
@@ -150,6 +154,7 @@ fn spell_out<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::testing::now;
     use serde_json::json;
 
     fn pod(value: serde_json::Value) -> Pod {
@@ -161,7 +166,7 @@ mod tests {
         let mut pod = pod(json!({
             "metadata": {}, "spec": {"containers": []}, "status": {"phase": "Running", "podIP": "1.2.3.4"},
         }));
-        prepare_create(&mut pod);
+        prepare_create(&mut pod, now());
         assert_eq!(
             serde_json::to_value(pod.status).unwrap(),
             json!({"phase": "Pending", "qosClass": "BestEffort"})
@@ -173,7 +178,7 @@ mod tests {
         let mut pod = pod(json!({
             "metadata": {}, "spec": {"containers": [], "schedulingGates": [{"name": "a.io/b"}]},
         }));
-        prepare_create(&mut pod);
+        prepare_create(&mut pod, now());
         let condition = &pod.status.unwrap().conditions.unwrap()[0];
         assert_eq!(condition.reason.as_deref(), Some("SchedulingGated"));
     }
@@ -193,7 +198,7 @@ mod tests {
                 ],
             },
         }));
-        prepare_create(&mut pod);
+        prepare_create(&mut pod, now());
         let spec = serde_json::to_value(pod.spec).unwrap();
         assert_eq!(
             spec["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]

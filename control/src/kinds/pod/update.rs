@@ -162,11 +162,11 @@ fn put_back(rest: &mut PodSpec, old: &PodSpec) {
 
 /// While a pod is gated, where it may run can be narrowed.
 fn put_back_of_gated(rest: &mut PodSpec, old: &PodSpec, errors: &mut Errors) {
-    let given = rest.node_selector.clone().unwrap_or_default();
-    let before = old.node_selector.clone().unwrap_or_default();
-    if before.iter().any(|(key, value)| given.get(key) != Some(value)) {
+    let given = &rest.node_selector;
+    let has = |key, value| given.as_ref().is_some_and(|given| given.get(key) == Some(value));
+    if old.node_selector.iter().flatten().any(|(key, value)| !has(key, value)) {
         let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
-        errors.push(FieldError::invalid("spec.nodeSelector", to_value(&given), detail));
+        errors.push(FieldError::invalid("spec.nodeSelector", to_value(given), detail));
     }
     rest.node_selector.clone_from(&old.node_selector);
     let nodes =
@@ -196,7 +196,8 @@ fn validate_narrowing(new: Option<&NodeAffinity>, old: Option<&NodeAffinity>, er
     }
     if new.len() != old.len() {
         let detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
-        return errors.push(FieldError::invalid(PATH, to_value(&new), detail));
+        let value = if new.is_empty() { Value::Null } else { to_value(&new) };
+        return errors.push(FieldError::invalid(PATH, value, detail));
     }
     for (index, (new, old)) in new.iter().zip(&old).enumerate() {
         if !only_adds(new, old) {
@@ -323,7 +324,7 @@ mod tests {
             (
                 json!({"schedulingGates": [{"name": "a.io/b"}], "nodeSelector": {"a": "b"}}),
                 json!({"schedulingGates": [{"name": "a.io/b"}]}),
-                "spec.nodeSelector: Invalid value: {}: only additions to spec.nodeSelector are allowed (no mutations or deletions)",
+                "spec.nodeSelector: Invalid value: null: only additions to spec.nodeSelector are allowed (no mutations or deletions)",
             ),
         ];
         for (old, new, problem) in cases {

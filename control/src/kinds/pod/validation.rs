@@ -4,16 +4,15 @@
 //! default.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{
     Container, HostAlias, Pod, PodDNSConfig, PodResourceClaim, PodSpec, Volume,
 };
 
 use super::requests;
-use super::{annotations, containers, scheduling, security, variables, volumes};
+use super::{annotations, containers, ephemeral, scheduling, security, variables, volumes, windows};
 use crate::kinds::resources::{self, Of};
-use crate::kinds::{FieldError, meta, names};
+use crate::kinds::{FieldError, formats, meta, names};
 
 const NAMESERVERS_MAX: usize = 3;
 const SEARCHES_MAX: usize = 32;
@@ -53,9 +52,13 @@ pub fn validate(pod: &Pod) -> Errors {
     let whose = Whose::Pod(pod.metadata.name.as_deref().unwrap_or_default());
     validate_spec(spec, whose, "spec", &mut errors);
     validate_token_volumes(spec, &mut errors);
-    visit_containers(spec, "spec", |container, path| {
-        containers::validate_image_spacing(container, path, &mut errors);
-    });
+    let inits = spec.init_containers.as_deref().unwrap_or_default();
+    for (list, containers) in [("containers", spec.containers.as_slice()), ("initContainers", inits)] {
+        for (index, container) in containers.iter().enumerate() {
+            let path = format!("spec.{list}[{index}]");
+            containers::validate_image_spacing(container, &path, &mut errors);
+        }
+    }
     errors
 }
 
@@ -107,24 +110,19 @@ pub fn validate_spec(spec: &PodSpec, whose: Whose<'_>, path: &str, errors: &mut 
     one_of(text(&spec.dns_policy), policies, &child("dnsPolicy"), errors);
     errors.extend(meta::validate_labels(spec.node_selector.as_ref(), &child("nodeSelector")));
     security::validate_pod(spec, &child("securityContext"), errors);
-    scheduling::validate(spec, path, errors);
+    scheduling::validate_affinity(spec, &child("affinity"), errors);
     validate_dns(spec, &child("dnsConfig"), errors);
+    scheduling::validate(spec, path, errors);
+    windows::validate_host_processes(spec, path, errors);
     security::validate_host_users(spec, path, errors);
     validate_hostname_override(spec, &child("hostnameOverride"), errors);
     validate_names(spec, path, errors);
-    validate_deadline(spec, &child("activeDeadlineSeconds"), errors);
-    validate_host_aliases(
-        spec.host_aliases.as_deref().unwrap_or_default(),
-        &child("hostAliases"),
-        errors,
-    );
     if let Some(policy) = &spec.preemption_policy {
         one_of(policy, &["PreemptLowerPriority", "Never"], &child("preemptionPolicy"), errors);
     }
-    let overhead = spec.overhead.clone().filter(|overhead| !overhead.is_empty());
-    if let Some(limits) = overhead {
+    if let Some(limits) = &spec.overhead {
         let overhead = k8s_openapi::api::core::v1::ResourceRequirements {
-            limits: Some(limits),
+            limits: Some(limits.clone()),
             ..Default::default()
         };
         // Upstream validates it as limits, and names them in the path.
@@ -141,13 +139,17 @@ pub fn validate_spec(spec: &PodSpec, whose: Whose<'_>, path: &str, errors: &mut 
     variables::validate_file_volumes(spec, path, errors);
 }
 
-/// Calls `visit` with each container and its path: init containers first.
+/// Calls `visit` with each container and its path: init containers first, ephemeral ones last.
 pub fn visit_containers(spec: &PodSpec, path: &str, mut visit: impl FnMut(&Container, &str)) {
     for (index, container) in spec.init_containers.iter().flatten().enumerate() {
         visit(container, &format!("{path}.initContainers[{index}]"));
     }
     for (index, container) in spec.containers.iter().enumerate() {
         visit(container, &format!("{path}.containers[{index}]"));
+    }
+    for (index, container) in spec.ephemeral_containers.iter().flatten().enumerate() {
+        let container = ephemeral::as_container(container);
+        visit(&container, &format!("{path}.ephemeralContainers[{index}]"));
     }
 }
 
@@ -170,14 +172,7 @@ pub fn not_negative(value: impl Into<i64>, path: &str, errors: &mut Errors) {
 
 /// Adds an error where an address does not parse. The strict rules: no leading zeros, no mapping.
 pub fn ip(value: &str, path: &str, errors: &mut Errors) {
-    let detail = match value.parse::<IpAddr>() {
-        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_some() => {
-            "must not be an IPv4-mapped IPv6 address"
-        }
-        Ok(_) => return,
-        Err(_) => "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-    };
-    errors.push(FieldError::invalid(path, value, detail));
+    errors.extend(formats::ip(value, path));
 }
 
 pub fn text(field: &Option<String>) -> &str {
@@ -188,20 +183,26 @@ pub fn is_set<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_some_and(|list| !list.is_empty())
 }
 
+/// Names, and what upstream checks between them.
 fn validate_names(spec: &PodSpec, path: &str, errors: &mut Errors) {
-    let subdomains = [
-        ("serviceAccountName", text(&spec.service_account_name)),
-        ("nodeName", text(&spec.node_name)),
-        ("priorityClassName", text(&spec.priority_class_name)),
-        ("runtimeClassName", text(&spec.runtime_class_name)),
-    ];
-    let labels = [("hostname", text(&spec.hostname)), ("subdomain", text(&spec.subdomain))];
-    for (field, name) in subdomains.into_iter().filter(|(_, name)| !name.is_empty()) {
-        errors.extend(meta::invalid_each(&format!("{path}.{field}"), name, names::subdomain(name)));
-    }
-    for (field, name) in labels.into_iter().filter(|(_, name)| !name.is_empty()) {
-        errors.extend(meta::invalid_each(&format!("{path}.{field}"), name, names::label(name)));
-    }
+    type Rule = fn(&str) -> Vec<String>;
+    let check = |field: &str, name: Option<&str>, rule: Rule, errors: &mut Errors| {
+        let Some(name) = name else { return };
+        errors.extend(meta::invalid_each(&format!("{path}.{field}"), name, rule(name)));
+    };
+    let given = |name| Some(text(name)).filter(|name| !name.is_empty());
+    check("serviceAccountName", given(&spec.service_account_name), names::subdomain, errors);
+    check("nodeName", given(&spec.node_name), names::subdomain, errors);
+    validate_deadline(spec, &format!("{path}.activeDeadlineSeconds"), errors);
+    check("hostname", given(&spec.hostname), names::label, errors);
+    check("subdomain", given(&spec.subdomain), names::label, errors);
+    let tolerations = spec.tolerations.as_deref().unwrap_or_default();
+    scheduling::validate_tolerations(tolerations, &format!("{path}.tolerations"), errors);
+    let aliases = spec.host_aliases.as_deref().unwrap_or_default();
+    validate_host_aliases(aliases, &format!("{path}.hostAliases"), errors);
+    check("priorityClassName", given(&spec.priority_class_name), names::subdomain, errors);
+    // An empty name is given, too.
+    check("runtimeClassName", spec.runtime_class_name.as_deref(), names::subdomain, errors);
 }
 
 fn validate_deadline(spec: &PodSpec, path: &str, errors: &mut Errors) {
@@ -359,6 +360,18 @@ fn validate_own_resources(
             let detail =
                 format!("must be greater than or equal to aggregate container requests of {asked}");
             let path = format!("{path}.requests[{name}]");
+            errors.push(FieldError::invalid(path, given.to_string(), detail));
+        }
+    }
+    let huge = requests::limits_of_containers(spec);
+    for (name, used) in huge.into_iter().filter(|(name, _)| resources::is_huge_pages(name)) {
+        let Some(given) = crate::kinds::quantity::get(own.limits.as_ref(), &name) else {
+            continue;
+        };
+        if used > given {
+            let detail =
+                format!("must be greater than or equal to aggregate container limits of {used}");
+            let path = format!("{path}.limits[{name}]");
             errors.push(FieldError::invalid(path, given.to_string(), detail));
         }
     }

@@ -20,6 +20,7 @@ use crate::kinds::rules::volume_claims;
 use crate::kinds::rules::volume_sources::{self as sources, required};
 use crate::kinds::{FieldError, meta, names};
 
+const INITIATOR_BYTES_MAX: usize = 64;
 const MODE_MESSAGE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 
 /// Checks the volumes, and returns the sound ones by name.
@@ -205,7 +206,16 @@ fn validate_foreign(volume: &Volume, source: &str, path: &str, errors: &mut Erro
             sources::aws_disk(disk, &at(source), errors);
         }
         "nfs" => volume.nfs.iter().for_each(|nfs| sources::nfs(nfs, &at(source), errors)),
-        "iscsi" => volume.iscsi.iter().for_each(|iscsi| validate_iscsi(iscsi, &at(source), errors)),
+        "iscsi" => {
+            let Some(iscsi) = &volume.iscsi else { return };
+            validate_iscsi(iscsi, &at(source), errors);
+            // A name and a colon before the portal.
+            let length = volume.name.len() + 1 + iscsi.target_portal.len();
+            if iscsi.initiator_name.is_some() && length > INITIATOR_BYTES_MAX {
+                let detail = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.";
+                errors.push(FieldError::invalid(at("name"), volume.name.as_str(), detail));
+            }
+        }
         "glusterfs" => {
             let Some(gluster) = &volume.glusterfs else { return };
             sources::glusterfs(&gluster.endpoints, &gluster.path, &at(source), errors);

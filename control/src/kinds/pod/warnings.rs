@@ -196,13 +196,10 @@ fn warn_of_profiles(metadata: &ObjectMeta, spec: &PodSpec, path: &str, warnings:
         let key = format!("{APP_ARMOR}{}", container.name);
         let Some(annotation) = annotations.get(&key) else { return };
         let profile = profile_of(annotation);
-        let own = own.and_then(|own| own.app_armor_profile.as_ref());
-        // A pod's field has been filled in from its annotation by now.
-        let is_said = match own {
-            Some(own) => !is_pod || Some(own) != profile.as_ref(),
-            None => of_pod.is_some_and(|of_pod| Some(of_pod) == profile.as_ref()),
-        };
-        if !is_said {
+        let has_field = own.is_some_and(|own| own.app_armor_profile.is_some());
+        let is_said = of_pod.is_some_and(|of_pod| Some(of_pod) == profile.as_ref());
+        // Of a pod's it is told before the field is filled in.
+        if !is_pod && !has_field && !is_said {
             warnings.push(format!(
                 "{path}[{key}]: deprecated since v1.30; use the \"appArmorProfile\" field instead"
             ));

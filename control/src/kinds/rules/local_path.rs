@@ -22,7 +22,7 @@ pub fn validate_no_backsteps(path: &str, field: &str, errors: &mut Vec<FieldErro
 /// The path of a projected file. Names that begin with two dots are the node's.
 pub fn validate_local(path: &str, field: &str, errors: &mut Vec<FieldError>) {
     validate_relative(path, field, errors);
-    if path.starts_with("..") && path != ".." && !path.starts_with("../") {
+    if path.starts_with("..") && !path.starts_with("../") {
         errors.push(FieldError::invalid(field, path, "must not start with '..'"));
     }
 }

