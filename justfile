@@ -22,6 +22,10 @@ guests-all:
 clients:
     COPEPOD_TEST_CLIENTS=all cargo test --workspace --test e2e -- clients
 
+# Upstream's conformance tests that are known to pass, by the `e2e.test` of its release.
+conformance e2e_test pattern="":
+    tests/conformance/run {{e2e_test}} {{pattern}}
+
 # Benches and the load run; figures go into benches/README.md.
 bench *names:
     cargo bench {{names}}
@@ -31,9 +35,9 @@ wasmtime:
     cargo install wasmtime-cli --version "$(sed -n 's/.*WASMTIME_VERSION: &str = "\(.*\)";/\1/p' runtime/src/lib.rs)" \
         --locked --root target/tools --target-dir target/tools/build
 
-# Feeds the load path arbitrary bytes for some seconds.
-fuzz seconds="300":
-    fuzz/run load {{seconds}}
+# Fuzzes one of `fuzz/fuzz_targets` for some seconds.
+fuzz target="load" seconds="300":
+    fuzz/run {{target}} {{seconds}}
 
 # A cluster on the user's data folder.
 up *flags:

@@ -31,6 +31,10 @@ fuzz_target!(|input: &[u8]| {
     if let Ok(defaulted) = kind.default(value.clone()) {
         assert_eq!(kind.default(defaulted.clone()), Ok(defaulted), "defaults are filled in once");
     }
+    let text = serde_json::to_vec(&value).expect("a value is JSON");
+    let mut message = Vec::new();
+    protobuf::put_text(ty, &text, &mut message);
+    assert_eq!(message, protobuf::encode_message(ty, &value), "text is sent as its value is");
     let sent = protobuf::encode(ty, &info.api_version(), info.kind, &value);
     let (_, _, mut read) = protobuf::decode(&sent).expect("what was encoded decodes");
     settle(ty, &mut read);
