@@ -35,6 +35,7 @@ mod openapi;
 pub(crate) mod ownership;
 mod patch;
 mod pieces;
+mod precondition;
 mod query;
 mod readers;
 mod request;

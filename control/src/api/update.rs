@@ -13,7 +13,7 @@ use super::decode::{self, Expected};
 use super::negotiate::Media;
 use super::query::WriteOptions;
 use super::write::{self, Change, Rules};
-use super::{body, metadata, object};
+use super::{body, metadata, object, precondition};
 
 pub async fn update(call: &Call, body: Body, rules: Rules) -> Result<Response, ApiError> {
     let media = Media::of_body(&call.headers)?;
@@ -53,7 +53,7 @@ async fn create(
     let uid = object::uid(&value);
     if !uid.is_empty() {
         let name = &call.address.name;
-        return Err(write::precondition_failed(call, name, dry_run, ["UID", uid, ""]));
+        return Err(precondition::failed(call, name, dry_run, ["UID", uid, ""]));
     }
     metadata::wipe_system_fields(&mut value);
     // Upstream compares it with that of an existing object alone.

@@ -1,7 +1,7 @@
 //! Writes: what happens between a decoded object and its commit.
 //!
 //! The order of each write: default → prepare → who manages what → admission → default again where
-//! admission changed something → validate → commit. An update runs in a loop: it reads the newest
+//! admission changed something → validate → what admission refuses → commit. An update runs in a loop: it reads the newest
 //! object, makes the new one of it, and begins again where somebody else was quicker.
 //!
 //! `metadata.managedFields` are no part of the values here: they are large, few look at them, and
@@ -25,7 +25,7 @@ use crate::store::{Revision, StoreError, Write};
 
 use super::call::{Admission, Call};
 use super::object::{self, Object};
-use super::{metadata, ownership, size, special};
+use super::{metadata, ownership, precondition, size, special};
 
 /// As upstream's maxNameGenerationCreateAttempts.
 const GENERATE_ATTEMPTS: usize = 8;
@@ -510,7 +510,7 @@ fn check_preconditions(
     let about = call.about(edit.name);
     let (given, actual) = (object::uid(new), object::uid(old));
     if !given.is_empty() && given != actual {
-        return Err(precondition_failed(call, edit.name, edit.dry_run, ["UID", given, actual]));
+        return Err(precondition::failed(call, edit.name, edit.dry_run, ["UID", given, actual]));
     }
     let unconditional = call.info().unconditional_update || edit.rules == Rules::Raw;
     match object::resource_version(new) {
@@ -524,37 +524,6 @@ fn check_preconditions(
         given if given == object::resource_version(old) => Ok(()),
         _ => Err(ApiError::modified(about)),
     }
-}
-
-/// A field of the metadata that was meant to have one value has another. Upstream tells where it
-/// keeps the object.
-pub fn precondition_failed(
-    call: &Call,
-    name: &str,
-    dry_run: bool,
-    [field, wanted, actual]: [&str; 3],
-) -> ApiError {
-    let resource = match call.info().stored_resource().as_str() {
-        "apiservices.apiregistration.k8s.io" => "apiregistration.k8s.io/apiservices",
-        "customresourcedefinitions.apiextensions.k8s.io" => {
-            "apiextensions.k8s.io/customresourcedefinitions"
-        }
-        "endpoints" => "services/endpoints",
-        "ingresses.networking.k8s.io" => "ingress",
-        "nodes" => "minions",
-        "replicationcontrollers" => "controllers",
-        "services" => "services/specs",
-        _ => call.info().resource,
-    };
-    let root = if dry_run { "" } else { "/registry" };
-    let place = match call.namespace() {
-        "" => name.to_owned(),
-        namespace => format!("{namespace}/{name}"),
-    };
-    let why = format!(
-        "StorageError: invalid object, Code: 4, Key: {root}/{resource}/{place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {actual}"
-    );
-    ApiError::conflict(call.about(name), &why)
 }
 
 /// Restores what this update may not touch.

@@ -15,6 +15,7 @@ use super::super::call::Call;
 use super::super::decode::{self, Expected};
 use super::super::negotiate::Media;
 use super::super::object;
+use super::super::precondition;
 use super::super::query::WriteOptions;
 use super::super::write::{self, Change, Rules};
 use super::super::{answer, body, metadata};
@@ -89,7 +90,7 @@ fn check_preconditions(
     ] {
         if !wanted.is_empty() && wanted != actual {
             let problem = [field, wanted, actual];
-            return Err(write::precondition_failed(call, object::name(pod), dry_run, problem));
+            return Err(precondition::failed(call, object::name(pod), dry_run, problem));
         }
     }
     Ok(())
