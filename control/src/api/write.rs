@@ -1,7 +1,7 @@
 //! Writes: what happens between a decoded object and its commit.
 //!
 //! The order of each write: default → prepare → who manages what → admission → default again where
-//! admission changed something → validate → commit. An update runs in a loop: it reads the newest
+//! admission changed something → validate → what admission refuses → commit. An update runs in a loop: it reads the newest
 //! object, makes the new one of it, and begins again where somebody else was quicker.
 //!
 //! `metadata.managedFields` are no part of the values here: they are large, few look at them, and

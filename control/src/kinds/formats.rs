@@ -78,6 +78,13 @@ pub fn canonical_ip(value: &str, path: &str) -> Vec<FieldError> {
 }
 
 /// Whether the value is an IPv4 address but for zeros in front of its octets.
+/// The address that is meant, where a zero too many leads a number.
+fn without_leading_zeros(value: &str) -> Option<IpAddr> {
+    let numbers = value.split('.').filter_map(|number| number.parse::<u8>().ok());
+    let numbers = <[u8; 4]>::try_from(numbers.collect::<Vec<u8>>()).ok();
+    numbers.filter(|_| has_leading_zeros(value)).map(IpAddr::from)
+}
+
 fn has_leading_zeros(value: &str) -> bool {
     let octets: Vec<&str> = value.split('.').collect();
     octets.len() == 4
@@ -131,7 +138,8 @@ fn cidr_complaint(value: &str) -> Option<&'static str> {
 
 /// What an endpoint's address may not be. Used for Services' externalIPs too, as upstream does.
 pub fn endpoint_ip(value: &str, path: &str) -> Vec<FieldError> {
-    let Ok(address) = value.parse::<IpAddr>() else {
+    let Some(address) = value.parse::<IpAddr>().ok().or_else(|| without_leading_zeros(value))
+    else {
         return vec![FieldError::invalid(path, value, "must be a valid IP address")];
     };
     let (link_local, link_local_multicast) = match address {

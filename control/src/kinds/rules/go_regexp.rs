@@ -217,13 +217,12 @@ fn escape(text: &str) -> Result<(char, &str), Fault<'_>> {
     };
     let rest = after.as_str();
     let refuse = |rest: &str| Err((BAD_ESCAPE, before(text, rest)));
-    let octal = |byte: &u8| matches!(byte, b'0'..=b'7');
     let plain = |letter: char| Ok((letter, rest));
     match letter {
         // A single digit but zero is a backreference.
-        '1'..='7' if !rest.as_bytes().first().is_some_and(|byte| octal(byte)) => refuse(rest),
+        '1'..='7' if !rest.as_bytes().first().is_some_and(is_octal) => refuse(rest),
         '0'..='7' => {
-            let more = rest.bytes().take(2).take_while(|byte| octal(byte)).count();
+            let more = rest.bytes().take(2).take_while(is_octal).count();
             let digits = &text[1..2 + more];
             let code = u32::from_str_radix(digits, 8).ok().and_then(char::from_u32);
             Ok((code.unwrap_or_default(), &rest[more..]))
@@ -238,6 +237,10 @@ fn escape(text: &str) -> Result<(char, &str), Fault<'_>> {
         letter if letter.is_ascii() && !letter.is_ascii_alphanumeric() => plain(letter),
         _ => refuse(rest),
     }
+}
+
+fn is_octal(byte: &u8) -> bool {
+    matches!(byte, b'0'..=b'7')
 }
 
 fn hexadecimal<'a>(text: &'a str, rest: &'a str) -> Result<(char, &'a str), Fault<'a>> {

@@ -147,7 +147,9 @@ impl Checker<'_> {
         }
         let format = schema.format.as_deref().filter(|format| !format.is_empty());
         if let Some(format) = format.filter(|format| !text_format::has(text, format)) {
-            self.refuse(name, text, &format!("must be of type {format}: {text:?}"));
+            let detail = format!("{name} in body must be of type {format}: {text:?}");
+            let kind = ErrorKind::TypeInvalid(text.into());
+            self.errors.push(FieldError::new(kind, self.at(name), detail));
         }
     }
 
