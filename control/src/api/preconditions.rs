@@ -18,11 +18,7 @@ pub fn check(call: &Call, edit: &Edit<'_>, new: &Value, old: &Value) -> Result<(
     let about = call.about(edit.name);
     let (given, actual) = (object::uid(new), object::uid(old));
     if edit.checks_uid && !given.is_empty() && given != actual {
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {actual}",
-            upstream_key(call, edit)
-        );
-        return Err(ApiError::conflict(about, &why));
+        return Err(wrong_uid(call, edit.name, edit.dry_run, (given, actual)));
     }
     let unconditional = call.info().unconditional_update || edit.rules == Rules::Raw;
     let given = object::resource_version(new);
@@ -42,10 +38,24 @@ pub fn check(call: &Call, edit: &Edit<'_>, new: &Value, old: &Value) -> Result<(
     }
 }
 
+/// The object that is meant is not the one that is there: their uids.
+pub fn wrong_uid(
+    call: &Call,
+    name: &str,
+    dry_run: bool,
+    (given, actual): (&str, &str),
+) -> ApiError {
+    let key = upstream_key(call, name, dry_run);
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {actual}"
+    );
+    ApiError::conflict(call.about(name), &why)
+}
+
 /// Where upstream keeps an object, as the store calls it that is asked: what would happen is found out
 /// above the one that has a prefix.
-fn upstream_key(call: &Call, edit: &Edit<'_>) -> String {
-    let (root, name) = (if edit.dry_run { "" } else { "/registry" }, edit.name);
+fn upstream_key(call: &Call, name: &str, dry_run: bool) -> String {
+    let root = if dry_run { "" } else { "/registry" };
     let info = call.info();
     let resource = info.stored_resource();
     let resource = resource.split('.').next().unwrap_or_default();

@@ -13,7 +13,7 @@ use super::decode::{self, Expected};
 use super::negotiate::Media;
 use super::query::WriteOptions;
 use super::write::{self, Change, Rules};
-use super::{body, metadata, object};
+use super::{body, metadata, object, preconditions};
 
 pub async fn update(call: &Call, body: Body, rules: Rules) -> Result<Response, ApiError> {
     let media = Media::of_body(&call.headers)?;
@@ -56,8 +56,7 @@ async fn create(
 ) -> Result<Response, ApiError> {
     let uid = object::uid(&value);
     if !uid.is_empty() {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
-        return Err(ApiError::conflict(call.about(&call.address.name), &why));
+        return Err(preconditions::wrong_uid(call, &call.address.name, dry_run, (uid, "")));
     }
     metadata::wipe_system_fields(&mut value);
     // Upstream compares it with that of an existing object alone.
