@@ -72,6 +72,8 @@ impl Path {
         let (group, version, rest) = match segments.as_slice() {
             ["api"] => return Self::CoreVersions,
             ["apis"] => return Self::Groups,
+            // The core group has no name, and does not stand here.
+            ["apis", "", ..] => return Self::Other,
             ["apis", group] => return Self::Group(decode(group)),
             ["api", version, rest @ ..] => (String::new(), decode(version), rest),
             ["apis", group, version, rest @ ..] => (decode(group), decode(version), rest),
@@ -256,6 +258,7 @@ mod tests {
             ("/api/v1", version("")),
             ("/", Path::Other),
             ("/foo", Path::Other),
+            ("/apis//v1/pods", Path::Other),
         ];
         for (path, expected) in table {
             assert_eq!(Path::parse(path), expected, "{path}");

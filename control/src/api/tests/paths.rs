@@ -161,8 +161,8 @@ async fn openapi_is_served_with_tags() {
     let again = Request::get(url).header("if-none-match", tag).body(Body::empty());
     assert_eq!(server.send(again.expect("a request")).await.status, 304);
     assert_eq!(server.get("/openapi/v2").await.ok()["swagger"], "2.0");
-    server.get("/openapi/v3/apis/none/v1").await.refused(404);
-    server.get_as("/openapi/v2", "application/com.github.proto").await.refused(406);
+    assert_eq!(server.get("/openapi/v3/apis/none/v1").await.status, 404);
+    assert_eq!(server.get_as("/openapi/v2", "application/com.github.proto").await.status, 406);
 }
 
 #[tokio::test]

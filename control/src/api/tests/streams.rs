@@ -381,7 +381,7 @@ async fn a_table_s_watch_names_its_columns_once_and_marks_where_the_state_ends()
     assert_eq!(first["object"]["columnDefinitions"][0]["name"], "Name");
     assert_eq!(second["object"]["columnDefinitions"], Value::Null);
     let rows = items(&second["object"], "rows");
-    assert_eq!((&rows[0]["cells"][0], rows[0].get("object")), (&json!("b"), None));
+    assert_eq!((&rows[0]["cells"][0], rows[0].get("object")), (&json!("b"), Some(&Value::Null)));
     let bookmark = watch.next().await.expect("a bookmark");
     assert_eq!(bookmark["type"], "BOOKMARK");
     let marked = &bookmark["object"]["rows"][0]["object"];

@@ -130,10 +130,7 @@ async fn three_kinds_of_patch_apply_and_the_fourth_is_refused() {
     let patched = server.patch(&path, "application/json-patch+json", json_patch).await.ok();
     assert_eq!(patched["spec"]["replicas"], 4);
     let fifth = server.patch(&path, "application/yaml", json!({})).await;
-    assert_eq!(
-        fifth.refused(415),
-        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
-    );
+    assert_eq!(fifth.refused(415), "415: Unsupported Media Type");
     let stale = json!({ "metadata": { "resourceVersion": "1" }, "spec": { "replicas": 1 } });
     server.patch(&path, MERGE, stale).await.refused(409);
 }
