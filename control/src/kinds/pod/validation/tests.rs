@@ -515,8 +515,8 @@ fn scheduling_is_checked() {
                 ]}),
                 &[
                     "spec.topologySpreadConstraints[0].maxSkew: Invalid value: 0: must be greater than zero",
-                    "spec.topologySpreadConstraints[0].minDomains: Invalid value: 1: can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway",
                     "spec.topologySpreadConstraints[0].{topologyKey, whenUnsatisfiable}: Duplicate value: \"{z, ScheduleAnyway}\"",
+                    "spec.topologySpreadConstraints[0].minDomains: Invalid value: 1: can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway",
                     "spec.topologySpreadConstraints[1].nodeTaintsPolicy: Unsupported value: \"Odd\": supported values: \"Honor\", \"Ignore\"",
                 ],
             ),
