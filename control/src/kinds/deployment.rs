@@ -277,9 +277,7 @@ mod tests {
             (
                 |object| object["spec"]["selector"] = json!({}),
                 vec![
-                    "spec.selector: Required value",
-                    "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` \
-                     does not match template `labels`",
+                    "spec.selector: Invalid value: {}: empty selector is invalid for deployment",
                 ],
             ),
             (
