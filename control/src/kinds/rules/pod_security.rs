@@ -17,18 +17,18 @@ pub fn validate(labels: Option<&BTreeMap<String, String>>) -> Vec<FieldError> {
     for mode in MODES {
         let level = format!("{PREFIX}{mode}");
         let version = format!("{level}-version");
-        let rules: [(String, fn(&str) -> bool, String); 2] = [
-            (level, is_level, format!("must be one of {}", LEVELS.join(", "))),
-            (version, is_version, r#"must be "latest" or "v1.x""#.to_owned()),
-        ];
-        for (key, holds, detail) in rules {
-            let bad = labels.get(&key).filter(|value| !holds(value));
-            errors.extend(bad.map(|value| {
-                FieldError::invalid(format!("metadata.labels[{key}]"), value.as_str(), detail)
-            }));
+        if let Some(value) = labels.get(&level).filter(|value| !is_level(value)) {
+            errors.push(invalid(&level, value, &format!("must be one of {}", LEVELS.join(", "))));
+        }
+        if let Some(value) = labels.get(&version).filter(|value| !is_version(value)) {
+            errors.push(invalid(&version, value, r#"must be "latest" or "v1.x""#));
         }
     }
     errors
+}
+
+fn invalid(label: &str, value: &str, detail: &str) -> FieldError {
+    FieldError::invalid(format!("metadata.labels[{label}]"), value, detail)
 }
 
 fn is_level(text: &str) -> bool {
