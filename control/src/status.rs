@@ -16,7 +16,7 @@ pub struct ApiError {
     /// `details`: name, group, kind, uid, causes, retryAfterSeconds.
     pub details: Option<Value>,
     /// `metadata.continue`: where a list whose revision is gone may go on, inconsistently.
-    pub continued: Option<String>,
+    pub continued: Option<Box<str>>,
     /// What else the client is to be told.
     pub warnings: Vec<String>,
 }
@@ -191,7 +191,7 @@ impl ApiError {
             status["details"] = details.clone();
         }
         if let Some(token) = &self.continued {
-            status["metadata"]["continue"] = token.as_str().into();
+            status["metadata"]["continue"] = token.as_ref().into();
         }
         status
     }

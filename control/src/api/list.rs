@@ -184,7 +184,7 @@ async fn next_page(
         Err(StoreError::Compacted { .. }) => {
             let mut error = ApiError::expired(CONTINUE_EXPIRED);
             let newest = Continue { revision: None, rest: None, ..token.clone() };
-            error.continued = Some(newest.write());
+            error.continued = Some(newest.write().into());
             Err(error)
         }
         result => result.map_err(write::store_failed),

@@ -105,7 +105,7 @@ impl Socket {
 }
 
 /// Upstream talks to pages of known origin, in one protocol if any.
-fn handshake(headers: &HeaderMap) -> Result<Response, Response> {
+fn handshake(headers: &HeaderMap) -> Response {
     let text = |name: &str| {
         headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().trim()
     };
@@ -119,13 +119,13 @@ fn handshake(headers: &HeaderMap) -> Result<Response, Response> {
         let mut refused = plain(StatusCode::BAD_REQUEST);
         let known = HeaderValue::from_static("13");
         refused.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, known);
-        return Err(refused);
+        return refused;
     }
     if key.is_empty() || protocol.contains(',') {
-        return Err(plain(StatusCode::BAD_REQUEST));
+        return plain(StatusCode::BAD_REQUEST);
     }
     if text("origin").is_empty() {
-        return Err(plain(StatusCode::FORBIDDEN));
+        return plain(StatusCode::FORBIDDEN);
     }
     let mut response = plain(StatusCode::SWITCHING_PROTOCOLS);
     let answers = response.headers_mut();
@@ -137,7 +137,7 @@ fn handshake(headers: &HeaderMap) -> Result<Response, Response> {
     if let Some(protocol) = headers.get(header::SEC_WEBSOCKET_PROTOCOL) {
         answers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol.clone());
     }
-    Ok(response)
+    response
 }
 
 /// Shows a client that the server has understood what it wants.
@@ -247,7 +247,7 @@ async fn listen(
 mod tests {
     use super::*;
 
-    fn ask(headers: &[(&'static str, &'static str)]) -> Result<Response, Response> {
+    fn ask(headers: &[(&'static str, &'static str)]) -> Response {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(*name, HeaderValue::from_static(value));
@@ -260,11 +260,11 @@ mod tests {
         let key = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
         let version = ("sec-websocket-version", "13");
         let origin = ("origin", "https://example.com");
-        let agreed = ask(&[key, version, origin]).expect("it agrees");
+        let agreed = ask(&[key, version, origin]);
         assert_eq!(agreed.status(), 101);
         assert_eq!(agreed.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         let refused = |headers: &[(&'static str, &'static str)]| {
-            ask(headers).expect_err("refused").status().as_u16()
+            ask(headers).status().as_u16()
         };
         assert_eq!(refused(&[key, version]), 403);
         assert_eq!(refused(&[version, origin]), 400);

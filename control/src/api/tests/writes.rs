@@ -386,6 +386,6 @@ async fn a_patch_of_a_scale_stays_with_its_object() {
     assert!(why.starts_with(start), "{why}");
     let why = patch(json!({ "labels": { "-": "x" } })).await.refused(422);
     assert!(why.starts_with(r#"Scale.autoscaling "d" is invalid: metadata.labels: "#), "{why}");
-    let accept = format!("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io");
-    assert!(server.get_as(&path, &accept).await.refused(406).ends_with("(*autoscaling.Scale)"));
+    let accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    assert!(server.get_as(&path, accept).await.refused(406).ends_with("(*autoscaling.Scale)"));
 }

@@ -4,6 +4,8 @@
 
 use serde_json::Value;
 
+use crate::schema::json_complaint;
+
 /// What the whole text is to be; null is fine everywhere.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Shape {
@@ -13,8 +15,8 @@ pub enum Shape {
 
 /// The value of a text that `go_type` is read from, or upstream's complaint.
 pub fn parse(text: &[u8], shape: Shape, go_type: &str) -> Result<Value, String> {
-    let value: Value =
-        serde_json::from_slice(text).map_err(|error| complaint(text, &error.to_string()))?;
+    let value: Value = serde_json::from_slice(text)
+        .map_err(|error| json_complaint(text).unwrap_or_else(|| error.to_string()))?;
     let (found, found_shape) = match &value {
         Value::Null => return Ok(value),
         Value::Bool(_) => ("bool", None),
@@ -27,17 +29,6 @@ pub fn parse(text: &[u8], shape: Shape, go_type: &str) -> Result<Value, String> 
         return Ok(value);
     }
     Err(format!("json: cannot unmarshal {found} into Go value of type {go_type}"))
-}
-
-/// Go's words for what goes wrong at once; else ours.
-fn complaint(text: &[u8], otherwise: &str) -> String {
-    match text.trim_ascii().first() {
-        None => "unexpected end of JSON input".to_owned(),
-        Some(byte) if byte.is_ascii_graphic() && !b"{[\"-0123456789tfn".contains(byte) => {
-            format!("invalid character '{}' looking for beginning of value", char::from(*byte))
-        }
-        Some(_) => otherwise.to_owned(),
-    }
 }
 
 #[cfg(test)]
