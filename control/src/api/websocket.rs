@@ -43,7 +43,7 @@ const PONG: u8 = 10;
 pub struct Socket {
     client: OnUpgrade,
     /// What the server says to that, or why it does not agree.
-    handshake: Result<Response, Response>,
+    handshake: Response,
 }
 
 /// The token that a page brings among its subprotocols, since it can set no other header, and the
@@ -81,10 +81,10 @@ impl Socket {
 
     /// Sends the events of a watch as messages until either side has enough.
     pub fn serve(self, call: &Call, is_text: bool, events: Body) -> Response {
-        let response = match self.handshake {
-            Ok(response) => response,
-            Err(refused) => return refused,
-        };
+        let response = self.handshake;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return response;
+        }
         let client = self.client;
         call.api.ambient().spawn(async move {
             let joined = async {
@@ -263,9 +263,7 @@ mod tests {
         let agreed = ask(&[key, version, origin]);
         assert_eq!(agreed.status(), 101);
         assert_eq!(agreed.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        let refused = |headers: &[(&'static str, &'static str)]| {
-            ask(headers).status().as_u16()
-        };
+        let refused = |headers: &[(&'static str, &'static str)]| ask(headers).status().as_u16();
         assert_eq!(refused(&[key, version]), 403);
         assert_eq!(refused(&[version, origin]), 400);
         assert_eq!(refused(&[key, origin, ("sec-websocket-version", "8")]), 400);
