@@ -40,7 +40,7 @@ async fn requests_are_proxied_to_pods_and_services() {
     let cases = [
         ("services/web/proxy/", "no endpoints available for service \"web\""),
         ("services/web:81/proxy/", "no service port 81 found for service \"web\""),
-        ("services/none:http/proxy/", "endpoints \"none\" not found"),
+        ("services/none:http/proxy/", "services \"none\" not found"),
         ("services/ftp:web:http/proxy/", "invalid service request \"ftp:web:http\""),
         ("pods/none/proxy/", "pods \"none\" not found"),
     ];
