@@ -6,11 +6,10 @@ use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, IngressBackend, IngressRule, IngressServiceBackend, IngressSpec,
     IngressStatus, IngressTLS,
 };
-use serde_json::Value;
 
 use crate::kinds::meta::invalid_each;
 use crate::kinds::rules::object_reference;
-use crate::kinds::{FieldError, formats, names};
+use crate::kinds::{FieldError, Shown, formats, names};
 
 const PATH_TYPES: &[&str] = &["Exact", "ImplementationSpecific", "Prefix"];
 const PATH_SEQUENCES: &[&str] = &["//", "/./", "/../", "%2f", "%2F"];
@@ -22,7 +21,8 @@ pub fn spec(spec: &IngressSpec) -> Vec<FieldError> {
     let rules = spec.rules.as_deref().unwrap_or_default();
     let mut errors = Vec::new();
     if rules.is_empty() && spec.default_backend.is_none() {
-        let value = spec.rules.as_ref().map_or(Value::Null, |_| Value::Array(Vec::new()));
+        // Upstream shows the rules at the path of the spec.
+        let value = Shown::Text(if spec.rules.is_some() { "[]" } else { "null" }.to_owned());
         let why = "either `defaultBackend` or `rules` must be specified";
         errors.push(FieldError::invalid("spec", value, why));
     }
