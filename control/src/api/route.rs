@@ -1,5 +1,6 @@
 //! What stands at a path, what it takes and what it gives: upstream's router goes by its table, and
-//! compares media types letter by letter, before any handler looks at the request. What gets past that is negotiated in `negotiate`. Pure.
+//! compares media types letter by letter, before any handler looks at the request. What gets past
+//! that is negotiated in `negotiate`. Pure.
 //!
 //! Source: `go-restful` (jsr311.go, route.go), `k8s.io/apiserver/pkg/endpoints/installer.go`.
 
