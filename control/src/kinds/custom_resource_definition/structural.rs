@@ -241,7 +241,7 @@ fn validate_values(
         validate_nested(not, Skips::default(), &format!("{path}.not"), errors);
     }
     let pattern = schema.pattern.as_deref().unwrap_or_default();
-    if let Err(why) = go_regexp::check(pattern) {
+    if let Err(why) = go_regexp::compile(pattern) {
         let why = format!("must be a valid regular expression, but isn't: {why}");
         errors.push(FieldError::invalid(format!("{path}.pattern"), pattern, why));
     }

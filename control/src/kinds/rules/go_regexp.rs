@@ -1,19 +1,24 @@
-//! Whether a text is a regular expression of Go, and Go's words where it is none.
+//! Go's regular expressions: what is one, Go's words where it is none, and the same expression for
+//! the `regex` crate, whose syntax is nearly Go's.
 //!
-//! Judged is the syntax alone; what matches is the business of the `regex` crate, whose syntax is
-//! nearly the same. Source: Go's `regexp/syntax`.
+//! Source: Go's `regexp/syntax`.
 
-use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
-use regex::Regex;
+use regex::bytes::Regex;
 
-const COUNT_MAX: u32 = 1000;
+/// How often a part may be repeated, by all the counts around it together.
+const REPEATS_MAX: u32 = 1000;
+const HEIGHT_MAX: u32 = 1000;
+/// In Go's instructions.
+const SIZE_MAX: u64 = (128 << 20) / 40;
 
-/// The error is the one of Go's `regexp.Compile`.
-pub fn check(pattern: &str) -> Result<(), String> {
-    let mut parser =
-        Parser { pattern, rest: pattern, open: 0, has_argument: false, names: BTreeSet::new() };
-    parser.parse().map_err(|(code, part)| format!("error parsing regexp: {code}: `{part}`"))
+/// The error is the one of Go's `regexp.Compile`, or says that the expression is too large for the
+/// `regex` crate.
+pub fn compile(pattern: &str) -> Result<Regex, String> {
+    let mut parser = Parser::new(pattern);
+    parser.parse().map_err(|(code, part)| format!("error parsing regexp: {code}: `{part}`"))?;
+    Regex::new(&parser.translated).map_err(|_| "larger than this server can match".to_owned())
 }
 
 /// What is wrong, and with which part of the pattern.
@@ -22,16 +27,99 @@ type Fault<'a> = (&'static str, &'a str);
 const BAD_RANGE: &str = "invalid character class range";
 const BAD_ESCAPE: &str = "invalid escape sequence";
 const BAD_COUNT: &str = "invalid repeat count";
+const BAD_FLAGS: &str = "invalid or unsupported Perl syntax";
 const BAD_NAME: &str = "invalid named capture";
 
 struct Parser<'a> {
     pattern: &'a str,
     rest: &'a str,
-    /// Groups that are not closed yet.
-    open: usize,
-    /// Whether there is something to repeat.
-    has_argument: bool,
-    names: BTreeSet<&'a str>,
+    /// What is read so far, in the syntax of the `regex` crate.
+    translated: String,
+    /// The open groups; the first is the whole.
+    groups: Vec<Group>,
+    /// Flags that begin before what comes next, but for an operator.
+    flags: String,
+}
+
+/// What Go limits of a part.
+#[derive(Clone, Copy, Default)]
+struct Weight {
+    height: u32,
+    /// The greatest product of counts within each other.
+    repeats: u32,
+    size: u64,
+}
+
+impl Weight {
+    const ONE: Self = Self { height: 1, repeats: 1, size: 1 };
+
+    /// Beside each other.
+    fn and(self, other: Self) -> Self {
+        Self {
+            height: self.height.max(other.height),
+            repeats: self.repeats.max(other.repeats),
+            size: self.size + other.size,
+        }
+    }
+
+    fn within(self, size: u64) -> Self {
+        Self { height: self.height + 1, size: self.size + size, ..self }
+    }
+
+    /// Go counts the copies that it makes: those that must be, and those that may.
+    fn repeated(self, min: u32, max: Option<u32>) -> Self {
+        let must = u64::from(min) * self.size;
+        let size = match max {
+            None => must + 1 + u64::from(min == 0),
+            Some(max) => must + u64::from(max - min) * (1 + self.size),
+        };
+        let repeats = max.unwrap_or(min).saturating_mul(self.repeats).max(1);
+        Self { height: self.height + 1, repeats, size: size.max(1) }
+    }
+}
+
+#[derive(Default)]
+struct Group {
+    /// The alternatives before this one, and how many there are.
+    others: Weight,
+    alternatives: u32,
+    /// What stands before the last part, and how many parts that are.
+    before: Weight,
+    parts: u32,
+    /// What an operator would repeat.
+    last: Option<Weight>,
+    is_capture: bool,
+}
+
+impl Group {
+    fn push(&mut self, part: Weight) {
+        if let Some(last) = self.last.replace(part) {
+            // Letters beside each other are one part.
+            let is_text = |part: Weight| part.height <= 1;
+            let joins = self.parts > 0 && is_text(self.before) && is_text(last);
+            self.parts += u32::from(!joins);
+            self.before = self.before.and(last);
+        }
+    }
+
+    fn end_alternative(&mut self) {
+        let parts = self.parts + u32::from(self.last.is_some());
+        let all = self.before.and(self.last.take().unwrap_or_default());
+        let is_text = all.height <= 1;
+        let whole = if parts > 1 && !is_text { all.within(0) } else { all };
+        self.others = self.others.and(whole);
+        self.alternatives += 1;
+        (self.before, self.parts) = (Weight::default(), 0);
+    }
+
+    fn end(mut self) -> Weight {
+        self.end_alternative();
+        let mut whole = self.others;
+        if self.alternatives > 1 {
+            whole = whole.within(u64::from(self.alternatives) - 1);
+        }
+        if self.is_capture { whole.within(2) } else { whole }
+    }
 }
 
 /// The beginning of a text up to where `rest`, its end, begins.
@@ -40,71 +128,144 @@ fn before<'a>(text: &'a str, rest: &str) -> &'a str {
 }
 
 impl<'a> Parser<'a> {
+    fn new(pattern: &'a str) -> Self {
+        Self {
+            pattern,
+            rest: pattern,
+            translated: String::with_capacity(pattern.len()),
+            groups: vec![Group::default()],
+            flags: String::new(),
+        }
+    }
+
     fn parse(&mut self) -> Result<(), Fault<'a>> {
         // Where the operator right before this place begins.
         let mut last: Option<&'a str> = None;
         while let Some(letter) = self.rest.chars().next() {
             let here = self.rest;
             let mut repeats = false;
+            if !matches!(letter, '*' | '+' | '?' | '{') && !here.starts_with("(?") {
+                self.begin();
+            }
             match letter {
                 '(' if here.starts_with("(?") => self.flags()?,
-                '(' => {
-                    self.open += 1;
-                    self.skip(1, false);
+                '(' => self.open(&here[1..], true),
+                '|' => {
+                    self.take(&here[1..]);
+                    self.group().end_alternative();
                 }
-                '|' => self.skip(1, false),
                 ')' => {
-                    self.open = self.open.checked_sub(1).ok_or(("unexpected )", self.pattern))?;
-                    self.skip(1, true);
+                    let group = self.groups.pop().filter(|_| !self.groups.is_empty());
+                    let group = group.ok_or(("unexpected )", self.pattern))?;
+                    self.take(&here[1..]);
+                    self.push(group.end())?;
                 }
                 '[' => {
-                    self.rest = class(here)?;
-                    self.has_argument = true;
+                    let after = class(here, &mut self.translated)?;
+                    self.rest = after;
+                    self.push(Weight::ONE)?;
                 }
                 '*' | '+' | '?' => {
-                    self.repeat(here, &here[1..], last)?;
+                    let min = u32::from(letter == '+');
+                    let max = (letter == '?').then_some(1);
+                    self.repeat((min, max, &here[1..]), last)?;
                     repeats = true;
                 }
                 '{' => match count(here) {
-                    None => self.skip(1, true),
-                    Some((min, max, rest)) => {
-                        let wrong =
-                            min > COUNT_MAX || max.is_some_and(|max| max > COUNT_MAX || min > max);
-                        if wrong {
+                    None => {
+                        self.begin();
+                        self.letter(letter)?;
+                    }
+                    Some(count) => {
+                        let (min, max, rest) = count;
+                        let most = max.unwrap_or(min);
+                        if min > most || most > REPEATS_MAX {
                             return Err((BAD_COUNT, before(here, rest)));
                         }
-                        self.repeat(here, rest, last)?;
+                        self.repeat(count, last)?;
                         repeats = true;
                     }
                 },
                 '\\' => self.backslash()?,
-                letter => self.skip(letter.len_utf8(), true),
+                letter => self.letter(letter)?,
             }
             last = repeats.then_some(here);
         }
-        if self.open > 0 { Err(("missing closing )", self.pattern)) } else { Ok(()) }
+        match self.groups.pop() {
+            Some(whole) if self.groups.is_empty() => self.limit(whole.end()).map(drop),
+            _ => Err(("missing closing )", self.pattern)),
+        }
     }
 
-    fn skip(&mut self, bytes: usize, has_argument: bool) {
-        self.rest = &self.rest[bytes..];
-        self.has_argument = has_argument;
+    fn group(&mut self) -> &mut Group {
+        self.groups.last_mut().expect("the whole is a group that nothing closes")
     }
 
-    fn repeat(
-        &mut self,
-        operator: &'a str,
-        after: &'a str,
-        last: Option<&'a str>,
-    ) -> Result<(), Fault<'a>> {
-        let after = after.strip_prefix('?').unwrap_or(after);
+    fn begin(&mut self) {
+        self.translated.push_str(&self.flags);
+        self.flags.clear();
+    }
+
+    /// Up to here the text means the same to the `regex` crate.
+    fn take(&mut self, after: &'a str) {
+        self.translated.push_str(before(self.rest, after));
+        self.rest = after;
+    }
+
+    fn open(&mut self, after: &'a str, is_capture: bool) {
+        self.take(after);
+        self.groups.push(Group { is_capture, ..Group::default() });
+    }
+
+    fn push(&mut self, part: Weight) -> Result<(), Fault<'a>> {
+        let part = self.limit(part)?;
+        self.group().push(part);
+        Ok(())
+    }
+
+    fn limit(&self, part: Weight) -> Result<Weight, Fault<'a>> {
+        if part.size > SIZE_MAX {
+            return Err(("expression too large", self.pattern));
+        }
+        if part.height > HEIGHT_MAX {
+            return Err(("expression nests too deeply", self.pattern));
+        }
+        Ok(part)
+    }
+
+    /// A letter that stands for itself, or one of `.`, `^` and `$`.
+    fn letter(&mut self, letter: char) -> Result<(), Fault<'a>> {
+        if matches!(letter, '{' | '}' | ']') {
+            self.translated.push('\\');
+        }
+        self.take(&self.rest[letter.len_utf8()..]);
+        self.push(Weight::ONE)
+    }
+
+    fn repeat(&mut self, count: Count<'a>, last: Option<&'a str>) -> Result<(), Fault<'a>> {
+        let (min, max, operator_end) = count;
+        let operator = self.rest;
+        let after = operator_end.strip_prefix('?').unwrap_or(operator_end);
         if let Some(last) = last {
             return Err(("invalid nested repetition operator", before(last, after)));
         }
-        if !self.has_argument {
-            let operator = before(operator, after);
-            return Err(("missing argument to repetition operator", operator));
+        let Some(part) = self.group().last.take() else {
+            return Err(("missing argument to repetition operator", before(operator, after)));
+        };
+        let whole = part.repeated(min, max);
+        // Where nothing is copied, Go does not look.
+        if max.unwrap_or(min) >= 2 && whole.repeats > REPEATS_MAX {
+            return Err((BAD_COUNT, before(operator, operator_end)));
         }
-        self.rest = after;
+        let whole = self.limit(whole)?;
+        self.group().last = Some(whole);
+        // Behind flags it may stand behind another operator, and would make that one lazy.
+        if !self.flags.is_empty() && operator.starts_with('?') {
+            self.translated.push_str("{0,1}");
+            self.rest = after;
+        } else {
+            self.take(after);
+        }
         Ok(())
     }
 
@@ -119,62 +280,82 @@ impl<'a> Parser<'a> {
             if !is_name {
                 return Err((BAD_NAME, before(here, after)));
             }
-            if !self.names.insert(name) {
-                return Err(("duplicate capture group name", name));
-            }
-            self.open += 1;
+            // The name matters to nobody, and the `regex` crate refuses some that Go takes.
+            self.begin();
+            self.translated.push('(');
             self.rest = after;
-            self.has_argument = false;
+            self.open(after, true);
             return Ok(());
         }
         let (mut minus, mut any) = (false, false);
         for (at, letter) in here.char_indices().skip(2) {
             let after = &here[at + letter.len_utf8()..];
-            let refuse = Err(("invalid or unsupported Perl syntax", before(here, after)));
+            let refuse = Err((BAD_FLAGS, before(here, after)));
             match letter {
                 'i' | 'm' | 's' | 'U' => any = true,
                 '-' if minus => return refuse,
                 '-' => (minus, any) = (true, false),
                 ':' | ')' if minus && !any => return refuse,
                 ':' => {
-                    self.open += 1;
-                    self.rest = after;
-                    self.has_argument = false;
+                    self.begin();
+                    self.open(after, false);
                     return Ok(());
                 }
                 ')' => {
+                    self.flags += before(here, after);
                     self.rest = after;
                     return Ok(());
                 }
                 _ => return refuse,
             }
         }
-        Err(("missing closing )", self.pattern))
+        Err((BAD_FLAGS, here))
     }
 
     fn backslash(&mut self) -> Result<(), Fault<'a>> {
         let here = self.rest;
-        self.has_argument = true;
         match here[1..].chars().next() {
-            Some('A' | 'b' | 'B' | 'z') => self.rest = &here[2..],
+            Some('b' | 'B') => {
+                // Go's words are of ASCII alone.
+                let _ = write!(self.translated, "(?-u:{})", &here[..2]);
+                self.rest = &here[2..];
+            }
+            Some('A' | 'z') => self.take(&here[2..]),
             Some('C') => return Err((BAD_ESCAPE, &here[..2])),
             Some('Q') => {
                 let quoted = &here[2..];
-                self.rest = quoted.split_once("\\E").map_or("", |(_, after)| after);
+                let (quoted, after) = quoted.split_once("\\E").unwrap_or((quoted, ""));
+                self.rest = after;
+                for letter in quoted.chars() {
+                    plain(letter, &mut self.translated);
+                    self.push(Weight::ONE)?;
+                }
+                return Ok(());
             }
-            _ => {
-                self.rest = match letters(here)? {
-                    Some(rest) => rest,
-                    None => escape(here)?.1,
-                };
-            }
+            _ => match letters(here, &mut self.translated)? {
+                Some(after) => self.rest = after,
+                None => {
+                    let (letter, after) = escape(here)?;
+                    plain(letter, &mut self.translated);
+                    self.rest = after;
+                }
+            },
         }
-        Ok(())
+        self.push(Weight::ONE)
     }
 }
 
+/// A letter that stands for itself.
+fn plain(letter: char, translated: &mut String) {
+    let mut bytes = [0; 4];
+    translated.push_str(&regex::escape(letter.encode_utf8(&mut bytes)));
+}
+
+/// The limits of a count, and what follows it.
+type Count<'a> = (u32, Option<u32>, &'a str);
+
 /// `{2}`, `{2,}`, `{2,3}`: the limits and what follows. Anything else is no count.
-fn count(text: &str) -> Option<(u32, Option<u32>, &str)> {
+fn count(text: &str) -> Option<Count<'_>> {
     let (inside, after) = text.strip_prefix('{')?.split_once('}')?;
     let number = |text: &str| {
         let is_number = !text.is_empty()
@@ -190,11 +371,22 @@ fn count(text: &str) -> Option<(u32, Option<u32>, &str)> {
 }
 
 /// `\d`, `\pL`, `\p{Greek}`: what follows, or `None` where it is no class of letters.
-fn letters(text: &str) -> Result<Option<&str>, Fault<'_>> {
+fn letters<'a>(text: &'a str, translated: &mut String) -> Result<Option<&'a str>, Fault<'a>> {
     let rest = &text[1..];
     let Some(letter) = rest.chars().next() else { return Ok(None) };
+    // Go's are of ASCII alone.
+    let ascii = match letter.to_ascii_lowercase() {
+        'd' => Some("0-9"),
+        's' => Some(r"\t\n\f\r "),
+        'w' => Some("0-9A-Za-z_"),
+        _ => None,
+    };
+    if let Some(ascii) = ascii {
+        let not = if letter.is_ascii_uppercase() { "^" } else { "" };
+        let _ = write!(translated, "[{not}{ascii}]");
+        return Ok(Some(&rest[1..]));
+    }
     match letter {
-        'd' | 'D' | 's' | 'S' | 'w' | 'W' => Ok(Some(&rest[1..])),
         'p' | 'P' if rest.len() > 1 => {
             let name = &rest[1..];
             let after = match name.strip_prefix('{') {
@@ -203,7 +395,17 @@ fn letters(text: &str) -> Result<Option<&str>, Fault<'_>> {
             };
             let class = before(text, after);
             let known = class.replacen("{^", "{", 1);
-            if Regex::new(&known).is_err() { Err((BAD_RANGE, class)) } else { Ok(Some(after)) }
+            if Regex::new(&known).is_err() {
+                return Err((BAD_RANGE, class));
+            }
+            // `{^` turns the class about, as `\P` does.
+            if known != class {
+                let turned = if letter == 'p' { 'P' } else { 'p' };
+                let _ = write!(translated, "\\{turned}{}", &known[2..]);
+            } else {
+                translated.push_str(class);
+            }
+            Ok(Some(after))
         }
         _ => Ok(None),
     }
@@ -217,7 +419,7 @@ fn escape(text: &str) -> Result<(char, &str), Fault<'_>> {
     };
     let rest = after.as_str();
     let refuse = |rest: &str| Err((BAD_ESCAPE, before(text, rest)));
-    let plain = |letter: char| Ok((letter, rest));
+    let is = |letter: char| Ok((letter, rest));
     match letter {
         // A single digit but zero is a backreference.
         '1'..='7' if !rest.as_bytes().first().is_some_and(is_octal) => refuse(rest),
@@ -228,13 +430,13 @@ fn escape(text: &str) -> Result<(char, &str), Fault<'_>> {
             Ok((code.unwrap_or_default(), &rest[more..]))
         }
         'x' => hexadecimal(text, rest),
-        'a' => plain('\u{7}'),
-        'f' => plain('\u{c}'),
-        'n' => plain('\n'),
-        'r' => plain('\r'),
-        't' => plain('\t'),
-        'v' => plain('\u{b}'),
-        letter if letter.is_ascii() && !letter.is_ascii_alphanumeric() => plain(letter),
+        'a' => is('\u{7}'),
+        'f' => is('\u{c}'),
+        'n' => is('\n'),
+        'r' => is('\r'),
+        't' => is('\t'),
+        'v' => is('\u{b}'),
+        letter if letter.is_ascii() && !letter.is_ascii_alphanumeric() => is(letter),
         _ => refuse(rest),
     }
 }
@@ -244,32 +446,41 @@ fn is_octal(byte: &u8) -> bool {
 }
 
 fn hexadecimal<'a>(text: &'a str, rest: &'a str) -> Result<(char, &'a str), Fault<'a>> {
-    let letter = |digits: &str| u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
-    if let Some(braced) = rest.strip_prefix('{') {
-        let end = braced.find(|letter: char| !letter.is_ascii_hexdigit()).unwrap_or(braced.len());
-        let (digits, after) = braced.split_at(end);
-        return match (after.strip_prefix('}'), letter(digits)) {
-            (Some(after), Some(letter)) => Ok((letter, after)),
-            _ => {
-                let more = after.chars().next().map_or(0, char::len_utf8);
-                Err((BAD_ESCAPE, before(text, &after[more..])))
-            }
+    let refuse = |rest: &str| Err((BAD_ESCAPE, before(text, rest)));
+    let letter = |code| char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+    let mut code = 0;
+    let mut digits = rest.chars();
+    if !rest.starts_with('{') {
+        let two = digits.by_ref().take(2).map(|digit| digit.to_digit(16));
+        let two = two.collect::<Option<Vec<_>>>().filter(|two| two.len() == 2);
+        let after = rest.char_indices().nth(2).map_or("", |(at, _)| &rest[at..]);
+        return match two {
+            Some(two) => Ok((letter(16 * two[0] + two[1]), after)),
+            None => refuse(after),
         };
     }
-    let good = rest.bytes().take(2).take_while(u8::is_ascii_hexdigit).count();
-    match letter(&rest[..good]).filter(|_| good == 2) {
-        Some(letter) => Ok((letter, &rest[2..])),
-        None => {
-            let bad = rest[good..].chars().next().map_or(0, char::len_utf8);
-            Err((BAD_ESCAPE, before(text, &rest[good + bad..])))
+    digits.next();
+    while let Some(digit) = digits.next() {
+        let after = digits.as_str();
+        match digit.to_digit(16) {
+            Some(digit) => code = code * 16 + digit,
+            None if digit == '}' && after.len() + 2 < rest.len() => {
+                return Ok((letter(code), after));
+            }
+            None => return refuse(after),
+        }
+        if code > u32::from(char::MAX) {
+            return refuse(after);
         }
     }
+    refuse("")
 }
 
 /// What follows a class in brackets.
-fn class(text: &str) -> Result<&str, Fault<'_>> {
+fn class<'a>(text: &'a str, translated: &mut String) -> Result<&'a str, Fault<'a>> {
     let mut rest = &text[1..];
     rest = rest.strip_prefix('^').unwrap_or(rest);
+    translated.push_str(before(text, rest));
     let mut is_first = true;
     while is_first || !rest.starts_with(']') {
         is_first = false;
@@ -277,11 +488,12 @@ fn class(text: &str) -> Result<&str, Fault<'_>> {
             if !is_named_class(name.strip_prefix('^').unwrap_or(name)) {
                 return Err((BAD_RANGE, before(rest, after)));
             }
+            translated.push_str(before(rest, after));
             rest = after;
             continue;
         }
         if rest.starts_with('\\')
-            && let Some(after) = letters(rest)?
+            && let Some(after) = letters(rest, translated)?
         {
             rest = after;
             continue;
@@ -289,6 +501,7 @@ fn class(text: &str) -> Result<&str, Fault<'_>> {
         let range = rest;
         let (low, after) = class_letter(rest, text)?;
         rest = after;
+        plain(low, translated);
         if let Some(high) =
             rest.strip_prefix('-').filter(|it| !it.is_empty() && !it.starts_with(']'))
         {
@@ -297,8 +510,11 @@ fn class(text: &str) -> Result<&str, Fault<'_>> {
             if high < low {
                 return Err((BAD_RANGE, before(range, rest)));
             }
+            translated.push('-');
+            plain(high, translated);
         }
     }
+    translated.push(']');
     Ok(&rest[1..])
 }
 
@@ -349,7 +565,7 @@ mod tests {
             "\\_\\-",
             "[\\d\\-z]",
         ] {
-            assert_eq!(check(pattern), Ok(()), "{pattern}");
+            assert_eq!(compile(pattern).err(), None, "{pattern}");
         }
     }
 
@@ -377,7 +593,65 @@ mod tests {
             ("\\y", "invalid escape sequence: `\\y`"),
             ("\\xZ", "invalid escape sequence: `\\xZ`"),
         ] {
-            assert_eq!(check(pattern), Err(format!("error parsing regexp: {why}")), "{pattern}");
+            let why = format!("error parsing regexp: {why}");
+            assert_eq!(compile(pattern).err(), Some(why), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_for_go_is_refused() {
+        let nested = |depth: usize| format!("{}a{}", "(".repeat(depth), ")".repeat(depth));
+        for (pattern, code) in [
+            (nested(1000), "expression nests too deeply"),
+            ("(?:|b".repeat(1000) + &")".repeat(1000), "expression nests too deeply"),
+            ("((a{100}){11})".to_owned(), "invalid repeat count: `{11}`"),
+            ("(a{2,}){501}".to_owned(), "invalid repeat count: `{501}`"),
+            (format!("({}){{1000}}", "a".repeat(4000)), "expression too large"),
+        ] {
+            let why = compile(&pattern).expect_err(code);
+            assert!(why.starts_with(&format!("error parsing regexp: {code}")), "{why}");
+        }
+        for pattern in [nested(200), "((a{100}){10})*".to_owned(), "((a{1000}){0})".to_owned()] {
+            assert_eq!(compile(&pattern).err(), None, "{pattern}");
+        }
+        // Go takes it.
+        assert!(compile(&nested(999)).is_err_and(|why| why.contains("this server")));
+    }
+
+    #[test]
+    fn texts_match_as_in_go() {
+        for (pattern, text, matches) in [
+            ("^a{$", "a{", true),
+            ("^a{,2}$", "a{,2}", true),
+            ("^]}$", "]}", true),
+            ("^[[a&&b]+$", "[a&b", true),
+            ("^[a-c--]$", "-", true),
+            ("^[a~~b]$", "~", true),
+            (r"^\Qa.b\E+$", "a.bb", true),
+            (r"^\Qa.b\E+$", "axb", false),
+            (r"^\<$", "<", true),
+            (r"^\012$", "\n", true),
+            (r"^\x41\x{42}$", "AB", true),
+            (r"^[\d\-z]$", "-", true),
+            // Of ASCII alone, unlike those of the `regex` crate.
+            (r"^\d$", "\u{663}", false),
+            (r"^\D$", "\u{663}", true),
+            (r"^\w$", "\u{e9}", false),
+            (r"^[\W]$", "\u{e9}", true),
+            (r"\bb", "\u{e9}b", true),
+            (r"^\B\pL", "\u{e9}", true),
+            (r"^\pL$", "\u{e9}", true),
+            (r"^\p{^L}$", "\u{e9}", false),
+            (r"^[\P{^L}]$", "\u{e9}", true),
+            ("^(?P<_1>a)(?<2>b)$", "ab", true),
+            ("^(?i)A$", "a", true),
+            ("^A(?i)+A$", "AAa", true),
+            ("^A(?i)+$", "a", false),
+            ("^A{2}(?i)?$", "", true),
+            ("a$", "a\n", false),
+        ] {
+            let regex = compile(pattern).expect(pattern);
+            assert_eq!(regex.is_match(text.as_bytes()), matches, "{pattern} on {text:?}");
         }
     }
 }

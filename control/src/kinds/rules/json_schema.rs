@@ -7,10 +7,9 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
-use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::text_format;
+use super::{go_regexp, text_format};
 use crate::kinds::{ErrorKind, FieldError};
 
 /// The schema of an array's items.
@@ -140,8 +139,9 @@ impl Checker<'_> {
         }
         let pattern = schema.pattern.as_deref().filter(|pattern| !pattern.is_empty());
         // What is no regular expression is refused with the schema.
-        if let Some((pattern, regex)) = pattern.and_then(|it| Some((it, Regex::new(it).ok()?)))
-            && !regex.is_match(text)
+        if let Some((pattern, regex)) =
+            pattern.and_then(|it| Some((it, go_regexp::compile(it).ok()?)))
+            && !regex.is_match(text.as_bytes())
         {
             return self.refuse(name, text, &format!("should match '{pattern}'"));
         }
