@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
+use k8s_openapi::Metadata as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -42,6 +43,11 @@ pub struct Draft {
 impl Draft {
     pub fn into_value(self) -> Value {
         self.value
+    }
+
+    /// Changes the generation and nothing else: without a new decoding.
+    pub fn change_generation(&mut self, change: impl FnOnce(&mut Value)) {
+        change(&mut self.value);
     }
 }
 
@@ -251,8 +257,12 @@ impl<K: Kind> AnyKind for BuiltIn<K> {
         part: Part,
     ) -> Result<(Value, Findings), String> {
         let (value, mut findings) =
-            match new.typed.as_ref().and_then(|typed| typed.downcast_ref::<K::Object>()) {
-                Some(object) => (new.value, findings::<K>(object, old, part)),
+            match new.typed.and_then(|typed| typed.downcast::<K::Object>().ok()) {
+                Some(mut object) => {
+                    object.metadata_mut().generation = new.value["metadata"]["generation"].as_i64();
+                    let findings = findings::<K>(&object, old, part);
+                    (new.value, findings)
+                }
                 None => {
                     let mut object = decode::<K::Object>(&new.value)?;
                     K::note(&mut object, &new.noted)?;

@@ -37,6 +37,8 @@ pub use subresource::{Form, Subresource};
 pub use workload::selector_text;
 
 use jiff::Timestamp;
+use k8s_openapi::Metadata;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -136,7 +138,13 @@ pub struct Context<'a> {
 
 /// A built-in kind, over its `k8s-openapi` type. Every method has upstream's strategy as its source.
 pub trait Kind: Send + Sync + 'static {
-    type Object: Serialize + DeserializeOwned + schemars::JsonSchema + Send + Sync + 'static;
+    type Object: Metadata<Ty = ObjectMeta>
+        + Serialize
+        + DeserializeOwned
+        + schemars::JsonSchema
+        + Send
+        + Sync
+        + 'static;
     const INFO: KindInfo;
 
     /// The part of what the user wrote that `note` looks at, as a JSON pointer.

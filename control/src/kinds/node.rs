@@ -4,7 +4,7 @@
 
 mod validate;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, NodeSystemInfo};
@@ -33,7 +33,7 @@ impl Kind for Nodes {
             default_cidrs(spec);
         }
         let Some(status) = &mut node.status else { return };
-        if status.allocatable.is_none() {
+        if status.allocatable.as_ref().is_none_or(BTreeMap::is_empty) {
             status.allocatable = status.capacity.clone();
         }
         quantity::canonicalise_list(&mut status.capacity);

@@ -169,13 +169,23 @@ fn write_tagged(ty: &Type, fields: &Map<String, Value>, out: &mut String) {
     let mut known: Vec<&Field> = ty.fields.iter().collect();
     known.sort_by_key(|field| field.tag);
     for field in known {
-        if let Some(value) = fields.get(field.json) {
+        let value = fields.get(field.json);
+        if let Some(value) = value.filter(|value| !is_left_out(field, value)) {
             write_json(&field.json.into(), out);
             out.push(':');
             write_value(&field.kind, value, out);
             out.push(',');
         }
     }
+}
+
+fn is_left_out(field: &Field, value: &Value) -> bool {
+    let is_empty = match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(entries) => entries.is_empty() && matches!(field.kind, FieldKind::Map(_)),
+        _ => false,
+    };
+    is_empty && field.omit_empty && !field.pointer
 }
 
 fn write_internal(ty: &Type, words: &str, fields: &Map<String, Value>, out: &mut String) {

@@ -12,8 +12,6 @@ use super::types::{Alternative, FieldKind, Type};
 /// Upstream stops collecting there.
 const COMPLAINTS_MAX: usize = 100;
 
-const MANAGERS: &str = "/metadata/managedFields";
-
 /// What pruning found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
@@ -22,16 +20,11 @@ pub struct Pruned {
 }
 
 /// Drops unknown fields in place, writes quantities in their canonical form, and settles the value
-/// ([`super::settle`]): what upstream's decoder and its encoder make of it. Values of a wrong type are
-/// left for [`super::check_types`] to refuse.
+/// ([`super::settle`]) but for empty lists and maps: what upstream's decoder makes of it. Values of a
+/// wrong type are left for [`super::check_types`] to refuse.
 pub fn prune(ty: &Type, value: &mut Value) -> Pruned {
     let mut pruned = Pruned::default();
-    // An empty list of managers says that there shall be none, which no list does not.
-    let resets = value.pointer(MANAGERS).and_then(Value::as_array).is_some_and(Vec::is_empty);
     object(ty, value, Path::Root, &mut pruned);
-    if resets && value["metadata"].is_object() {
-        value["metadata"]["managedFields"] = Value::Array(Vec::new());
-    }
     pruned
 }
 
@@ -46,17 +39,20 @@ fn object(ty: &Type, value: &mut Value, path: Path<'_>, pruned: &mut Pruned) {
         if !value.is_null() {
             visit(&field.kind, value, here, pruned);
         }
-        settle::keeps(ty, field, value) || means_something_empty(ty, key, value)
+        is_given_empty(&field.kind, value) || settle::keeps(ty, field, value)
     });
     settle::fill_in(ty, map);
 }
 
-/// Whether an empty list says something else than none, to defaults and rules: an autoscaler's rules
-/// get policies only where none are given.
-fn means_something_empty(ty: &Type, field: &str, value: &Value) -> bool {
-    &*ty.name == "io.k8s.api.autoscaling.v2.HPAScalingRules"
-        && field == "policies"
-        && value.as_array().is_some_and(Vec::is_empty)
+/// What is given empty is not stored, but defaults and rules tell it from what is not given: an
+/// autoscaler's rules get policies only where none are given, and an empty list of managers says that
+/// there shall be none.
+fn is_given_empty(kind: &FieldKind, value: &Value) -> bool {
+    match (kind, value) {
+        (FieldKind::List(_), Value::Array(items)) => items.is_empty(),
+        (FieldKind::Map(_), Value::Object(map)) => map.is_empty(),
+        _ => false,
+    }
 }
 
 fn complain(pruned: &mut Pruned, at: &Path<'_>) {
@@ -195,13 +191,10 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_of_managers_is_no_missing_one() {
-        let metadata = json!({ "name": "a", "managedFields": [], "finalizers": [] });
-        let template = json!({ "metadata": { "managedFields": [] } });
-        let (value, _) =
-            pruned("PodTemplate", json!({ "metadata": metadata, "template": template }));
-        assert_eq!(value["metadata"], json!({ "name": "a", "managedFields": [] }));
-        assert_eq!(value["template"]["metadata"].get("managedFields"), None);
+    fn what_is_given_empty_is_not_missing() {
+        let metadata = json!({ "name": "a", "managedFields": [], "labels": {}, "uid": "" });
+        let (value, _) = pruned("PodTemplate", json!({ "metadata": metadata }));
+        assert_eq!(value["metadata"], json!({ "name": "a", "managedFields": [], "labels": {} }));
     }
 
     #[test]

@@ -141,7 +141,7 @@ async fn attempt(
         && matches!(info.generation, Generation::Raised | Generation::RaisedFromNothing)
         && metadata::spec_changed(&new, old)
     {
-        metadata::raise_generation(&mut new);
+        new.change_generation(metadata::raise_generation);
     }
     if *new == *old
         && managers::same_but_for_times(current.managers(), managers.as_deref())

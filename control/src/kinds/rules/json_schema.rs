@@ -159,28 +159,39 @@ impl Checker<'_> {
         self.check_range(schema.multiple_of, "MultipleOf", schema, name);
         if let Some(step) = schema.multiple_of {
             if step <= 0.0 {
-                let why = format!("factor MultipleOf declared for {name} must be positive: {step}");
+                let why = format!(
+                    "factor MultipleOf declared for {name} must be positive: {}",
+                    go_float(step)
+                );
                 self.errors.push(FieldError::invalid(self.at(name), step, why));
             } else if (number / step).fract() != 0.0 {
-                self.refuse(name, value.clone(), &format!("should be a multiple of {step}"));
+                self.refuse(
+                    name,
+                    value.clone(),
+                    &format!("should be a multiple of {}", go_float(step)),
+                );
             }
         }
         let is = |flag: Option<bool>| flag == Some(true);
         self.check_range(schema.minimum, "Minimum boundary", schema, name);
         if let Some(min) = schema.minimum {
             if is(schema.exclusive_minimum) && number <= min {
-                self.refuse(name, value.clone(), &format!("should be greater than {min}"));
+                self.refuse(
+                    name,
+                    value.clone(),
+                    &format!("should be greater than {}", go_float(min)),
+                );
             } else if number < min {
-                let why = format!("should be greater than or equal to {min}");
+                let why = format!("should be greater than or equal to {}", go_float(min));
                 self.refuse(name, value.clone(), &why);
             }
         }
         self.check_range(schema.maximum, "Maximum boundary", schema, name);
         if let Some(max) = schema.maximum {
             if is(schema.exclusive_maximum) && number >= max {
-                self.refuse(name, value.clone(), &format!("should be less than {max}"));
+                self.refuse(name, value.clone(), &format!("should be less than {}", go_float(max)));
             } else if number > max {
-                let why = format!("should be less than or equal to {max}");
+                let why = format!("should be less than or equal to {}", go_float(max));
                 self.refuse(name, value.clone(), &why);
             }
         }
@@ -306,6 +317,19 @@ fn mismatch(value: &Value, schema: &JSONSchemaProps) -> Option<String> {
     (!fits).then(|| wanted.to_owned())
 }
 
+/// A number as Go's `%v` prints it: `2`, `0.5`, `2.147483648e+09`.
+fn go_float(number: f64) -> String {
+    let scientific = format!("{number:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    match exponent.parse::<i32>().unwrap_or_default() {
+        -4..=5 => number.to_string(),
+        exponent => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,5 +399,21 @@ mod tests {
             value,
             json!({"a": {"b": "1"}, "free": {"x": 1}, "map": {"k": {}}, "metadata": {"name": "n"}})
         );
+    }
+
+    #[test]
+    fn numbers_are_gos() {
+        for (number, printed) in [
+            (2.0, "2"),
+            (0.5, "0.5"),
+            (123_456.0, "123456"),
+            (1_234_567.0, "1.234567e+06"),
+            (2_147_483_648.0, "2.147483648e+09"),
+            (1e21, "1e+21"),
+            (0.0001, "0.0001"),
+            (-1e-7, "-1e-07"),
+        ] {
+            assert_eq!(go_float(number), printed);
+        }
     }
 }
