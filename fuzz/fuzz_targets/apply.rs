@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use copepod_control::patch::apply::{Keep, Setting, Shape, Versions, check};
 use copepod_control::patch::managers::{self, Given, Write};
-use copepod_control::schema::{self, Type, check_types, prune, schema};
+use copepod_control::schema::{self, Type, check_types, prune, schema, settle};
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -38,8 +38,14 @@ fn object(ty: &Type, json: &[u8]) -> Option<Value> {
     if !value.is_object() || check_types(ty, &value).is_err() {
         return None;
     }
-    prune(ty, &mut value);
+    store(ty, &mut value);
     Some(value)
+}
+
+/// Brings a value into the form that is stored.
+fn store(ty: &Type, value: &mut Value) {
+    prune(ty, value);
+    settle(ty, value);
 }
 
 fuzz_target!(|input: &[u8]| {
@@ -74,11 +80,11 @@ fuzz_target!(|input: &[u8]| {
     if check_types(ty, &after).is_err() {
         return;
     }
-    prune(ty, &mut after);
+    store(ty, &mut after);
     let live = Some((&after, done.managers.as_deref()));
     let again = managers::applied(write, live, &config, true).expect("it is forced");
     let mut object = again.object;
-    prune(ty, &mut object);
+    store(ty, &mut object);
     assert_eq!(object, after);
     assert!(managers::same_but_for_times(done.managers.as_deref(), again.managers.as_deref()));
 

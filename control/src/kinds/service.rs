@@ -3,7 +3,9 @@
 //! Cluster IPs and node ports are allocated by admission (`admission::cluster_ip`), before
 //! validation: a Service that is validated here has them.
 
+mod changes;
 mod needs;
+mod status;
 mod validate;
 mod warnings;
 
@@ -94,11 +96,11 @@ impl Kind for Services {
     }
 
     fn validate_update(new: &Object, old: &Object) -> Vec<FieldError> {
-        validate::validate_update(new, old)
+        changes::validate(new, old)
     }
 
     fn validate_status(new: &Object, _old: &Object) -> Vec<FieldError> {
-        validate::validate_status(new)
+        status::validate(new)
     }
 
     fn warnings(new: &Object, _old: Option<&Object>) -> Vec<String> {

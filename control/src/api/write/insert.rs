@@ -55,6 +55,18 @@ struct Create {
     dry_run: bool,
 }
 
+impl Create {
+    fn admission<'a>(&self, name: &'a str, draft: &'a mut Draft) -> Admission<'a> {
+        Admission {
+            operation: Operation::Create,
+            name,
+            object: Some(draft),
+            old: None,
+            dry_run: self.dry_run,
+        }
+    }
+}
+
 async fn insert_once(
     call: &Call,
     value: &mut Value,
@@ -76,14 +88,8 @@ async fn insert_once(
         }
     };
     let managers = managers.as_deref();
-    let admission = Admission {
-        operation: Operation::Create,
-        name: if generated { "" } else { &name },
-        object: Some(&mut draft),
-        old: None,
-        dry_run,
-    };
-    let reservations = call.admit(admission).await?;
+    let told = |name| if generated { "" } else { name };
+    let reservations = call.admit(create.admission(told(&name), &mut draft)).await?;
     let finished = call.kind.finish(draft, None, Part::Main);
     let (value, findings) = finished.map_err(|why| undecodable(call, &why))?;
     let mut errors = meta::validate(&value, info);
@@ -93,14 +99,7 @@ async fn insert_once(
     let name = object::name(&value).to_owned();
     invalid_unless_empty(call, &name, &errors)?;
     let mut draft = Draft::from(value);
-    let admission = Admission {
-        operation: Operation::Create,
-        name: if generated { "" } else { &name },
-        object: Some(&mut draft),
-        old: None,
-        dry_run,
-    };
-    call.validate(admission).await?;
+    call.validate(create.admission(told(&name), &mut draft)).await?;
     let mut value = draft.into_value();
     let mut warnings = findings.warnings;
     let missing = info.not_yet.map(|why| format!("the {} is stored, but {why}", info.kind));

@@ -56,6 +56,18 @@ pub struct Edit<'a> {
     pub make: Make<'a>,
 }
 
+impl<'a> Edit<'a> {
+    fn admission(&self, new: &'a mut Draft, old: &'a Value) -> Admission<'a> {
+        Admission {
+            operation: Operation::Update,
+            name: self.name,
+            object: Some(new),
+            old: Some(old),
+            dry_run: self.dry_run,
+        }
+    }
+}
+
 /// The newest object, in the form of the request's kind.
 pub struct Current {
     pub(super) cached: Arc<Cached>,
@@ -128,14 +140,7 @@ async fn attempt(
         Managers::Known(managers) => managers,
         Managers::Tracked => ownership::updated(call, edit.rules, current, &given, &new),
     };
-    let admission = Admission {
-        operation: Operation::Update,
-        name: edit.name,
-        object: Some(&mut new),
-        old: Some(old),
-        dry_run: edit.dry_run,
-    };
-    let reservations = call.admit(admission).await?;
+    let reservations = call.admit(edit.admission(&mut new, old)).await?;
     // Behind admission, which may put back what a user left out.
     if matches!(edit.rules, Rules::Main | Rules::Sub(_))
         && matches!(info.generation, Generation::Raised | Generation::RaisedFromNothing)
@@ -157,14 +162,7 @@ async fn attempt(
     let problems = manager_problems(&given, managers.as_deref());
     let (new, warnings) = validated(call, edit, new, &before, problems)?;
     let mut new = Draft::from(new);
-    let admission = Admission {
-        operation: Operation::Update,
-        name: edit.name,
-        object: Some(&mut new),
-        old: Some(old),
-        dry_run: edit.dry_run,
-    };
-    call.validate(admission).await?;
+    call.validate(edit.admission(&mut new, old)).await?;
     let new = new.into_value();
     let (cached, managers) = (&current.cached, managers.as_deref());
     let attempt = if vanishes(call, &new, old) {
