@@ -25,6 +25,7 @@ impl Kind for CsiDrivers {
 
     const INFO: KindInfo = KindInfo {
         generation: Generation::RaisedFromNothing,
+        managed_as_sent: true,
         unconditional_update: false,
         returns_deleted: true,
         ..KindInfo::cluster(

@@ -15,6 +15,7 @@ impl Kind for Leases {
 
     const INFO: KindInfo = KindInfo {
         unconditional_update: false,
+        managed_as_sent: true,
         create_on_update: true,
         ..KindInfo::namespaced(
             "coordination.k8s.io",

@@ -5,14 +5,15 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::kinds::Part;
+use crate::patch::managers::Given;
 use crate::status::{About, ApiError};
 
 use super::super::answer;
 use super::super::call::Call;
-use super::super::metadata;
 use super::super::object::{self, Object};
 use super::super::query::WriteOptions;
 use super::super::tokens;
+use super::super::{metadata, ownership};
 use super::binding;
 
 pub async fn review(
@@ -28,12 +29,21 @@ pub async fn review(
     metadata::settle_namespace(&mut value, call.namespace())?;
     let refused = |why: String| ApiError::bad_request(why);
     let context = call.context("");
-    let value = call.kind.begin(&value, None, Part::Main, &context).map_err(refused)?.into_value();
+    let given = Given::take(&mut value);
+    let begun = call.kind.begin(&value, None, Part::Main, &context).map_err(refused)?;
+    let mut value = begun.into_value();
+    // Nobody keeps them, but the answer and the errors show them.
+    let managers = ownership::created(call, &value, &given);
+    if let Some(managers) = managers.and_then(|text| serde_json::from_str(&text).ok()) {
+        object::metadata_mut(&mut value).insert("managedFields".into(), managers);
+    }
     let errors = call.kind.validate(&value, None, Part::Main).errors;
     if !errors.is_empty() {
-        // Upstream's authorization reviews forget their kind.
-        let kind = if call.info().group == "authorization.k8s.io" { "" } else { call.info().kind };
-        let about = About { resource: kind, ..call.about_kind(object::name(&value)) };
+        // Upstream's authorization reviews forget their kind and name.
+        let about = match call.info().group {
+            "authorization.k8s.io" => About { resource: "", ..call.about_kind("") },
+            _ => call.about_kind(object::name(&value)),
+        };
         return Err(ApiError::invalid(about, &errors));
     }
     let answered = if call.info().group_resource() == "tokenreviews.authentication.k8s.io" {

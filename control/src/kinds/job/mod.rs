@@ -33,6 +33,7 @@ impl Kind for Jobs {
         categories: &["all"],
         subresources: &[Subresource::Status],
         generation: Generation::Raised,
+        managed_as_sent: true,
         dependents: Dependents::Orphaned,
         deletion_warning: Some(
             "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",

@@ -115,27 +115,31 @@ fn validate_mode(spec: &JobSpec, path: &str) -> Vec<FieldError> {
 fn validate_indexed(spec: &JobSpec, path: &str) -> Vec<FieldError> {
     let (parallelism, failed) = (spec.parallelism, spec.max_failed_indexes);
     let mut errors = Vec::new();
-    let mut refuse = |name: &str, value: i32, why: String| {
-        errors.push(FieldError::invalid(format!("{path}.{name}"), value, why));
+    let invalid = |name: &str, value: i32, why: String| {
+        FieldError::invalid(format!("{path}.{name}"), value, why)
     };
     if let Some(count) = parallelism.filter(|count| *count > PARALLELISM_MAX) {
         let why = format!(
             "must be less than or equal to {PARALLELISM_MAX} when completion mode is {INDEXED}"
         );
-        refuse("parallelism", count, why);
+        errors.push(invalid("parallelism", count, why));
     }
     if let (Some(failed), Some(completions)) = (failed, spec.completions)
         && failed > completions
     {
         let why = "must be less than or equal to completions";
-        refuse("maxFailedIndexes", failed, why.to_owned());
+        errors.push(invalid("maxFailedIndexes", failed, why.to_owned()));
     }
     if let Some(failed) = failed.filter(|failed| *failed > FAILED_INDEXES_MAX) {
         let why = format!("must be less than or equal to {FAILED_INDEXES_MAX}");
-        refuse("maxFailedIndexes", failed, why);
+        errors.push(invalid("maxFailedIndexes", failed, why));
     }
     let is_long = spec.completions.is_some_and(|count| count > MANY_COMPLETIONS)
         && spec.backoff_limit_per_index.is_some();
+    if is_long && failed.is_none() {
+        let why = format!("must be specified when completions is above {MANY_COMPLETIONS}");
+        errors.push(FieldError::required(format!("{path}.maxFailedIndexes"), why));
+    }
     if is_long {
         let why = |max: i32| {
             format!(
@@ -143,19 +147,15 @@ fn validate_indexed(spec: &JobSpec, path: &str) -> Vec<FieldError> {
             )
         };
         if let Some(count) = parallelism.filter(|count| *count > PARALLELISM_OF_MANY_MAX) {
-            refuse("parallelism", count, why(PARALLELISM_OF_MANY_MAX));
+            errors.push(invalid("parallelism", count, why(PARALLELISM_OF_MANY_MAX)));
         }
         if let Some(failed) = failed.filter(|failed| *failed > FAILED_INDEXES_OF_MANY_MAX) {
-            refuse("maxFailedIndexes", failed, why(FAILED_INDEXES_OF_MANY_MAX));
+            errors.push(invalid("maxFailedIndexes", failed, why(FAILED_INDEXES_OF_MANY_MAX)));
         }
     }
     if spec.completions.is_none() {
         let why = format!("when completion mode is {INDEXED}");
         errors.insert(0, FieldError::required(format!("{path}.completions"), why));
-    }
-    if is_long && failed.is_none() {
-        let why = format!("must be specified when completions is above {MANY_COMPLETIONS}");
-        errors.push(FieldError::required(format!("{path}.maxFailedIndexes"), why));
     }
     errors
 }
