@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::kinds::FieldError;
 use crate::patch;
@@ -124,6 +124,9 @@ impl Patch {
             .by_name(expected.schema)
             .ok_or_else(|| ApiError::internal(format!("no schema for {}", expected.schema)))?;
         let mut patched = self.patched(ty, current)?;
+        if self.form != Form::Strategic && is_of_no_version(&patched) {
+            return self.of_no_version(expected, patched);
+        }
         let fits = match self.form {
             // It goes into the type at hand, whatever it says that it is.
             Form::Strategic => schema::convert_to(ty, &mut patched),
@@ -138,15 +141,41 @@ impl Patch {
         }
         let mut problems = self.doubled.clone();
         problems.extend(schema::prune(ty, &mut patched).unknown);
+        // With what was pruned.
+        let whole = || self.patched(ty, current);
+        let invalid = |why: &str| whole().map_or_else(|error| error, |it| self.invalid(&it, why));
+        self.judged(patched, problems, invalid)
+    }
+
+    /// What was patched, and the problems that do not matter.
+    fn judged(
+        &self,
+        patched: Value,
+        problems: Vec<String>,
+        invalid: impl FnOnce(&str) -> ApiError,
+    ) -> Result<(Value, Vec<String>), ApiError> {
         match self.validation {
             FieldValidation::Ignore => Ok((patched, Vec::new())),
             FieldValidation::Strict if !problems.is_empty() => {
-                let why = format!("strict decoding error: {}", problems.join(", "));
-                // With what was pruned.
-                Err(self.invalid(&self.patched(ty, current)?, &why))
+                Err(invalid(&format!("strict decoding error: {}", problems.join(", "))))
             }
             FieldValidation::Warn | FieldValidation::Strict => Ok((patched, problems)),
         }
+    }
+
+    /// To upstream nothing of such an object is known but its kind.
+    fn of_no_version(
+        &self,
+        expected: &Expected<'_>,
+        patched: Value,
+    ) -> Result<(Value, Vec<String>), ApiError> {
+        is_expected(expected, &patched).map_err(|why| self.invalid(&patched, &why))?;
+        let keys = patched.as_object().into_iter().flat_map(|object| object.keys());
+        let unknown = keys.filter(|key| !matches!(key.as_str(), "apiVersion" | "kind"));
+        let mut problems = self.doubled.clone();
+        problems.extend(unknown.map(|key| format!("unknown field {key:?}")));
+        let nothing = json!({ "apiVersion": expected.api_version, "kind": expected.kind });
+        self.judged(nothing, problems, |why| self.invalid(&patched, why))
     }
 
     fn patched(&self, ty: &Type, current: &Value) -> Result<Value, ApiError> {
@@ -166,6 +195,11 @@ impl Patch {
         let error = FieldError::invalid("patch", shown, why);
         ApiError::invalid(About { group: "", resource: "", name: "" }, &[error])
     }
+}
+
+fn is_of_no_version(patched: &Value) -> bool {
+    let said = patched.as_object().map(|object| object.get("apiVersion"));
+    said.is_some_and(|said| said.is_none_or(|said| said.is_null() || said == ""))
 }
 
 /// Whether what was patched is still what it was. Another version of the same kind is converted.
@@ -300,8 +334,24 @@ mod tests {
         let told =
             [r#"json patch duplicate field "[0].op""#, r#"json patch unknown field "[0].at""#];
         assert_eq!(patch.doubled, told);
-        let (_, warnings) = patch.apply(&maps(), &json!({ "metadata": {} })).expect("fits");
+        let object = json!({ "apiVersion": "v1", "metadata": {} });
+        let (_, warnings) = patch.apply(&maps(), &object).expect("fits");
         assert_eq!(warnings, told);
+    }
+
+    #[test]
+    fn what_has_no_version_has_nothing_else() {
+        let of = |validation| {
+            let patch = Patch::parse(Form::Merge, &r#"{"apiVersion":null}"#.into(), validation);
+            let patch = patch.map_err(|error| error.message).expect("it is a patch");
+            let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": {} });
+            patch.apply(&maps(), &object).map_err(|error| error.message)
+        };
+        let nothing = json!({ "apiVersion": "v1", "kind": "ConfigMap" });
+        let unknown = r#"unknown field "metadata""#.to_owned();
+        assert_eq!(of(FieldValidation::Warn), Ok((nothing, vec![unknown.clone()])));
+        let error = of(FieldValidation::Strict).expect_err("strict");
+        assert!(error.ends_with(&format!("strict decoding error: {unknown}")), "{error}");
     }
 
     #[test]
@@ -309,7 +359,7 @@ mod tests {
         let message = |form, patch: Value| {
             let patch = Patch::parse(form, &patch.to_string().into(), FieldValidation::Strict);
             let patch = patch.map_err(|error| error.message).expect("it is a patch");
-            let object = json!({ "metadata": { "name": "a" } });
+            let object = json!({ "apiVersion": "v1", "metadata": { "name": "a" } });
             let error = patch.apply(&maps(), &object).expect_err("strict");
             (error.code, error.message)
         };
@@ -323,7 +373,7 @@ mod tests {
             (
                 422,
                 format!(
-                    r#" "" is invalid: patch: Invalid value: "{{\"metadata\":{{\"name\":\"a\"}},\"odd\":1}}": {why}"#
+                    r#" "" is invalid: patch: Invalid value: "{{\"apiVersion\":\"v1\",\"metadata\":{{\"name\":\"a\"}},\"odd\":1}}": {why}"#
                 )
             )
         );

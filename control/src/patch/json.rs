@@ -1,8 +1,9 @@
-//! JSON patch: RFC 6902.
+//! JSON patch: RFC 6902, as upstream reads it, which forgives more: what a map does not have may be
+//! replaced, tested for null and copied as null, and an index may count from the end.
+//!
+//! Source: `gopkg.in/evanphx/json-patch.v4`.
 
-use json_patch::jsonptr::PointerBuf;
-use json_patch::{Patch, PatchOperation};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::PatchError;
 
@@ -13,76 +14,174 @@ const GROWTH_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// Applies a JSON patch, all of it or nothing.
 pub fn json(object: &Value, patch: &Value) -> Result<Value, PatchError> {
-    let operations: Patch = serde_json::from_value(patch.clone())
-        .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
-    let got = operations.0.len();
+    let malformed = || PatchError::Malformed("a JSON patch is a list of objects".to_owned());
+    let operations = patch.as_array().ok_or_else(malformed)?;
+    let operations: Option<Vec<_>> = operations.iter().map(Value::as_object).collect();
+    let operations = operations.ok_or_else(malformed)?;
+    let got = operations.len();
     if got > OPERATIONS_MAX {
         return Err(PatchError::TooLong { max: OPERATIONS_MAX, got });
     }
     let mut patched = object.clone();
     let mut copied = 0;
-    for (at, operation) in operations.0.into_iter().enumerate() {
-        let operation = &from_front(&patched, operation);
-        if let PatchOperation::Copy(copy) = operation {
-            copied += patched.pointer(copy.from.as_str()).map_or(0, size);
-            if copied > GROWTH_BYTES_MAX {
-                return Err(PatchError::Unprocessable(format!(
-                    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {GROWTH_BYTES_MAX}"
-                )));
-            }
-        }
-        if is_missing_removal(&patched, operation) {
-            let path = operation.path();
-            return Err(PatchError::Unprocessable(format!(
-                "remove operation does not apply: doc is missing path: {path:?}: missing value"
-            )));
-        }
-        json_patch::patch(&mut patched, std::slice::from_ref(operation)).map_err(|error| {
-            PatchError::Unprocessable(format!("operation {at} of the patch: {}", error.kind))
-        })?;
+    for operation in operations {
+        apply(&mut patched, operation, &mut copied).map_err(PatchError::Unprocessable)?;
     }
     Ok(patched)
 }
 
-/// The operation with its indices as this crate's patches write them. Upstream reads them as Go reads
-/// numbers, `+1` and `01` too, and counts from the end where they are negative: -1 is the last
-/// element, and where something is added, the end.
-fn from_front(object: &Value, mut operation: PatchOperation) -> PatchOperation {
-    let resolve = |path: &mut PointerBuf, adds: bool| {
-        let tokens: Vec<String> = path.tokens().map(|token| token.decoded().into_owned()).collect();
-        let mut resolved: Vec<String> = Vec::with_capacity(tokens.len());
-        for (at, token) in tokens.iter().enumerate() {
-            let list = PointerBuf::from_tokens(&resolved);
-            let list = object.pointer(list.as_str()).and_then(Value::as_array);
-            let length = list.map_or(0, Vec::len) + usize::from(adds && at + 1 == tokens.len());
-            let index = list.and_then(|_| token.parse::<isize>().ok());
-            let front = index.and_then(|index| match index {
-                0.. => usize::try_from(index).ok(),
-                _ => length.checked_sub(index.unsigned_abs()),
-            });
-            resolved.push(front.map_or_else(|| token.clone(), |front| front.to_string()));
-        }
-        *path = PointerBuf::from_tokens(&resolved);
+/// `copied`: how much all copies have added so far. The error says why it cannot be done.
+fn apply(
+    object: &mut Value,
+    operation: &Map<String, Value>,
+    copied: &mut usize,
+) -> Result<(), String> {
+    let text = |field: &str| {
+        let text = operation.get(field).and_then(Value::as_str);
+        text.ok_or_else(|| format!("the operation has no {field}"))
     };
-    match &mut operation {
-        PatchOperation::Add(add) => resolve(&mut add.path, true),
-        PatchOperation::Remove(remove) => resolve(&mut remove.path, false),
-        PatchOperation::Replace(replace) => resolve(&mut replace.path, false),
-        PatchOperation::Test(test) => resolve(&mut test.path, false),
-        PatchOperation::Move(moved) => {
-            resolve(&mut moved.from, false);
-            resolve(&mut moved.path, true);
+    let value = operation.get("value");
+    match text("op")? {
+        "add" => Place::find(object, text("path")?)?.add(value.cloned().unwrap_or_default()),
+        "remove" => Place::find(object, text("path")?)?.remove(),
+        "replace" => replace(object, text("path")?, value),
+        "test" => test(object, text("path")?, value),
+        "move" => {
+            let mut from = Place::find(object, text("from")?)?;
+            let value = from.get()?.cloned().unwrap_or_default();
+            from.remove()?;
+            Place::find(object, text("path")?)?.add(value)
         }
-        PatchOperation::Copy(copy) => {
-            resolve(&mut copy.from, false);
-            resolve(&mut copy.path, true);
+        "copy" => {
+            let value = Place::find(object, text("from")?)?.get()?.cloned().unwrap_or_default();
+            let place = Place::find(object, text("path")?)?;
+            *copied += size(&value);
+            if *copied > GROWTH_BYTES_MAX {
+                return Err(format!(
+                    "all copies add {copied} bytes, more than {GROWTH_BYTES_MAX} of them"
+                ));
+            }
+            place.add(value)
         }
+        other => Err(format!("there is no operation {other:?}")),
     }
-    operation
 }
 
-fn is_missing_removal(object: &Value, operation: &PatchOperation) -> bool {
-    matches!(operation, PatchOperation::Remove(remove) if object.pointer(remove.path.as_str()).is_none())
+fn replace(object: &mut Value, path: &str, value: Option<&Value>) -> Result<(), String> {
+    if path.is_empty() {
+        let whole = value.filter(|value| value.is_object() || value.is_array());
+        *object = whole.ok_or("the whole becomes an object or a list")?.clone();
+        return Ok(());
+    }
+    let mut place = Place::find(object, path)?;
+    place.get()?;
+    place.set(value.cloned().unwrap_or_default())
+}
+
+fn test(object: &mut Value, path: &str, value: Option<&Value>) -> Result<(), String> {
+    let is_null = |value: Option<&Value>| value.is_none_or(Value::is_null);
+    let is = |found| found == value || is_null(found) && is_null(value);
+    let holds =
+        if path.is_empty() { is(Some(object)) } else { is(Place::find(object, path)?.get()?) };
+    if holds { Ok(()) } else { Err(format!("the test of {path:?} fails")) }
+}
+
+/// A place in a map or in a list, whether something stands there or not.
+struct Place<'a> {
+    within: Within<'a>,
+    /// The last part of the path.
+    key: String,
+}
+
+enum Within<'a> {
+    Map(&'a mut Map<String, Value>),
+    List(&'a mut Vec<Value>),
+}
+
+impl<'a> Place<'a> {
+    /// What stands before the path's first slash says nothing.
+    fn find(object: &'a mut Value, path: &str) -> Result<Self, String> {
+        let missing = || format!("there is no {path:?}");
+        let (_, inside) = path.split_once('/').ok_or_else(missing)?;
+        let (parents, key) = inside.rsplit_once('/').unwrap_or(("", inside));
+        let mut within = object;
+        for part in parents.split('/').filter(|_| inside.len() > key.len()) {
+            let part = decoded(part);
+            let next = match within {
+                Value::Object(map) => map.get_mut(&part),
+                Value::Array(list) => {
+                    let at = index(&part, list.len())?;
+                    list.get_mut(at)
+                }
+                _ => None,
+            };
+            within = next.ok_or_else(missing)?;
+        }
+        let within = match within {
+            Value::Object(map) => Within::Map(map),
+            Value::Array(list) => Within::List(list),
+            _ => return Err(missing()),
+        };
+        Ok(Self { within, key: decoded(key) })
+    }
+
+    /// What stands there. A list is refused a place that it does not have.
+    fn get(&self) -> Result<Option<&Value>, String> {
+        match &self.within {
+            Within::Map(map) => Ok(map.get(&self.key)),
+            Within::List(list) => Ok(list.get(index(&self.key, list.len())?)),
+        }
+    }
+
+    fn set(self, value: Value) -> Result<(), String> {
+        match self.within {
+            Within::Map(map) => drop(map.insert(self.key, value)),
+            Within::List(list) => {
+                let at = index(&self.key, list.len())?;
+                list[at] = value;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(self, value: Value) -> Result<(), String> {
+        match self.within {
+            Within::Map(map) => drop(map.insert(self.key, value)),
+            Within::List(list) if self.key == "-" => list.push(value),
+            Within::List(list) => {
+                let at = index(&self.key, list.len() + 1)?;
+                list.insert(at, value);
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(self) -> Result<(), String> {
+        match self.within {
+            Within::Map(map) => {
+                map.remove(&self.key).ok_or_else(|| format!("there is no {:?}", self.key))?;
+            }
+            Within::List(list) => {
+                let at = index(&self.key, list.len())?;
+                list.remove(at);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An index as Go reads numbers, `+1` and `01` too; from the end where it is negative.
+fn index(text: &str, places: usize) -> Result<usize, String> {
+    let at = text.parse::<isize>().ok().and_then(|index| match index {
+        0.. => usize::try_from(index).ok(),
+        _ => places.checked_sub(index.unsigned_abs()),
+    });
+    at.filter(|at| *at < places).ok_or_else(|| format!("{text:?} is no index of the list"))
+}
+
+/// A part of a path. Source: RFC 6901, section 4.
+fn decoded(part: &str) -> String {
+    part.replace("~1", "/").replace("~0", "~")
 }
 
 /// About the length of a value's text.
@@ -142,8 +241,15 @@ mod tests {
         for patch in [
             json!([{ "op": "test", "path": "/list/0", "value": 2 }]),
             json!([{ "op": "remove", "path": "/absent" }]),
-            json!([{ "op": "replace", "path": "/absent", "value": 1 }]),
+            json!([{ "op": "replace", "path": "/list/3", "value": 1 }]),
             json!([{ "op": "add", "path": "/absent/deep", "value": 1 }]),
+            json!([{ "op": "add", "path": "", "value": {} }]),
+            json!([{ "op": "add", "path": "absent", "value": 1 }]),
+            json!([{ "op": "add", "value": 1 }]),
+            json!([{ "op": "replace", "path": "", "value": "text" }]),
+            json!([{ "op": "copy", "path": "/list" }]),
+            json!([{ "op": "jump", "path": "/a" }]),
+            json!([{ "path": "/a" }]),
         ] {
             let error = apply(patch).expect_err("must fail");
             assert!(matches!(error, PatchError::Unprocessable(_)), "{error:?}");
@@ -158,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_is_no_patch_is_a_bad_request() {
-        for patch in [json!({}), json!([{ "op": "jump", "path": "/a" }]), json!([1])] {
+        for patch in [json!({}), json!([1])] {
             assert!(matches!(apply(patch), Err(PatchError::Malformed(_))));
         }
         let many = vec![json!({ "op": "add", "path": "/x", "value": 1 }); 10_001];
@@ -168,7 +274,7 @@ mod tests {
         );
     }
 
-    /// The examples of RFC 6902, appendix A, and what it asks for besides.
+    /// The examples of RFC 6902, appendix A, what it asks for besides, and what upstream forgives.
     #[test]
     fn the_cases_of_the_rfc_hold() {
         let op =
@@ -244,7 +350,15 @@ mod tests {
             ),
             (json!({"foo":["bar"]}), op("replace", "/foo/1", json!("x")), None),
             (json!({"foo":["bar"]}), json!({"op":"remove","path":"/foo/-"}), None),
-            (json!({"foo":1}), from("copy", "/bar", "/baz"), None),
+            (json!({"foo":1}), from("copy", "/bar", "/baz"), Some(json!({"foo":1,"baz":null}))),
+            (json!({"foo":1}), op("replace", "/bar", json!(2)), Some(json!({"foo":1,"bar":2}))),
+            (json!({"foo":1}), op("test", "/bar", Value::Null), Some(json!({"foo":1}))),
+            (json!({"foo":1}), op("test", "/bar", json!(1)), None),
+            (json!({"foo":1}), op("replace", "", json!({"a":1})), Some(json!({"a":1}))),
+            (json!({"foo":1}), op("add", "odd/bar", json!(2)), Some(json!({"foo":1,"bar":2}))),
+            (json!({"foo":{}}), op("add", "/foo/-", json!(2)), Some(json!({"foo":{"-":2}}))),
+            (json!({"foo":{}}), op("add", "/", json!(2)), Some(json!({"foo":{},"":2}))),
+            (json!({"foo":null}), op("add", "/foo/a", json!(2)), None),
             (json!({"foo":1}), from("move", "/bar", "/baz"), None),
             (json!({"foo":null}), op("test", "/foo", Value::Null), Some(json!({"foo":null}))),
             (
@@ -285,9 +399,8 @@ mod tests {
 
     #[test]
     fn copies_cannot_grow_an_object_without_end() {
-        let doubling: Vec<Value> = (0..60)
-            .map(|at| json!({ "op": "copy", "from": "", "path": format!("/x{at}") }))
-            .collect();
+        let doubling: Vec<Value> =
+            (0..60).map(|_| json!({ "op": "copy", "from": "/list", "path": "/list/-" })).collect();
         assert!(matches!(apply(Value::Array(doubling)), Err(PatchError::Unprocessable(_))));
     }
 }
