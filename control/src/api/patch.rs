@@ -258,11 +258,11 @@ pub async fn patch(call: &Call, body: Body, rules: Rules) -> Result<Response, Ap
         let patched = patch.apply(&expected, &patch.base(current));
         // An error shows all of the object.
         let patched = patched.or_else(|_| patch.apply(&expected, &current.whole()));
-        let (mut value, mut told) = patched?;
+        let (mut value, told) = patched?;
+        *warnings.lock() = told;
         metadata::settle_namespace(&mut value, requested_namespace(call))?;
         metadata::check_name(&value, &call.address.name)?;
-        told.extend(owner_warning(&mut value));
-        *warnings.lock() = told;
+        warnings.lock().extend(owner_warning(&mut value));
         Ok(New::tracked(value))
     };
     let (name, dry_run) = (&call.address.name, options.dry_run);

@@ -47,7 +47,7 @@ fn apply(
         "replace" => replace(object, text("path")?, value),
         "test" => test(object, text("path")?, value),
         "move" => {
-            let mut from = Place::find(object, text("from")?)?;
+            let from = Place::find(object, text("from")?)?;
             let value = from.get()?.cloned().unwrap_or_default();
             from.remove()?;
             Place::find(object, text("path")?)?.add(value)
@@ -73,7 +73,7 @@ fn replace(object: &mut Value, path: &str, value: Option<&Value>) -> Result<(), 
         *object = whole.ok_or("the whole becomes an object or a list")?.clone();
         return Ok(());
     }
-    let mut place = Place::find(object, path)?;
+    let place = Place::find(object, path)?;
     place.get()?;
     place.set(value.cloned().unwrap_or_default())
 }
