@@ -132,7 +132,7 @@ pub struct KindInfo {
     pub dependents: Dependents,
     /// Whether a create keeps the status that was sent: a node registers with its status.
     pub keeps_status_on_create: bool,
-    /// Whether a create has fields whose managers are found before it is prepared: what is filled in
+    /// Whether a write has fields whose managers are found before it is prepared: what is filled in
     /// then belongs to nobody, what is dropped to whoever sent it.
     pub managed_as_sent: bool,
     /// Metadata that a write of the status may not change.

@@ -78,7 +78,9 @@ pub fn validate_update(new: &Value, old: &Value, info: &KindInfo) -> Vec<FieldEr
 
 /// An error where a field that may not change did.
 pub fn immutable(new: &Value, old: &Value, path: &str) -> Option<FieldError> {
-    (!super::semantic::equal(new, old)).then(|| FieldError::invalid(path, new.clone(), IMMUTABLE))
+    let field = path.rsplit('.').next().unwrap_or(path);
+    (!super::semantic::equal_as(field, new, old))
+        .then(|| FieldError::invalid(path, new.clone(), IMMUTABLE))
 }
 
 /// The age of a timestamp: `5s`, `2m3s`, `3h`, `5d`, `2y10d`; `<unknown>` where there is none.

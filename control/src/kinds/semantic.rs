@@ -35,14 +35,15 @@ const QUANTITIES: &[&str] =
 /// Whether two values mean the same: absent, null and empty lists and maps are equal, and so are
 /// `1` and `1000m`.
 pub fn equal(a: &Value, b: &Value) -> bool {
-    a == b || equal_in("", a, b)
+    a == b || equal_as("", a, b)
 }
 
-fn equal_in(field: &str, a: &Value, b: &Value) -> bool {
+/// The same of the values of a field with this name.
+pub fn equal_as(field: &str, a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Object(a), Value::Object(b)) => equal_objects(field, a, b),
         (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal_in(field, a, b))
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal_as(field, a, b))
         }
         (Value::String(a), Value::String(b)) if QUANTITIES.contains(&field) => {
             a == b || same_amount(a, b)
@@ -57,7 +58,7 @@ fn equal_objects(field: &str, a: &Map<String, Value>, b: &Map<String, Value>) ->
         let (a, b) = (a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null));
         // The entries of a map of quantities are quantities.
         let inner = if QUANTITIES.contains(&field) { field } else { key.as_str() };
-        equal_in(inner, a, b)
+        equal_as(inner, a, b)
     })
 }
 

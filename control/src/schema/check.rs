@@ -167,7 +167,7 @@ fn schema_or(alternative: Alternative, value: &Value, place: &Place<'_>) -> Resu
     }
 }
 
-fn base64(text: &str) -> Result<(), String> {
+pub(super) fn base64(text: &str) -> Result<(), String> {
     // Go skips line ends; they are rare enough to copy the text for.
     let clean: String;
     let text = if text.contains(['\r', '\n']) {

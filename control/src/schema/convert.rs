@@ -5,7 +5,7 @@
 
 use serde_json::{Number, Value};
 
-use super::check::{check_types, spelling, word};
+use super::check::{base64, check_types, spelling, word};
 use super::types::{FieldKind, Type};
 
 /// Makes numbers what their fields hold. The error is what upstream's converter would complain about
@@ -63,7 +63,9 @@ fn convert(target: &FieldKind, go: Option<&str>, value: &mut Value) -> Result<()
             let go = go.and_then(|go| go.split_once(']')).map(|(_, go)| go);
             map.values_mut().try_for_each(|value| convert(item, go, value))
         }
-        (FieldKind::Bytes, Value::String(_)) => Ok(()),
+        (FieldKind::Bytes, Value::String(text)) => {
+            base64(text).map_err(|why| format!("error decoding from json: {why}"))
+        }
         (FieldKind::List(_) | FieldKind::Bytes, other) => {
             Err(format!("cannot restore slice from {}", kind(other)))
         }

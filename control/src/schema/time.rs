@@ -9,6 +9,9 @@ const LAYOUT: [&str; 12] =
 /// Reads a time, or says what is wrong with it in Go's words. `layout` is the layout that Go names:
 /// with six fractional digits for `MicroTime`.
 pub(super) fn parse(text: &str, layout: &str) -> Result<Timestamp, String> {
+    if let Some(extra) = extra(text) {
+        return Err(format!("parsing time {text:?}: extra text: {extra:?}"));
+    }
     let problem = match mismatch(text) {
         Some((rest, element)) => format!("cannot parse {rest:?} as {element:?}"),
         None => match text.parse::<Timestamp>() {
@@ -17,6 +20,13 @@ pub(super) fn parse(text: &str, layout: &str) -> Result<Timestamp, String> {
         },
     };
     Err(format!("parsing time {text:?} as {layout:?}: {problem}"))
+}
+
+/// What stands behind a whole time.
+fn extra(text: &str) -> Option<&str> {
+    let (zone, "Z07:00") = mismatch(text)? else { return None };
+    let ends = [1, "+07:00".len()].into_iter().filter_map(|at| zone.split_at_checked(at));
+    ends.filter(|(zone, _)| is_zone(zone)).map(|(_, extra)| extra).next()
 }
 
 /// The first element of the layout that the text does not follow, and the text from there on.
@@ -70,6 +80,14 @@ mod tests {
             (
                 "foo",
                 r#"parsing time "foo" as "2006-01-02T15:04:05Z07:00": cannot parse "foo" as "2006""#,
+            ),
+            (
+                "2020-01-02T03:04:05Z ago",
+                r#"parsing time "2020-01-02T03:04:05Z ago": extra text: " ago""#,
+            ),
+            (
+                "2020-01-02T03:04:05+01:00x",
+                r#"parsing time "2020-01-02T03:04:05+01:00x": extra text: "x""#,
             ),
             (
                 "2020-01-02",

@@ -134,11 +134,17 @@ async fn attempt(
     let given = Given::take(&mut new);
     preconditions::check(call, edit, &new, old)?;
     object::set_revision(&mut new, current.cached.revision);
+    let sent = (info.managed_as_sent && edit.rules == Rules::Main)
+        .then(|| call.kind.default(new.clone()).map_err(|why| undecodable(call, &why)))
+        .transpose()?;
     let mut new = prepare(call, edit, new, &before)?;
     let tracked = matches!(managers, Managers::Tracked);
     let managers = match managers {
         Managers::Known(managers) => managers,
-        Managers::Tracked => ownership::updated(call, edit.rules, current, &given, &new),
+        Managers::Tracked => {
+            let sent = sent.as_ref().unwrap_or(&new);
+            ownership::updated(call, edit.rules, current, &given, sent)
+        }
     };
     let reservations = call.admit(edit.admission(&mut new, old)).await?;
     // Behind admission, which may put back what a user left out.
