@@ -168,29 +168,39 @@ fn schema_or(alternative: Alternative, value: &Value, place: &Place<'_>) -> Resu
 }
 
 pub(super) fn base64(text: &str) -> Result<(), String> {
-    // Go skips line ends; they are rare enough to copy the text for.
-    let clean: String;
-    let text = if text.contains(['\r', '\n']) {
-        clean = text.replace(['\r', '\n'], "");
-        &clean
-    } else {
-        text
-    };
-    match BASE64.decode(text) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("illegal base64 data at input byte {}", offset(&error, text))),
+    if BASE64.decode(text).is_ok() {
+        return Ok(());
+    }
+    match breaks_off(text.as_bytes()) {
+        Some(at) => Err(format!("illegal base64 data at input byte {at}")),
+        None => Ok(()),
     }
 }
 
-/// Where Go says that base64 breaks off.
-fn offset(error: &base64::DecodeError, text: &str) -> usize {
-    match error {
-        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => {
-            *at
-        }
-        // An incomplete group of four is reported at its start.
-        base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => {
-            text.trim_end_matches('=').len() / 4 * 4
+/// Where Go says that base64 breaks off. It skips line ends. Source: `encoding/base64`.
+fn breaks_off(text: &[u8]) -> Option<usize> {
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let is_end = |(_, byte): &(usize, u8)| !matches!(byte, b'\r' | b'\n');
+    let mut bytes = text.iter().copied().enumerate().filter(is_end);
+    loop {
+        for place in 0..4 {
+            let Some((at, byte)) = bytes.next() else {
+                return (place > 0).then(|| text.len() - place);
+            };
+            if is_digit(byte) {
+                continue;
+            }
+            if byte != b'=' || place < 2 {
+                return Some(at);
+            }
+            if place == 2 {
+                match bytes.next() {
+                    None => return Some(text.len()),
+                    Some((_, b'=')) => {}
+                    Some((next, _)) => return Some(next - 1),
+                }
+            }
+            return bytes.next().map(|(at, _)| at);
         }
     }
 }
@@ -306,5 +316,29 @@ mod tests {
             check("v1", "Pod", json!({ "spec": { "volumes": [{ "emptyDir": 1 }] } })),
             "json: cannot unmarshal number into Go struct field Volume.spec.volumes.VolumeSource.emptyDir of type v1.EmptyDirVolumeSource"
         );
+    }
+
+    #[test]
+    fn base64_breaks_off_where_go_says() {
+        for (text, at) in [
+            ("YQ==", None),
+            ("YR==", None),
+            ("Y\nQ=\r=\n", None),
+            ("YQ==x", Some(4)),
+            ("YWI=xx", Some(4)),
+            ("YQ=x", Some(2)),
+            ("=", Some(0)),
+            ("Y", Some(0)),
+            ("YQ", Some(0)),
+            ("YW!j", Some(2)),
+            ("YQ==\nx", Some(5)),
+            ("Y\nQ=x", Some(3)),
+            ("Y===", Some(1)),
+            ("YWJj=", Some(4)),
+            ("YWJjYQ=", Some(7)),
+        ] {
+            assert_eq!(breaks_off(text.as_bytes()), at, "{text:?}");
+            assert_eq!(base64(text).is_ok(), at.is_none(), "{text:?}");
+        }
     }
 }
