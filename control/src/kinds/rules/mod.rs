@@ -14,6 +14,7 @@ pub mod json_schema;
 pub mod json_text;
 pub mod key_pair;
 pub mod local_path;
+pub mod mail;
 pub mod node_annotations;
 pub mod node_selector;
 pub mod object_reference;

@@ -2,6 +2,8 @@
 //!
 //! Source: `net/url` of Go, which upstream's rules for webhooks rest on.
 
+use std::net::Ipv6Addr;
+
 /// The parts of a URL that rules speak of. Absent parts are empty.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Url<'a> {
@@ -12,13 +14,29 @@ pub struct Url<'a> {
     pub fragment: &'a str,
 }
 
+/// Whether a text can stand in a request for something: it has a scheme, or begins with a slash. What
+/// is no fragment there is a part of the path.
+pub fn is_request(text: &str) -> bool {
+    // A path may hold the one as it may hold the other, a host neither.
+    let text = text.replace('#', "`");
+    match split_scheme(&text) {
+        Ok(("", path)) if path.starts_with('/') => {
+            let is_plain = !text.bytes().any(is_control);
+            is_plain && check_escapes(path.split('?').next().unwrap_or_default()).is_ok()
+        }
+        Ok(("", rest)) => rest == "*",
+        Ok(_) => parse(&text).is_ok(),
+        Err(_) => false,
+    }
+}
+
 /// The error is Go's.
 pub fn parse(text: &str) -> Result<Url<'_>, String> {
     parse_parts(text).map_err(|why| format!("parse {text:?}: {why}"))
 }
 
 fn parse_parts(text: &str) -> Result<Url<'_>, String> {
-    if text.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
+    if text.bytes().any(is_control) {
         return Err("net/url: invalid control character in URL".to_owned());
     }
     let (text, fragment) = text.split_once('#').unwrap_or((text, ""));
@@ -53,6 +71,10 @@ fn parse_parts(text: &str) -> Result<Url<'_>, String> {
     Ok(url)
 }
 
+fn is_control(byte: u8) -> bool {
+    byte < b' ' || byte == 0x7f
+}
+
 fn split_scheme(text: &str) -> Result<(&str, &str), String> {
     for (index, letter) in text.char_indices() {
         match letter {
@@ -67,8 +89,15 @@ fn split_scheme(text: &str) -> Result<(&str, &str), String> {
 }
 
 fn check_host(host: &str) -> Result<(), String> {
-    let port = if host.starts_with('[') {
+    let port = if let Some(at) = host.rfind('[') {
+        if at > 0 {
+            return Err("invalid IP-literal".to_owned());
+        }
         let end = host.rfind(']').ok_or("missing ']' in host")?;
+        let address = host[1..end].split("%25").next().unwrap_or_default();
+        if address.parse::<Ipv6Addr>().is_err() {
+            return Err(format!("invalid host: ParseAddr({address:?}): unable to parse IP"));
+        }
         &host[end + 1..]
     } else {
         host.find(':').map_or("", |colon| &host[colon..])
@@ -79,7 +108,7 @@ fn check_host(host: &str) -> Result<(), String> {
     if !is_port {
         return Err(format!("invalid port {port:?} after host"));
     }
-    if let Some(bad) = host.chars().find(|letter| " \"<>\\^`{|}".contains(*letter)) {
+    if let Some(bad) = host.chars().find(|letter| " \\^`{|}".contains(*letter)) {
         return Err(format!("invalid character {:?} in host name", bad.to_string()));
     }
     check_escapes(host)
