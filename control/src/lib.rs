@@ -7,6 +7,7 @@ pub mod ambient;
 pub mod api;
 pub mod auth;
 pub mod cache;
+mod cel;
 pub mod config;
 pub mod controllers;
 pub mod encode;

@@ -29,6 +29,8 @@ pub enum ErrorKind {
     },
     NotFound(Shown),
     TypeInvalid(Shown),
+    /// It cannot be judged.
+    Internal,
 }
 
 impl ErrorKind {
@@ -44,6 +46,7 @@ impl ErrorKind {
             Self::TooMany { .. } => "FieldValueTooMany",
             Self::NotFound(_) => "FieldValueNotFound",
             Self::TypeInvalid(_) => "FieldValueTypeInvalid",
+            Self::Internal => "InternalError",
         }
     }
 }
@@ -120,6 +123,7 @@ impl FieldError {
             ErrorKind::Required
             | ErrorKind::InvalidWhole
             | ErrorKind::Forbidden
+            | ErrorKind::Internal
             | ErrorKind::TooLong { .. }
             | ErrorKind::TooMany { .. } => {}
         }
@@ -141,6 +145,7 @@ impl FieldError {
             }
             ErrorKind::Duplicate(value) => format!("Duplicate value: {value}"),
             ErrorKind::Forbidden => "Forbidden".to_owned(),
+            ErrorKind::Internal => "Internal error".to_owned(),
             ErrorKind::TooLong { max } => {
                 return format!("Too long: may not be more than {max} bytes");
             }

@@ -9,8 +9,9 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use serde_json::Value;
 
+use crate::cel::Policy;
 use super::rules::admission_match::{self as matching, FAILURE_POLICIES, REINVOCATION_POLICIES};
-use super::rules::{cel, policy};
+use super::rules::policy;
 use super::{Column, FieldError, Generation, Kind, KindInfo, meta};
 
 pub struct MutatingAdmissionPolicies;
@@ -46,9 +47,7 @@ impl Kind for MutatingAdmissionPolicies {
 
     fn warnings(new: &Object, _old: Option<&Object>) -> Vec<String> {
         let name = new.metadata.name.as_deref();
-        let mut warnings: Vec<String> = matching::name_warning(name).into_iter().collect();
-        warnings.extend(cel::warnings(new.spec.iter().flat_map(expression_paths)));
-        warnings
+        matching::name_warning(name).into_iter().collect()
     }
 
     fn columns() -> &'static [Column] {
@@ -84,16 +83,20 @@ fn validate_spec(spec: &MutatingAdmissionPolicySpec) -> Vec<FieldError> {
     if let Some(resources) = &spec.match_constraints {
         errors.extend(matching::validate_mutable(resources, "spec.matchConstraints"));
     }
+    let (has_params, variables) =
+        (spec.param_kind.is_some(), spec.variables.as_deref().unwrap_or_default());
     let conditions = spec.match_conditions.as_deref();
-    errors.extend(matching::validate_conditions(conditions, "spec.matchConditions"));
-    errors.extend(policy::validate_variables(spec.variables.as_deref()));
+    errors.extend(matching::validate_conditions(conditions, has_params, "spec.matchConditions"));
+    let mut expressions = Policy::new(has_params, !variables.is_empty());
+    errors.extend(policy::validate_variables(variables, &mut expressions));
     let mutations = spec.mutations.as_deref().unwrap_or_default();
     if mutations.is_empty() {
         let why = "mutations must contain at least one item";
         errors.push(FieldError::required("spec.mutations", why));
     }
     for (index, mutation) in mutations.iter().enumerate() {
-        errors.extend(validate_mutation(mutation, &format!("spec.mutations[{index}]")));
+        let path = format!("spec.mutations[{index}]");
+        errors.extend(validate_mutation(mutation, &path, &expressions));
     }
     let reinvocation = spec.reinvocation_policy.as_deref().filter(|policy| !policy.is_empty());
     let path = "spec.reinvocationPolicy".to_owned();
@@ -102,7 +105,7 @@ fn validate_spec(spec: &MutatingAdmissionPolicySpec) -> Vec<FieldError> {
 }
 
 /// Exactly the patch of the mutation's type is given.
-fn validate_mutation(mutation: &Mutation, path: &str) -> Vec<FieldError> {
+fn validate_mutation(mutation: &Mutation, path: &str, expressions: &Policy) -> Vec<FieldError> {
     const TYPES: &[&str] = &["ApplyConfiguration", "JSONPatch"];
     let patch = mutation.json_patch.as_ref().map(|patch| patch.expression.as_deref());
     let apply = mutation.apply_configuration.as_ref().map(|apply| apply.expression.as_deref());
@@ -123,9 +126,13 @@ fn validate_mutation(mutation: &Mutation, path: &str) -> Vec<FieldError> {
             errors.push(FieldError::required(format!("{path}.{field}"), why));
         }
         (field, Some(expression)) => errors.extend(matching::validate_expression(
-            expression.unwrap_or_default(),
+            expression.unwrap_or_default().trim(),
             "",
             format!("{path}.{field}.expression"),
+            |expression| match field {
+                "jsonPatch" => expressions.json_patch(expression),
+                _ => expressions.apply_configuration(expression),
+            },
         )),
     }
     if let (field, Some(_)) = other {
@@ -134,19 +141,4 @@ fn validate_mutation(mutation: &Mutation, path: &str) -> Vec<FieldError> {
         errors.push(FieldError::invalid(format!("{path}.{field}"), value, why));
     }
     errors
-}
-
-/// Where the policy has expressions.
-fn expression_paths(spec: &MutatingAdmissionPolicySpec) -> Vec<String> {
-    let mut paths =
-        matching::condition_paths(spec.match_conditions.as_deref(), "spec.matchConditions");
-    paths.extend(policy::variable_paths(spec.variables.as_deref()));
-    for (index, mutation) in spec.mutations.iter().flatten().enumerate() {
-        let field = match mutation.patch_type.as_str() {
-            "JSONPatch" => "jsonPatch",
-            _ => "applyConfiguration",
-        };
-        paths.push(format!("spec.mutations[{index}].{field}.expression"));
-    }
-    paths
 }

@@ -10,9 +10,10 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use serde_json::{Value, json};
 
+use crate::cel::Policy;
 use super::meta::invalid_each;
 use super::rules::admission_match::{self as matching, FAILURE_POLICIES};
-use super::rules::{cel, conditions, policy};
+use super::rules::{conditions, policy};
 use super::{
     Column, FieldError, Generation, Kind, KindInfo, Subresource, USER_METADATA, meta, names,
 };
@@ -74,9 +75,7 @@ impl Kind for ValidatingAdmissionPolicies {
 
     fn warnings(new: &Object, _old: Option<&Object>) -> Vec<String> {
         let name = new.metadata.name.as_deref();
-        let mut warnings: Vec<String> = matching::name_warning(name).into_iter().collect();
-        warnings.extend(cel::warnings(new.spec.iter().flat_map(expression_paths)));
-        warnings
+        matching::name_warning(name).into_iter().collect()
     }
 
     fn columns() -> &'static [Column] {
@@ -110,9 +109,12 @@ fn validate_spec(name: &str, spec: &ValidatingAdmissionPolicySpec) -> Vec<FieldE
             .collect();
     errors.extend(spec.param_kind.iter().flat_map(matching::validate_param_kind));
     errors.extend(matching::validate_constraints(spec.match_constraints.as_ref()));
+    let (has_params, variables) =
+        (spec.param_kind.is_some(), spec.variables.as_deref().unwrap_or_default());
     let conditions = spec.match_conditions.as_deref();
-    errors.extend(matching::validate_conditions(conditions, "spec.matchConditions"));
-    errors.extend(policy::validate_variables(spec.variables.as_deref()));
+    errors.extend(matching::validate_conditions(conditions, has_params, "spec.matchConditions"));
+    let mut expressions = Policy::new(has_params, !variables.is_empty());
+    errors.extend(policy::validate_variables(variables, &mut expressions));
     let validations = spec.validations.as_deref().unwrap_or_default();
     let annotations = spec.audit_annotations.as_deref().unwrap_or_default();
     if validations.is_empty() && annotations.is_empty() {
@@ -121,13 +123,18 @@ fn validate_spec(name: &str, spec: &ValidatingAdmissionPolicySpec) -> Vec<FieldE
         return errors;
     }
     for (index, validation) in validations.iter().enumerate() {
-        errors.extend(validate_validation(validation, &format!("spec.validations[{index}]")));
+        let path = format!("spec.validations[{index}]");
+        errors.extend(validate_validation(validation, &path, &expressions));
     }
-    errors.extend(validate_annotations(name, annotations));
+    errors.extend(validate_annotations(name, annotations, &expressions));
     errors
 }
 
-fn validate_validation(validation: &Validation, path: &str) -> Vec<FieldError> {
+fn validate_validation(
+    validation: &Validation,
+    path: &str,
+    expressions: &Policy,
+) -> Vec<FieldError> {
     const REASONS: &[&str] = &["Forbidden", "Invalid", "RequestEntityTooLarge"];
     const EMPTY: &str = "must be non-empty if specified";
     let field = |name: &str| format!("{path}.{name}");
@@ -135,6 +142,7 @@ fn validate_validation(validation: &Validation, path: &str) -> Vec<FieldError> {
         &validation.expression,
         "expression is not specified",
         field("expression"),
+        |expression| expressions.validation(expression),
     )
     .into_iter()
     .collect();
@@ -143,7 +151,8 @@ fn validate_validation(validation: &Validation, path: &str) -> Vec<FieldError> {
         errors.push(FieldError::invalid(field("messageExpression"), expression, EMPTY));
     } else if !expression.is_empty() {
         let path = field("messageExpression");
-        errors.extend(matching::validate_expression(expression, "", path));
+        let compile = |expression: &str| expressions.message_expression(expression);
+        errors.extend(matching::validate_expression(expression, "", path, compile));
     }
     let message = validation.message.as_deref().unwrap_or_default();
     if !message.is_empty() && message.trim().is_empty() {
@@ -155,7 +164,11 @@ fn validate_validation(validation: &Validation, path: &str) -> Vec<FieldError> {
     errors
 }
 
-fn validate_annotations(policy: &str, annotations: &[AuditAnnotation]) -> Vec<FieldError> {
+fn validate_annotations(
+    policy: &str,
+    annotations: &[AuditAnnotation],
+    expressions: &Policy,
+) -> Vec<FieldError> {
     const PATH: &str = "spec.auditAnnotations";
     let mut errors = Vec::new();
     if annotations.len() > ANNOTATIONS_MAX {
@@ -167,36 +180,19 @@ fn validate_annotations(policy: &str, annotations: &[AuditAnnotation]) -> Vec<Fi
         let qualified = format!("{policy}/{key}");
         let key_path = format!("{path}.key");
         errors.extend(invalid_each(&key_path, &qualified, names::label_key(&qualified)));
-        let expression = annotation.value_expression.trim();
+        let expression = annotation.value_expression.as_str();
         let value_path = format!("{path}.valueExpression");
-        if expression.len() > VALUE_EXPRESSION_LENGTH_MAX {
+        if expression.trim().len() > VALUE_EXPRESSION_LENGTH_MAX {
             let why = format!("must not exceed {VALUE_EXPRESSION_LENGTH_MAX} bytes in length");
             errors.push(FieldError::required(value_path, why));
         } else {
             let missing = "valueExpression is not specified";
-            errors.extend(matching::validate_expression(expression, missing, value_path));
+            let compile = |expression: &str| expressions.audit_annotation(expression);
+            errors.extend(matching::validate_expression(expression, missing, value_path, compile));
         }
         if annotations[..index].iter().any(|earlier| earlier.key == key) {
             errors.push(FieldError::duplicate(key_path, key));
         }
     }
     errors
-}
-
-/// Where the policy has expressions.
-fn expression_paths(spec: &ValidatingAdmissionPolicySpec) -> Vec<String> {
-    let mut paths =
-        matching::condition_paths(spec.match_conditions.as_deref(), "spec.matchConditions");
-    paths.extend(policy::variable_paths(spec.variables.as_deref()));
-    for (index, validation) in spec.validations.iter().flatten().enumerate() {
-        paths.push(format!("spec.validations[{index}].expression"));
-        if validation.message_expression.is_some() {
-            paths.push(format!("spec.validations[{index}].messageExpression"));
-        }
-    }
-    let annotations = spec.audit_annotations.as_ref().map_or(0, Vec::len);
-    paths.extend(
-        (0..annotations).map(|index| format!("spec.auditAnnotations[{index}].valueExpression")),
-    );
-    paths
 }

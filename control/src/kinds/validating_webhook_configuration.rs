@@ -9,6 +9,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use serde_json::Value;
 
+use super::rules::admission_match as matching;
 use super::rules::webhook::{self, Defaulted, Webhook};
 use super::{Column, FieldError, Generation, Kind, KindInfo, meta};
 
@@ -51,9 +52,7 @@ impl Kind for ValidatingWebhookConfigurations {
     }
 
     fn warnings(new: &Object, _old: Option<&Object>) -> Vec<String> {
-        let hooks = new.webhooks.iter().flatten();
-        let conditions = hooks.map(|hook| hook.match_conditions.as_deref());
-        webhook::warnings(new.metadata.name.as_deref(), conditions)
+        matching::name_warning(new.metadata.name.as_deref()).into_iter().collect()
     }
 
     fn columns() -> &'static [Column] {

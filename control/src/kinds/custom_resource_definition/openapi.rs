@@ -9,9 +9,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use serde_json::{Value, json};
 
-use super::{defaults, paths, structural};
+use super::{defaults, paths, rules, structural};
 use crate::kinds::{FieldError, Shown};
-use crate::kinds::rules::cel;
 
 const SCHEMA: &str =
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
@@ -59,23 +58,6 @@ pub fn has_defaults(spec: &CustomResourceDefinitionSpec) -> bool {
     found
 }
 
-/// The versions whose schemas have rules in CEL.
-pub fn rule_paths(spec: &CustomResourceDefinitionSpec) -> Vec<String> {
-    let mut paths = Vec::new();
-    for (index, version) in spec.versions.iter().enumerate() {
-        let mut has_rules = false;
-        let schema = version.schema.as_ref().and_then(|it| it.open_api_v3_schema.as_ref());
-        if let Some(schema) = schema {
-            visit(schema, &mut |schema| has_rules |= is_set(&schema.x_kubernetes_validations));
-        }
-        if has_rules {
-            let schema = format!("spec.versions[{index}].schema.openAPIV3Schema");
-            paths.push(format!("{schema}: x-kubernetes-validations"));
-        }
-    }
-    paths
-}
-
 fn is_set<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_some_and(|list| !list.is_empty())
 }
@@ -108,6 +90,10 @@ pub fn validate(
     }
     let place = Place { is_root: true, in_metadata: false, no_defaults: None };
     validate_schema(schema, &path, &place, &mut errors);
+    if unsupported.is_none() {
+        let problems = rules::validate(schema, &path, &errors);
+        errors.extend(problems);
+    }
     // It is said in other words, too, unless nothing else is said.
     if let Some(why) = unsupported.filter(|_| errors.is_empty()) {
         errors.push(FieldError::invalid(path, "", why));
@@ -503,8 +489,6 @@ fn validate_rule(
     } else if breaks(trimmed) && message.trim().is_empty() {
         let why = "message must be specified if rule contains line breaks";
         errors.push(FieldError::required(field("message"), why));
-    } else if let Err(why) = cel::compiler().check(&rule.rule) {
-        errors.push(FieldError::invalid(field("rule"), rule.rule.as_str(), why));
     }
     if !expression.is_empty() && expression.trim().is_empty() {
         let why = "messageExpression must be non-empty if specified";

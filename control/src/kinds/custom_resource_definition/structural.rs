@@ -96,7 +96,11 @@ fn validate_invariants(
 ) {
     let field = |name: &str| format!("{path}.{name}");
     let is_embedded = is(schema.x_kubernetes_embedded_resource);
-    if kind(schema) == "array" && schema.items.is_none() {
+    let has_items = match &schema.items {
+        Some(JSONSchemaPropsOrArray::Schemas(list)) => !list.is_empty(),
+        items => items.is_some(),
+    };
+    if kind(schema) == "array" && !has_items {
         errors.push(FieldError::required(field("items"), "must be specified"));
     }
     if let Some(items) = items(schema) {

@@ -9,7 +9,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
-use super::cel;
+use crate::cel;
 use crate::kinds::meta::invalid_each;
 use crate::kinds::{FieldError, names, selector};
 
@@ -233,7 +233,12 @@ pub fn validate_mutable(resources: &MatchResources, path: &str) -> Vec<FieldErro
 }
 
 /// All problems of the conditions under which a webhook or a policy is asked at all.
-pub fn validate_conditions(conditions: Option<&[MatchCondition]>, path: &str) -> Vec<FieldError> {
+/// `has_params`: of a policy with parameters, which they may name.
+pub fn validate_conditions(
+    conditions: Option<&[MatchCondition]>,
+    has_params: bool,
+    path: &str,
+) -> Vec<FieldError> {
     let conditions = conditions.unwrap_or_default();
     let mut errors = Vec::new();
     if conditions.len() > CONDITIONS_MAX {
@@ -241,7 +246,8 @@ pub fn validate_conditions(conditions: Option<&[MatchCondition]>, path: &str) ->
     }
     for (index, condition) in conditions.iter().enumerate() {
         let expression = format!("{path}[{index}].expression");
-        errors.extend(validate_expression(&condition.expression, "", expression));
+        let compile = |text: &str| cel::match_condition(text, has_params).map(drop);
+        errors.extend(validate_expression(condition.expression.trim(), "", expression, compile));
         let (name, path) = (condition.name.as_str(), format!("{path}[{index}].name"));
         if name.is_empty() {
             errors.push(FieldError::required(path, ""));
@@ -256,19 +262,17 @@ pub fn validate_conditions(conditions: Option<&[MatchCondition]>, path: &str) ->
 }
 
 /// An expression is there, and compiles. `missing`: what is said where it is not there.
-pub fn validate_expression(expression: &str, missing: &str, path: String) -> Option<FieldError> {
-    let trimmed = expression.trim();
-    if trimmed.is_empty() {
+pub fn validate_expression(
+    expression: &str,
+    missing: &str,
+    path: String,
+    compile: impl FnOnce(&str) -> Result<(), String>,
+) -> Option<FieldError> {
+    if expression.trim().is_empty() {
         return Some(FieldError::required(path, missing));
     }
-    let why = cel::compiler().check(expression).err()?;
+    let why = compile(expression).err()?;
     Some(FieldError::invalid(path, expression, why))
-}
-
-/// The paths of the conditions' expressions.
-pub fn condition_paths(conditions: Option<&[MatchCondition]>, path: &str) -> Vec<String> {
-    let count = conditions.map_or(0, <[_]>::len);
-    (0..count).map(|index| format!("{path}[{index}].expression")).collect()
 }
 
 /// All problems of the kind of a policy's parameters.

@@ -2,7 +2,6 @@
 
 pub mod access_review;
 pub mod admission_match;
-pub mod cel;
 pub mod conditions;
 pub mod cron;
 pub mod domain_path;

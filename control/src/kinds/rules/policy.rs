@@ -4,33 +4,73 @@
 
 use k8s_openapi::api::admissionregistration::v1::Variable;
 
-use super::{admission_match as matching, cel};
+use super::admission_match as matching;
+use crate::cel::Policy;
 use crate::kinds::{Column, FieldError};
 
 pub const PARAM_KIND: Column =
     Column::new("ParamKind", "string", 0, "The kind of the policy's parameters.");
 
-/// Variables have the names of identifiers, and a value.
-pub fn validate_variables(variables: Option<&[Variable]>) -> Vec<FieldError> {
+/// Variables have the names of identifiers, and a value, which what comes after may name.
+pub fn validate_variables(variables: &[Variable], policy: &mut Policy) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    for (index, variable) in variables.unwrap_or_default().iter().enumerate() {
+    for (index, variable) in variables.iter().enumerate() {
         let field = |name: &str| format!("spec.variables[{index}].{name}");
         let name = variable.name.as_str();
         if name.trim().is_empty() {
             errors.push(FieldError::required(field("name"), "name is not specified"));
-        } else if !cel::is_identifier(name) {
+        } else if !is_identifier(name) {
             let why = "must be a valid CEL identifier";
             errors.push(FieldError::invalid(field("name"), name, why));
         }
         let missing = "expression is not specified";
         let path = field("expression");
-        errors.extend(matching::validate_expression(&variable.expression, missing, path));
+        let compile = |expression: &str| policy.variable(name, expression);
+        errors.extend(matching::validate_expression(&variable.expression, missing, path, compile));
     }
     errors
 }
 
-/// The paths of the variables' expressions.
-pub fn variable_paths(variables: Option<&[Variable]>) -> Vec<String> {
-    let count = variables.map_or(0, <[_]>::len);
-    (0..count).map(|index| format!("spec.variables[{index}].expression")).collect()
+/// Whether a variable may bear this name. Source: `isCELIdentifier` in
+/// `pkg/apis/admissionregistration/validation/validation.go`.
+fn is_identifier(name: &str) -> bool {
+    const RESERVED: &[&str] = &[
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "false",
+        "for",
+        "function",
+        "if",
+        "import",
+        "in",
+        "let",
+        "loop",
+        "namespace",
+        "null",
+        "package",
+        "return",
+        "true",
+        "var",
+        "void",
+        "while",
+    ];
+    let is_start = |letter: char| letter == '_' || letter.is_ascii_alphabetic();
+    name.starts_with(is_start)
+        && name.chars().all(|letter| is_start(letter) || letter.is_ascii_digit())
+        && !RESERVED.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_not_reserved() {
+        for (name, is) in [("a_1", true), ("_x", true), ("1a", false), ("in", false), ("", false)] {
+            assert_eq!(is_identifier(name), is, "{name}");
+        }
+    }
 }

@@ -100,7 +100,7 @@ fn is_card(text: &str) -> bool {
         .enumerate()
         .map(|(at, digit)| if at % 2 == 0 { digit } else { digit * 2 / 10 + digit * 2 % 10 })
         .sum();
-    CARD.is_match(&digits) && sum % 10 == 0
+    CARD.is_match(&digits) && sum.is_multiple_of(10)
 }
 
 /// `1h30m` as Go reads it, or amounts of units by their names or beginnings: `2 weeks`, `5 minutes`.
@@ -154,7 +154,7 @@ fn is_isbn10(text: &str) -> bool {
     let digits: Option<Vec<u32>> = digits.chars().map(|digit| digit.to_digit(10)).collect();
     let (Some(digits), Some(last)) = (digits, last) else { return false };
     let sum: u32 = (1..).zip(digits.into_iter().chain([last])).map(|(at, digit)| at * digit).sum();
-    sum % 11 == 0
+    sum.is_multiple_of(11)
 }
 
 fn is_isbn13(text: &str) -> bool {
@@ -163,7 +163,7 @@ fn is_isbn13(text: &str) -> bool {
     let Some(digits) = digits.filter(|digits| digits.len() == 13) else { return false };
     let factors = [1, 3].into_iter().cycle();
     let sum: u32 = digits.iter().zip(factors).map(|(digit, factor)| digit * factor).sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 fn is_date(text: &str) -> bool {

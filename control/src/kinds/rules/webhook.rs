@@ -116,7 +116,8 @@ fn validate(hook: &Webhook<'_>, path: &str) -> Vec<FieldError> {
     });
     let link = hook.client.url.as_deref();
     errors.extend(webhook_client::validate(link, service.as_ref(), &field("clientConfig")));
-    errors.extend(matching::validate_conditions(hook.conditions, &field("matchConditions")));
+    let path = field("matchConditions");
+    errors.extend(matching::validate_conditions(hook.conditions, false, &path));
     errors
 }
 
@@ -156,17 +157,4 @@ fn validate_versions(versions: &[String], path: &str) -> Vec<FieldError> {
         errors.push(FieldError::invalid(path, versions.to_vec(), why));
     }
     errors
-}
-
-/// What is told of a configuration: of its name, and of each condition.
-pub fn warnings<'a>(
-    name: Option<&str>,
-    conditions: impl Iterator<Item = Option<&'a [MatchCondition]>>,
-) -> Vec<String> {
-    let mut warnings: Vec<String> = matching::name_warning(name).into_iter().collect();
-    let paths = conditions.enumerate().flat_map(|(index, conditions)| {
-        matching::condition_paths(conditions, &format!("webhooks[{index}].matchConditions"))
-    });
-    warnings.extend(super::cel::warnings(paths));
-    warnings
 }

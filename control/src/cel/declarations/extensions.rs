@@ -1,0 +1,70 @@
+//! The functions of the language's extensions that Kubernetes takes: optionals, lists, sets,
+//! strings and comprehensions over pairs.
+//!
+//! Source: cel-go's `cel/library.go` and `ext/`.
+
+pub const EXTENSIONS: &str = "
+@sortByAssociatedKeys = list(T).(list(int)) -> list(T)
+@sortByAssociatedKeys = list(T).(list(uint)) -> list(T)
+@sortByAssociatedKeys = list(T).(list(double)) -> list(T)
+@sortByAssociatedKeys = list(T).(list(bool)) -> list(T)
+@sortByAssociatedKeys = list(T).(list(duration)) -> list(T)
+@sortByAssociatedKeys = list(T).(list(timestamp)) -> list(T)
+@sortByAssociatedKeys = list(T).(list(string)) -> list(T)
+@sortByAssociatedKeys = list(T).(list(bytes)) -> list(T)
+_?._ = (dyn, string) -> optional(V)
+_[?_] = (list(V), int) -> optional(V)
+_[?_] = (optional(list(V)), int) -> optional(V)
+_[?_] = (map(K, V), K) -> optional(V)
+_[?_] = (optional(map(K, V)), K) -> optional(V)
+cel.@mapInsert = (map(K, V), K, V) -> map(K, V)
+cel.@mapInsert = (map(K, V), map(K, V)) -> map(K, V)
+charAt = string.(int) -> string
+distinct = list(T).() -> list(T)
+first = list(V).() -> optional(V)
+flatten = list(list(T)).() -> list(T)
+flatten = list(dyn).(int) -> list(dyn)
+format = string.(list(dyn)) -> string
+hasValue = optional(V).() -> bool
+indexOf = list(A).(A) -> int
+indexOf = string.(string) -> int
+indexOf = string.(string, int) -> int
+join = list(string).() -> string
+join = list(string).(string) -> string
+last = list(V).() -> optional(V)
+lastIndexOf = list(A).(A) -> int
+lastIndexOf = string.(string) -> int
+lastIndexOf = string.(string, int) -> int
+lists.range = (int) -> list(int)
+lowerAscii = string.() -> string
+optional.none = () -> optional(V)
+optional.of = (V) -> optional(V)
+optional.ofNonZeroValue = (V) -> optional(V)
+optional.unwrap = (list(optional(V))) -> list(V)
+or = optional(V).(optional(V)) -> optional(V)
+orValue = optional(V).(V) -> V
+replace = string.(string, string) -> string
+replace = string.(string, string, int) -> string
+reverse = list(T).() -> list(T)
+sets.contains = (list(T), list(T)) -> bool
+sets.equivalent = (list(T), list(T)) -> bool
+sets.intersects = (list(T), list(T)) -> bool
+slice = list(T).(int, int) -> list(T)
+sort = list(int).() -> list(int)
+sort = list(uint).() -> list(uint)
+sort = list(double).() -> list(double)
+sort = list(bool).() -> list(bool)
+sort = list(duration).() -> list(duration)
+sort = list(timestamp).() -> list(timestamp)
+sort = list(string).() -> list(string)
+sort = list(bytes).() -> list(bytes)
+split = string.(string) -> list(string)
+split = string.(string, int) -> list(string)
+strings.quote = (string) -> string
+substring = string.(int) -> string
+substring = string.(int, int) -> string
+trim = string.() -> string
+unwrapOpt = list(optional(V)).() -> list(V)
+upperAscii = string.() -> string
+value = optional(V).() -> V
+";
