@@ -16,7 +16,7 @@ const BRACKETS_MAX: usize = 24;
 /// How long an expression may be without a stack of its own.
 const LENGTH_MAX: usize = 400;
 
-/// Words that are fields by a longer name: `namespace` is `__namespace__`.
+/// Words that name nothing, and that are fields by a longer name: `namespace` is `__namespace__`.
 pub const KEYWORDS: &[&str] = &[
     "true",
     "false",

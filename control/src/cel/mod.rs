@@ -29,4 +29,5 @@ mod types;
 mod validate;
 
 pub use admission::{Policy, match_condition};
+pub use environment::KEYWORDS;
 pub use schema::{NO_TYPE, Schema};

@@ -1,29 +1,10 @@
 //! What operators stand between: names, calls, literals, lists, maps and messages.
 
 use super::super::ast::{Element, Entry, Expr, Field, Kind, Literal};
+use super::super::environment::KEYWORDS;
 use super::super::lexer::{self, Token};
 use super::super::literal;
 use super::{Parser, Step, Stop, Tree};
-
-const RESERVED: &[&str] = &[
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "namespace",
-    "package",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 impl Parser<'_> {
     pub(super) fn primary(&mut self) -> Step<Tree> {
@@ -57,7 +38,7 @@ impl Parser<'_> {
         let name = if dot.is_some() { format!(".{text}") } else { text.clone() };
         let open = self.take_if("(");
         let args = open.map(|_| self.args()).transpose()?;
-        if RESERVED.contains(&text.as_str()) {
+        if KEYWORDS.contains(&text.as_str()) {
             // What a reserved word is called with is not looked at.
             self.issues.retain(|issue| issue.place < self.source.place(start));
             let expr = self.report(start, format!("reserved identifier: {text}"));

@@ -5,7 +5,7 @@
 use k8s_openapi::api::admissionregistration::v1::Variable;
 
 use super::admission_match as matching;
-use crate::cel::Policy;
+use crate::cel::{self, Policy};
 use crate::kinds::{Column, FieldError};
 
 pub const PARAM_KIND: Column =
@@ -34,33 +34,10 @@ pub fn validate_variables(variables: &[Variable], policy: &mut Policy) -> Vec<Fi
 /// Whether a variable may bear this name. Source: `isCELIdentifier` in
 /// `pkg/apis/admissionregistration/validation/validation.go`.
 fn is_identifier(name: &str) -> bool {
-    const RESERVED: &[&str] = &[
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "false",
-        "for",
-        "function",
-        "if",
-        "import",
-        "in",
-        "let",
-        "loop",
-        "namespace",
-        "null",
-        "package",
-        "return",
-        "true",
-        "var",
-        "void",
-        "while",
-    ];
     let is_start = |letter: char| letter == '_' || letter.is_ascii_alphabetic();
     name.starts_with(is_start)
         && name.chars().all(|letter| is_start(letter) || letter.is_ascii_digit())
-        && !RESERVED.contains(&name)
+        && !cel::KEYWORDS.contains(&name)
 }
 
 #[cfg(test)]
