@@ -404,3 +404,28 @@ async fn what_any_kind_was_applied_with_is_applied_again_without_a_write() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[tokio::test]
+async fn what_a_write_is_prepared_with_has_no_manager() {
+    let server = Server::start().await;
+    let space = json!({ "metadata": { "name": "n", "labels": { "a": "b" } } });
+    server.post("/api/v1/namespaces?fieldManager=me", space.clone()).await.ok();
+    let put = server.put("/api/v1/namespaces/n?fieldManager=me", space).await.ok();
+    assert_eq!(put["spec"]["finalizers"], json!(["kubernetes"]));
+    assert_eq!(managers(&put)[0].1.get("f:spec"), None, "{put}");
+    // Nobody keeps a review, and it shows them all the same.
+    let resource = json!({ "verb": "get", "resource": "pods" });
+    let ask = json!({ "spec": { "user": "jane", "resourceAttributes": resource } });
+    let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews?fieldManager=me";
+    assert_eq!(names(&server.post(path, ask).await.ok()), ["me Update"]);
+}
+
+#[tokio::test]
+async fn a_refused_patch_tells_of_fields_that_are_not_known() {
+    let server = Server::start().await;
+    server.post(MAPS, map("a", &json!({ "k": "v" }))).await.ok();
+    let patch = json!({ "apiVersion": "" });
+    let refused = server.patch(&format!("{MAPS}/a"), MERGE, patch).await;
+    let told = refused.headers.get_all("warning").iter().count();
+    assert_eq!((refused.status, told), (400, 2), "{}", refused.text);
+}
