@@ -3,9 +3,7 @@
 //! be read.
 #![no_main]
 
-use std::borrow::Cow;
-
-use copepod_control::patch::apply::{Keep, Setting, Shape, Versions, check};
+use copepod_control::patch::apply::{Keep, OneVersion, Setting, Shape, check};
 use copepod_control::patch::managers::{self, Given, Write};
 use copepod_control::schema::{self, Type, check_types, prune, schema, settle};
 use jiff::Timestamp;
@@ -19,19 +17,6 @@ const KINDS: [(&str, &str); 5] = [
     ("v1", "ConfigMap"),
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
 ];
-
-/// The one version that there is.
-struct One(&'static str, Shape);
-
-impl Versions for One {
-    fn shape(&self, api_version: &str) -> Option<Shape> {
-        (api_version == self.0).then_some(self.1)
-    }
-
-    fn convert<'v>(&self, value: &'v Value, from: &str, to: &str) -> Option<Cow<'v, Value>> {
-        (from == to).then_some(Cow::Borrowed(value))
-    }
-}
 
 fn object(ty: &Type, json: &[u8]) -> Option<Value> {
     let (mut value, _) = schema::decode_json(json).ok()?;
@@ -66,7 +51,7 @@ fuzz_target!(|input: &[u8]| {
     }
     let known = std::str::from_utf8(known).ok();
     let resets = ["status".to_owned()];
-    let versions = One(api_version, shape);
+    let versions = OneVersion(api_version, shape);
     let keep = Keep::AllBut(&resets);
     let setting = Setting { api_version, shape, versions: &versions, keep };
     let write = Write { setting, manager: "fuzz", subresource: "", now: Timestamp::UNIX_EPOCH };

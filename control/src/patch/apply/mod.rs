@@ -30,4 +30,6 @@ pub use merge::merge;
 pub use remove::remove;
 pub use set::{Keep, Node, Set};
 pub use shape::Shape;
-pub use update::{Actor, Conflict, Owned, Owners, Refused, Setting, Versions, apply, update};
+pub use update::{
+    Actor, Conflict, OneVersion, Owned, Owners, Refused, Setting, Versions, apply, update,
+};

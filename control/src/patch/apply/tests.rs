@@ -1,7 +1,5 @@
 //! One case for each rule of each walk, and what holds for all values.
 
-use std::borrow::Cow;
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -450,19 +448,6 @@ fn structs_are_there_before_anything_is_set_in_them() {
     );
 }
 
-/// One version alone.
-struct One(&'static str, Shape);
-
-impl Versions for One {
-    fn shape(&self, api_version: &str) -> Option<Shape> {
-        (api_version == self.0).then_some(self.1)
-    }
-
-    fn convert<'v>(&self, value: &'v Value, from: &str, to: &str) -> Option<Cow<'v, Value>> {
-        (from == to).then_some(Cow::Borrowed(value))
-    }
-}
-
 /// A value of these fields that others may have or not, from few names so that they meet.
 fn pod_value() -> impl Strategy<Value = Value> {
     let name = prop::sample::select(vec!["a", "b", "c"]);
@@ -513,7 +498,7 @@ fn pod_value() -> impl Strategy<Value = Value> {
     )
 }
 
-fn setting<'a>(versions: &'a One) -> Setting<'a> {
+fn setting<'a>(versions: &'a OneVersion<'a>) -> Setting<'a> {
     Setting { api_version: "v1", shape: pods(), versions, keep: Keep::AllBut(&[]) }
 }
 
@@ -566,7 +551,7 @@ proptest! {
 
     #[test]
     fn what_was_applied_is_applied_again_without_a_change(live in pod_value(), config in pod_value()) {
-        let versions = One("v1", pods());
+        let versions = OneVersion("v1", pods());
         let setting = setting(&versions);
         let me = actor("me", true);
         let mut owners = Owners::new();
@@ -581,7 +566,7 @@ proptest! {
 
     #[test]
     fn what_one_applies_and_takes_back_is_gone(live in pod_value(), config in pod_value()) {
-        let versions = One("v1", pods());
+        let versions = OneVersion("v1", pods());
         let setting = setting(&versions);
         // Somebody else has set all of the live object, and owns it.
         let mut owners = Owners::new();
@@ -605,7 +590,7 @@ proptest! {
 
     #[test]
     fn two_appliers_who_do_not_force_never_take_from_each_other(live in pod_value(), first in pod_value(), second in pod_value()) {
-        let versions = One("v1", pods());
+        let versions = OneVersion("v1", pods());
         let setting = setting(&versions);
         let (one, two) = (actor("one", true), actor("two", true));
         let mut owners = Owners::new();

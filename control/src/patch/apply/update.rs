@@ -66,6 +66,19 @@ pub trait Versions {
     fn convert<'v>(&self, value: &'v Value, from: &str, to: &str) -> Option<Cow<'v, Value>>;
 }
 
+/// A kind of one version.
+pub struct OneVersion<'a>(pub &'a str, pub Shape);
+
+impl Versions for OneVersion<'_> {
+    fn shape(&self, api_version: &str) -> Option<Shape> {
+        (api_version == self.0).then_some(self.1)
+    }
+
+    fn convert<'v>(&self, value: &'v Value, from: &str, to: &str) -> Option<Cow<'v, Value>> {
+        (from == to).then_some(Cow::Borrowed(value))
+    }
+}
+
 /// What does not change from step to step of one write.
 #[derive(Clone, Copy)]
 pub struct Setting<'a> {

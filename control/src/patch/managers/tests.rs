@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use proptest::prelude::*;
 
-use super::super::apply::{Keep, Shape, Versions, check};
+use super::super::apply::{Keep, OneVersion, Shape, Versions, check};
 use super::*;
 use crate::schema::sample::{self, Chooser};
 use crate::schema::{prune, schema};
@@ -456,19 +456,6 @@ fn the_managers_of_a_scale_are_those_of_the_replicas() {
     assert_eq!(to_parent(Some(timed), scale.as_deref(), "apps/v1").as_deref(), Some(timed));
 }
 
-/// One version, of one kind.
-struct Only<'a>(&'a str, Shape);
-
-impl Versions for Only<'_> {
-    fn shape(&self, api_version: &str) -> Option<Shape> {
-        (api_version == self.0).then_some(self.1)
-    }
-
-    fn convert<'v>(&self, value: &'v Value, from: &str, to: &str) -> Option<Cow<'v, Value>> {
-        (from == to).then_some(Cow::Borrowed(value))
-    }
-}
-
 /// Leaves one element of each list, so that no key stands twice.
 fn keep_firsts(value: &mut Value) {
     match value {
@@ -505,7 +492,7 @@ proptest! {
                 continue;
             }
             let api_version = info.api_version();
-            let versions = Only(&api_version, shape);
+            let versions = OneVersion(&api_version, shape);
             let keep = Keep::AllBut(&[]);
             let setting = Setting { api_version: &api_version, shape, versions: &versions, keep };
             let write = Write { setting, manager: "me", subresource: "", now: at(0) };
